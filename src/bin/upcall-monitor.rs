@@ -1,0 +1,3 @@
+fn main() {
+    println!("{:?}", libbpf_rs::ObjectBuilder::default().open_memory(&[]));
+}

@@ -1,0 +1,3 @@
+//! Small tracers for Open vSwitch.
+
+pub mod event;
