@@ -1,0 +1,61 @@
+//! Hex dumps in the form of scapy's `hexdump()`: an offset, sixteen bytes, and their ASCII characters.
+
+use std::io::{self, Write};
+
+const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+
+/// Writes `bytes`, sixteen to a line, each line behind `indent` spaces. No bytes are an empty line, as scapy has it.
+pub fn write(out: &mut impl Write, bytes: &[u8], indent: usize) -> io::Result<()> {
+    if bytes.is_empty() {
+        return writeln!(out, "{:indent$}", "");
+    }
+    for (i, chunk) in bytes.chunks(16).enumerate() {
+        let mut hex = [b' '; 16 * 3];
+        let mut ascii = [0; 16];
+        for (j, &byte) in chunk.iter().enumerate() {
+            hex[3 * j] = DIGITS[usize::from(byte >> 4)];
+            hex[3 * j + 1] = DIGITS[usize::from(byte & 15)];
+            let printable = (0x20..0x7f).contains(&byte);
+            ascii[j] = if printable { byte } else { b'.' };
+        }
+        write!(out, "{:indent$}{:04x}  ", "", i * 16)?;
+        out.write_all(&hex)?;
+        out.write_all(b" ")?;
+        out.write_all(&ascii[..chunk.len()])?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dump(bytes: &[u8]) -> String {
+        let mut out = Vec::new();
+        write(&mut out, bytes, 4).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    /// Check that the layout is that of scapy 2.5: the expected text is what its
+    /// `hexdump(bytes(range(26)) + b"ab~\x7f", dump=True)` returned, indented by 4.
+    #[test]
+    fn like_scapy() {
+        let bytes: Vec<u8> = (0..26).chain(*b"ab~\x7f").collect();
+        assert_eq!(
+            dump(&bytes),
+            "    0000  00 01 02 03 04 05 06 07 08 09 0A 0B 0C 0D 0E 0F  ................\n    \
+             0010  10 11 12 13 14 15 16 17 18 19 61 62 7E 7F        ..........ab~.\n"
+        );
+    }
+
+    /// Check that sixteen bytes are one line and none are an empty one.
+    #[test]
+    fn edges() {
+        assert_eq!(
+            dump(&[0xff; 16]),
+            "    0000  FF FF FF FF FF FF FF FF FF FF FF FF FF FF FF FF  ................\n"
+        );
+        assert_eq!(dump(&[]), "    \n");
+    }
+}
