@@ -1,28 +1,32 @@
 //! Hex dumps in the form of scapy's `hexdump()`: an offset, sixteen bytes, and their ASCII characters.
 
-use std::io::{self, Write};
+use std::fmt::{self, Write};
 
 const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 
 /// Writes `bytes`, sixteen to a line, each line behind `indent` spaces. No bytes are an empty line, as scapy has it.
-pub fn write(out: &mut impl Write, bytes: &[u8], indent: usize) -> io::Result<()> {
+pub fn write(out: &mut impl Write, bytes: &[u8], indent: usize) -> fmt::Result {
     if bytes.is_empty() {
         return writeln!(out, "{:indent$}", "");
     }
     for (i, chunk) in bytes.chunks(16).enumerate() {
-        let mut hex = [b' '; 16 * 3];
-        let mut ascii = [0; 16];
-        for (j, &byte) in chunk.iter().enumerate() {
-            hex[3 * j] = DIGITS[usize::from(byte >> 4)];
-            hex[3 * j + 1] = DIGITS[usize::from(byte & 15)];
-            let printable = (0x20..0x7f).contains(&byte);
-            ascii[j] = if printable { byte } else { b'.' };
-        }
         write!(out, "{:indent$}{:04x}  ", "", i * 16)?;
-        out.write_all(&hex)?;
-        out.write_all(b" ")?;
-        out.write_all(&ascii[..chunk.len()])?;
-        out.write_all(b"\n")?;
+        for column in 0..16 {
+            match chunk.get(column) {
+                Some(byte) => {
+                    out.write_char(DIGITS[usize::from(byte >> 4)].into())?;
+                    out.write_char(DIGITS[usize::from(byte & 15)].into())?;
+                    out.write_char(' ')?;
+                }
+                None => out.write_str("   ")?,
+            }
+        }
+        out.write_char(' ')?;
+        for &byte in chunk {
+            let printable = (0x20..0x7f).contains(&byte);
+            out.write_char(if printable { byte.into() } else { '.' })?;
+        }
+        out.write_char('\n')?;
     }
     Ok(())
 }
@@ -32,9 +36,9 @@ mod tests {
     use super::*;
 
     fn dump(bytes: &[u8]) -> String {
-        let mut out = Vec::new();
+        let mut out = String::new();
         write(&mut out, bytes, 4).unwrap();
-        String::from_utf8(out).unwrap()
+        out
     }
 
     /// Check that the layout is that of scapy 2.5: the expected text is what its
