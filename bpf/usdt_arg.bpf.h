@@ -33,9 +33,7 @@ struct usdt_arg {
 	__u8 index_reg;
 	/* The index is shifted left by this. */
 	__u8 index_shift;
-	/* A register's value is shifted right by this (%ah). */
-	__u8 reg_shift;
-	__u8 pad;
+	__u8 pad[2];
 };
 
 /*
@@ -78,7 +76,7 @@ static __always_inline long usdt_arg(void *ctx, const volatile struct usdt_arg *
 	__u64 v = arg->value;
 
 	if (operand == USDT_REGISTER) {
-		v = usdt_register(ctx, arg->reg) >> arg->reg_shift;
+		v = usdt_register(ctx, arg->reg);
 	} else if (operand == USDT_MEMORY) {
 		__u64 addr = v + usdt_register(ctx, arg->reg);
 		long err;

@@ -1,7 +1,6 @@
 //! Tracing a running ovs-vswitchd.
 
 use std::mem::MaybeUninit;
-use std::ops::ControlFlow;
 use std::slice;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};

@@ -5,7 +5,7 @@ mod live;
 mod monitor;
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::BufReader;
 use std::process::ExitCode;
 
 use clap::Parser;
