@@ -107,7 +107,11 @@ impl<W: Write> Writer<W> {
         };
         writer.out.write_all(MAGIC)?;
         writer.out.write_all(&VERSION.to_le_bytes())?;
-        let lines: String = start.fields.iter().map(|(n, v)| format!("{n}={v}\n")).collect();
+        let lines: String = start
+            .fields
+            .iter()
+            .map(|(n, v)| format!("{n}={v}\n"))
+            .collect();
         writer.write(START, &[lines.as_bytes()])?;
         Ok(writer)
     }
@@ -189,7 +193,11 @@ impl<R: Read> Reader<R> {
         if got < magic.len() {
             // The beginning of a recording is one that was cut off early.
             let cut = got > 0 && MAGIC.starts_with(&magic[..got]);
-            return Err(if cut { Error::Cut(got as u64) } else { Error::Foreign });
+            return Err(if cut {
+                Error::Cut(got as u64)
+            } else {
+                Error::Foreign
+            });
         }
         if &magic != MAGIC {
             return Err(Error::Foreign);
@@ -202,12 +210,16 @@ impl<R: Read> Reader<R> {
         if version != VERSION {
             return Err(Error::Version(version));
         }
-        if reader.read_block()? != Some(START) {
-            return Err(Error::Damaged(reader.offset));
+        match reader.read_block()? {
+            Some(START) => {}
+            Some(_) => return Err(Error::Damaged(12)),
+            None => return Err(Error::Cut(reader.offset)),
         }
         let lines = String::from_utf8_lossy(&reader.payload);
         let fields = lines.lines().filter_map(|line| line.split_once('='));
-        reader.start.fields = fields.map(|(n, v)| (n.to_string(), v.to_string())).collect();
+        reader.start.fields = fields
+            .map(|(n, v)| (n.to_string(), v.to_string()))
+            .collect();
         match reader.start.get("tool") {
             Some(recorded) if recorded == tool => Ok(reader),
             Some(recorded) => Err(Error::OtherTool(recorded.to_string(), tool.to_string())),
@@ -296,7 +308,12 @@ fn parse(kind: u32, payload: &[u8]) -> Option<Block<'_>> {
             if !rest.is_empty() {
                 return None;
             }
-            Block::Lost(counts.iter().map(|count| u64::from_le_bytes(*count)).collect())
+            Block::Lost(
+                counts
+                    .iter()
+                    .map(|count| u64::from_le_bytes(*count))
+                    .collect(),
+            )
         }
         END if payload.is_empty() => Block::End,
         _ => return None,
@@ -365,7 +382,10 @@ mod tests {
         for cut in 1..whole.len() {
             let (read, error) = blocks(&whole[..cut]);
             assert_eq!(read, all[..read.len()], "cut at {cut}");
-            assert!(matches!(error, Some(Error::Cut(at)) if at == cut as u64), "cut at {cut}: {error:?}");
+            assert!(
+                matches!(error, Some(Error::Cut(at)) if at == cut as u64),
+                "cut at {cut}: {error:?}"
+            );
         }
     }
 
@@ -387,7 +407,10 @@ mod tests {
     #[test]
     fn refused() {
         assert!(matches!(blocks(b"").1, Some(Error::Foreign)));
-        assert!(matches!(blocks(b"\x0a\x0d\x0d\x0apcapng").1, Some(Error::Foreign)));
+        assert!(matches!(
+            blocks(b"\x0a\x0d\x0d\x0apcapng").1,
+            Some(Error::Foreign)
+        ));
         let mut newer = recording();
         newer[8] = 2;
         assert!(matches!(blocks(&newer).1, Some(Error::Version(2))));

@@ -26,7 +26,9 @@ impl Lost {
     }
 
     pub fn total(&self) -> u64 {
-        self.0.iter().fold(0, |total, count| total.saturating_add(*count))
+        self.0
+            .iter()
+            .fold(0, |total, count| total.saturating_add(*count))
     }
 
     /// What was lost since `before`.
@@ -114,7 +116,10 @@ impl Display for Summary {
             (self.names_unreadable, "datapath name"),
         ] {
             if count > 0 {
-                write!(f, "\n{count} shown without their {what}, which could not be read")?;
+                write!(
+                    f,
+                    "\n{count} shown without their {what}, which could not be read"
+                )?;
             }
         }
         Ok(())

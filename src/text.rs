@@ -70,7 +70,8 @@ impl<W: Write> Table<W> {
         if upcall.packet.len > 0 {
             self.packets += 1;
             if self.announce {
-                self.packet(&upcall.packet, port).map_err(io::Error::other)?;
+                self.packet(&upcall.packet, port)
+                    .map_err(io::Error::other)?;
             }
         }
         self.out.write_all(self.text.as_bytes())
@@ -147,7 +148,11 @@ pub fn key_lines(text: &mut String, key: &Captured<'_>, decode: KeyDecode) -> fm
 /// The end of a line that says how much of something was captured.
 fn captured(text: &mut String, captured: &Captured<'_>) -> fmt::Result {
     match captured.error {
-        Some(errno) => writeln!(text, "unreadable ({}).", io::Error::from_raw_os_error(errno)),
+        Some(errno) => writeln!(
+            text,
+            "unreadable ({}).",
+            io::Error::from_raw_os_error(errno)
+        ),
         None => writeln!(text, "size captured {} bytes.", captured.bytes.len()),
     }
 }
@@ -253,7 +258,10 @@ TIME               CPU  COMM             PID        PORT_NAME                   
             cpu: 12345,
             ..upcall()
         };
-        let shown = rows(&[(wide, "a-port-with-a-long-name-indeed")], PacketDecode::None);
+        let shown = rows(
+            &[(wide, "a-port-with-a-long-name-indeed")],
+            PacketDecode::None,
+        );
         let row = shown.lines().nth(1).unwrap();
         assert_eq!(
             row.split_whitespace().collect::<Vec<_>>(),

@@ -58,7 +58,10 @@ pub enum Error {
         "failed to attach to {path}: {error}\n\
          --verbose shows libbpf's messages"
     )]
-    Attach { path: String, error: libbpf_rs::Error },
+    Attach {
+        path: String,
+        error: libbpf_rs::Error,
+    },
     #[error("failed to read the ring buffer: {0}")]
     Ring(io::Error),
 }
@@ -93,11 +96,14 @@ pub fn check_privilege() -> Result<(), Error> {
     if has.contains(CapabilitySet::SYS_ADMIN) {
         return Ok(());
     }
-    let missing: Vec<_> = [(CapabilitySet::BPF, "CAP_BPF"), (CapabilitySet::PERFMON, "CAP_PERFMON")]
-        .into_iter()
-        .filter(|(capability, _)| !has.contains(*capability))
-        .map(|(_, name)| name)
-        .collect();
+    let missing: Vec<_> = [
+        (CapabilitySet::BPF, "CAP_BPF"),
+        (CapabilitySet::PERFMON, "CAP_PERFMON"),
+    ]
+    .into_iter()
+    .filter(|(capability, _)| !has.contains(*capability))
+    .map(|(_, name)| name)
+    .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -135,7 +141,10 @@ fn kernel_version() -> (u32, u32) {
 }
 
 pub fn kernel_release() -> String {
-    rustix::system::uname().release().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// What a failed load means.
@@ -204,7 +213,9 @@ pub struct RingState<'a> {
 pub enum Delivery<'a> {
     Record(&'a [u8]),
     /// Nothing waits any more, or a batch is done. Counts of all that was lost so far, by reason.
-    Pause { lost: &'a [u64] },
+    Pause {
+        lost: &'a [u64],
+    },
 }
 
 /// Why draining ended.
@@ -239,8 +250,8 @@ impl Until {
             signal_hook::flag::register(signal, Arc::clone(&seen))?;
             signal_hook::low_level::pipe::register(signal, handler.try_clone()?)?;
         }
-        let pid = rustix::process::Pid::from_raw(pid.cast_signed())
-            .ok_or(io::ErrorKind::InvalidInput)?;
+        let pid =
+            rustix::process::Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
         Ok(Self {
             signals,
             target: rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?,
@@ -269,7 +280,10 @@ impl Until {
             Some(End::Signal)
         } else if !fds[1].revents().is_empty() {
             Some(End::TargetExited)
-        } else if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        } else if self
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+        {
             Some(End::TimeOut)
         } else {
             None
@@ -289,9 +303,11 @@ pub fn drain(
     let deliver = RefCell::new(deliver);
     let mut builder = RingBufferBuilder::new();
     let buffer = builder
-        .add(ring, |record: &[u8]| match deliver.borrow_mut()(Delivery::Record(record)) {
-            ControlFlow::Continue(()) => 0,
-            ControlFlow::Break(()) => STOP,
+        .add(ring, |record: &[u8]| {
+            match deliver.borrow_mut()(Delivery::Record(record)) {
+                ControlFlow::Continue(()) => 0,
+                ControlFlow::Break(()) => STOP,
+            }
         })
         .map(|_| ())
         .and_then(|()| builder.build())

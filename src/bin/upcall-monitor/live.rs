@@ -70,7 +70,9 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         rodata.targ_key_size = args.key_snaplen();
         rodata.targ_wake_at = ring_bytes as u64 / 4;
     }
-    let mut skel = open.load().map_err(|error| tracer::explain_load(error, ring_bytes))?;
+    let mut skel = open
+        .load()
+        .map_err(|error| tracer::explain_load(error, ring_bytes))?;
 
     let mut clock = WallClock::now();
     let mut start = Start::new(env!("CARGO_BIN_NAME"));
@@ -83,7 +85,11 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     let _ = monitor.clock(clock.offset());
 
     let until = Until::new(pid, args.duration)?;
-    let program = if multi { &skel.progs.recv_upcall_multi } else { &skel.progs.recv_upcall };
+    let program = if multi {
+        &skel.progs.recv_upcall_multi
+    } else {
+        &skel.progs.recv_upcall
+    };
     let mut links = Vec::new();
     for (object, sites) in &sites {
         links.extend(tracer::attach(program, multi, pid, object, sites)?);
@@ -107,22 +113,28 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     };
     let mut told = None::<Instant>;
     let mut lost_now = Lost::default();
-    let end = tracer::drain(&skel.maps.ring, &state, &until, links, &mut |delivery| match delivery {
-        Delivery::Record(record) => monitor.record(record),
-        Delivery::Pause { lost } => {
-            lost_now = Lost::new(lost);
-            if lost_now != monitor.reported()
-                && told.is_none_or(|told| told.elapsed() >= LOSS_INTERVAL)
-            {
-                told = Some(Instant::now());
-                monitor.lost(lost_now)?;
+    let end = tracer::drain(
+        &skel.maps.ring,
+        &state,
+        &until,
+        links,
+        &mut |delivery| match delivery {
+            Delivery::Record(record) => monitor.record(record),
+            Delivery::Pause { lost } => {
+                lost_now = Lost::new(lost);
+                if lost_now != monitor.reported()
+                    && told.is_none_or(|told| told.elapsed() >= LOSS_INTERVAL)
+                {
+                    told = Some(Instant::now());
+                    monitor.lost(lost_now)?;
+                }
+                if clock.follow() {
+                    monitor.clock(clock.offset())?;
+                }
+                monitor.flush()
             }
-            if clock.follow() {
-                monitor.clock(clock.offset())?;
-            }
-            monitor.flush()
-        }
-    })?;
+        },
+    )?;
     let _ = monitor.lost(lost_now);
     if end == End::TargetExited {
         eprintln!("process {pid} has exited");
@@ -131,7 +143,9 @@ fn trace(args: &Args) -> anyhow::Result<()> {
 }
 
 /// The different argument strings of the probe's sites, and which of them each site has.
-fn specs(found: Vec<(Object, Probe)>) -> anyhow::Result<(Vec<[types::usdt_arg; ARGS]>, Vec<Sites>)> {
+fn specs(
+    found: Vec<(Object, Probe)>,
+) -> anyhow::Result<(Vec<[types::usdt_arg; ARGS]>, Vec<Sites>)> {
     let mut strings: Vec<String> = Vec::new();
     let mut specs = Vec::new();
     let mut objects = Vec::new();
@@ -161,7 +175,9 @@ fn specs(found: Vec<(Object, Probe)>) -> anyhow::Result<(Vec<[types::usdt_arg; A
 
 fn parse_spec(args: &str, machine: usdt::Machine) -> anyhow::Result<[types::usdt_arg; ARGS]> {
     let parsed = usdt::parse_args(args, machine)?;
-    let pointers = POINTERS.iter().all(|&i| parsed.get(i).is_some_and(|arg| arg.size == 8));
+    let pointers = POINTERS
+        .iter()
+        .all(|&i| parsed.get(i).is_some_and(|arg| arg.size == 8));
     match <[usdt::Arg; ARGS]>::try_from(parsed) {
         Ok(parsed) if pointers => Ok(parsed.map(|arg| types::usdt_arg::from(&arg))),
         _ => bail!(

@@ -54,7 +54,9 @@ impl Monitor {
             None => None,
             Some(path) if pipe(path) => {
                 if rustix::termios::isatty(io::stdout()) {
-                    bail!("a capture is not for a terminal\nredirect standard output, or give --pcap a file name");
+                    bail!(
+                        "a capture is not for a terminal\nredirect standard output, or give --pcap a file name"
+                    );
                 }
                 Some(pcapng::Writer::new(stdout()?, snaplen)?)
             }
@@ -63,7 +65,11 @@ impl Monitor {
         // As tcpdump has it: what goes to standard output is either text or a capture.
         let table = match &args.pcap {
             Some(path) if pipe(path) => None,
-            _ => Some(Table::new(stdout()?, args.packet_decode, capture.is_some())?),
+            _ => Some(Table::new(
+                stdout()?,
+                args.packet_decode,
+                capture.is_some(),
+            )?),
         };
         let recording = match (&args.record, start) {
             (Some(path), Some(start)) => Some(Recording {
@@ -253,10 +259,15 @@ impl Monitor {
         if let Some(capture) = self.capture.take()
             && !self.closed
         {
-            capture.finish(self.summary.received(), self.summary.lost.total()).context("failed to complete the capture")?;
+            capture
+                .finish(self.summary.received(), self.summary.lost.total())
+                .context("failed to complete the capture")?;
         }
         if let Some(recording) = self.recording.take() {
-            recording.writer.finish().context("failed to complete the recording")?;
+            recording
+                .writer
+                .finish()
+                .context("failed to complete the recording")?;
         }
         Ok(())
     }
