@@ -30,7 +30,9 @@ fn main() {
             .build_and_generate(out.join(format!("{tool}.skel.rs")))
             .unwrap_or_else(|error| {
                 // Display with causes: a backtrace of this script helps nobody.
-                println!("cargo::error=failed to build bpf/{tool}.bpf.c (it needs clang): {error:#}");
+                println!(
+                    "cargo::error=failed to build bpf/{tool}.bpf.c (it needs clang): {error:#}"
+                );
                 std::process::exit(1);
             });
     }
