@@ -1,4 +1,5 @@
 //! Small tracers for Open vSwitch.
 
 pub mod event;
+pub mod target;
 pub mod usdt;
