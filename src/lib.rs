@@ -14,4 +14,5 @@ pub mod summary;
 pub mod target;
 pub mod text;
 pub mod tracer;
+pub mod target;
 pub mod usdt;

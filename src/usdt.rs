@@ -32,7 +32,10 @@ pub enum Error {
     },
     /// A probe or its semaphore is at an address that no segment of the file provides; a linker
     /// leaves such a note behind when it drops the function that the probe was in.
-    #[error("the {what} of probe {provider}:{name} at {address:#x} is in no segment of the file")]
+    #[error(
+        "the {what} of probe {}:{} at {address:#x} is in no segment of the file",
+        provider.escape_debug(), name.escape_debug()
+    )]
     Unmapped {
         /// `"site"` or `"semaphore"`.
         what: &'static str,
