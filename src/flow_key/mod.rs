@@ -1,13 +1,13 @@
 //! The flow key of an upcall: a run of `OVS_KEY_ATTR_*` netlink attributes, as the kernel wrote it.
 //!
-//! [`attributes`] walks the run, [`Attribute::key`] decodes one attribute, and two printers show a whole key:
-//! [`nlraw`] attribute by attribute, [`odp`] in the syntax of `ovs-dpctl dump-flows`. A key that a snap length cut, or
-//! that is damaged, is partial input and not an error: what is there is decoded, and each of the three says where and
-//! why it stopped.
+//! [`attributes`] walks the run, [`Attribute::key`] decodes one attribute, and two printers show a
+//! whole key: [`nlraw`] attribute by attribute, [`odp`] in the syntax of `ovs-dpctl dump-flows`. A
+//! key that a snap length cut, or that is damaged, is partial input and not an error: what is there
+//! is decoded, and each of the three says where and why it stopped.
 //!
-//! Numbers and layouts are those of `include/uapi/linux/openvswitch.h` (Linux 6.1; Linux has added none since) and of
-//! `include/linux/openvswitch.h` of Open vSwitch 3.1. Integers that the kernel does not keep in network byte order are
-//! in this host's.
+//! Numbers and layouts are those of `include/uapi/linux/openvswitch.h` (Linux 6.1; Linux has added
+//! none since) and of `include/linux/openvswitch.h` of Open vSwitch 3.1. Integers that the kernel
+//! does not keep in network byte order are in this host's.
 
 mod nlraw;
 mod odp;
@@ -18,13 +18,15 @@ pub use nlraw::nlraw;
 pub use odp::odp;
 pub use value::*;
 
-/// `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER` of `linux/netlink.h`: flags that share `nla_type` with the type.
+/// `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER` of `linux/netlink.h`: flags that share `nla_type` with
+/// the type.
 const NLA_F_MASK: u16 = 1 << 15 | 1 << 14;
 
 /// `sizeof(struct nlattr)`.
 const NLA_HDRLEN: usize = 4;
 
-/// Defines the `OVS_KEY_ATTR_*` constants, and the table of their names, from one list in numerical order.
+/// Defines the `OVS_KEY_ATTR_*` constants, and the table of their names, from one list in numerical
+/// order.
 macro_rules! ovs_key_attrs {
     ($($name:ident = $number:literal,)*) => {
         $(pub const $name: u16 = $number;)*
@@ -127,8 +129,8 @@ pub enum Stop {
     Header { at: usize, left: usize },
     /// The `nla_len` of the attribute at offset `at` does not even cover its header.
     Short { at: usize, len: u16 },
-    /// The attribute at offset `at` is `len` long, but only `left` bytes of it are there, header included. It is the
-    /// last one that the iterator yielded.
+    /// The attribute at offset `at` is `len` long, but only `left` bytes of it are there, header
+    /// included. It is the last one that the iterator yielded.
     Cut { at: usize, len: u16, left: usize },
 }
 
@@ -197,9 +199,9 @@ impl std::iter::FusedIterator for Attributes<'_> {}
 
 /// Walks the netlink attributes of a key, which may be cut at any byte.
 ///
-/// The last attribute may be incomplete; [`Attributes::stopped`] then says so, and says also when nothing sensible
-/// followed the last attribute. A key that was cut exactly between two attributes looks like a shorter whole one: only
-/// its length in the traced process tells them apart.
+/// The last attribute may be incomplete; [`Attributes::stopped`] then says so, and says also when
+/// nothing sensible followed the last attribute. A key that was cut exactly between two attributes
+/// looks like a shorter whole one: only its length in the traced process tells them apart.
 pub fn attributes(key: &[u8]) -> Attributes<'_> {
     Attributes {
         left: key,
@@ -208,10 +210,11 @@ pub fn attributes(key: &[u8]) -> Attributes<'_> {
     }
 }
 
-/// The datapath's number of the port on which the packet came in, if its attribute is in the key as a whole.
+/// The datapath's number of the port on which the packet came in, if its attribute is in the key as
+/// a whole.
 ///
-/// The kernel writes `OVS_KEY_ATTR_TUNNEL` before `OVS_KEY_ATTR_IN_PORT`, so a short snap length loses it for tunnelled
-/// packets.
+/// The kernel writes `OVS_KEY_ATTR_TUNNEL` before `OVS_KEY_ATTR_IN_PORT`, so a short snap length
+/// loses it for tunnelled packets.
 pub fn in_port(key: &[u8]) -> Option<u32> {
     attributes(key).find_map(|attribute| match attribute.key() {
         Key::InPort(port) => Some(port),

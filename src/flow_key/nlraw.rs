@@ -5,18 +5,21 @@ use std::fmt;
 use super::text::{dec, hex_space};
 use super::{Stop, attributes, name};
 
-/// Writes one line an attribute, in the layout of `upcall_monitor.py --flow-key-decode nlraw` (Open vSwitch 3.1):
+/// Writes one line an attribute, in the layout of `upcall_monitor.py --flow-key-decode nlraw` (Open
+/// vSwitch 3.1):
 ///
 /// ```text
 ///     nla_len 8, nla_type OVS_KEY_ATTR_IN_PORT[3], data: 02 00 00 00␠
 /// ```
 ///
-/// `␠` is a space: one follows each byte. The attributes inside `OVS_KEY_ATTR_TUNNEL`, `OVS_KEY_ATTR_ENCAP` and
-/// `OVS_KEY_ATTR_NSH` are shown as their bytes. A cut attribute's bytes are followed by `...`, and a line that begins
-/// with `WARN: decode truncated;` tells why the walk ended early. Every line ends in a newline.
+/// `␠` is a space: one follows each byte. The attributes inside `OVS_KEY_ATTR_TUNNEL`,
+/// `OVS_KEY_ATTR_ENCAP` and `OVS_KEY_ATTR_NSH` are shown as their bytes. A cut attribute's bytes
+/// are followed by `...`, and a line that begins with `WARN: decode truncated;` tells why the walk
+/// ended early. Every line ends in a newline.
 ///
-/// Where the script is wrong this differs: types 29 to 32 have their names, a type beyond is `<UNKNOWN>`, the number
-/// comes without `NLA_F_*` flags, and a last attribute without its padding is no reason to warn.
+/// Where the script is wrong this differs: types 29 to 32 have their names, a type beyond is
+/// `<UNKNOWN>`, the number comes without `NLA_F_*` flags, and a last attribute without its padding
+/// is no reason to warn.
 ///
 /// # Errors
 ///

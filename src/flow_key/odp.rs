@@ -6,33 +6,37 @@ use std::net::Ipv6Addr;
 use super::text::{alt_hex, dec, hex, hex_byte, hex_bytes};
 use super::*;
 
-/// How deep `OVS_KEY_ATTR_ENCAP` may nest. The kernel writes one level for each of at most two VLAN headers.
+/// How deep `OVS_KEY_ATTR_ENCAP` may nest. The kernel writes one level for each of at most two VLAN
+/// headers.
 const MAX_NESTED: u32 = 8;
 
 /// Writes a key in the syntax of `ovs-dpctl dump-flows`, which `ovs-appctl ofproto/trace` reads:
 ///
 /// ```text
-/// recirc_id(0),in_port(2),eth(src=04:f4:bc:28:57:01,dst=3c:fd:fe:9e:7f:68),eth_type(0x0800),ipv4(...)
+/// recirc_id(0),in_port(2),eth(src=04:f4:bc:28:57:01,dst=3c:fd:fe:9e:7f:68),eth_type(0x0806),...
 /// ```
 ///
-/// The key of an upcall has no mask, so the text is what `odp_flow_key_format()` (`lib/odp-util.c` of Open vSwitch 3.1)
-/// makes of it: every attribute in its order, those that are zero too, ports by number. An attribute that it does not
-/// know is `keyN(00 01)`: N is its type. An empty key is `<empty>`. It differs where that function is of no use here:
+/// The key of an upcall has no mask, so the text is what `odp_flow_key_format()` (`lib/odp-util.c`
+/// of Open vSwitch 3.1) makes of it: every attribute in its order, those that are zero too, ports
+/// by number. An attribute that it does not know is `keyN(00 01)`: N is its type. An empty key is
+/// `<empty>`. It differs where that function is of no use here:
 ///
 /// * `ct_state` has the names that `dump-flows` shows, `ct_state(new|trk)`, not `ct_state(0x21)`.
-/// * `ct_tuple6` has `tp_src=` and `tp_dst=`, which `ofproto/trace` reads, not `src_port=` and `dst_port=`.
+/// * `ct_tuple6` has `tp_src=` and `tp_dst=`, which `ofproto/trace` reads, not `src_port=` and
+///   `dst_port=`.
 /// * `erspan(...,hwid=)` has all six bits of the hardware ID, not the lower four.
 /// * Attributes of `nsh` that have no place in its text follow it as `keyN(...)`.
-/// * A payload of a wrong length follows the attribute's name: `eth(bad key length 2, expected 12)(00 01)`.
-/// * A cut attribute ends in `<cut at byte N: HAVE of LEN bytes>`, with the bytes that are there unless they are
-///   decoded: `eth(<cut at byte 88: 3 of 12 bytes: 04 f4 bc>)`. N counts from the start of the key to the attribute's
-///   header, HAVE and LEN count payload.
-/// * A run of attributes that goes on with less than a header ends in `<cut at byte N: HAVE of 4 header bytes>`, one
-///   that goes on with nonsense in `<nla_len L < 4 at byte N>`.
+/// * A payload of a wrong length follows the attribute's name: `eth(bad key length 2, expected
+///   12)(00 01)`.
+/// * A cut attribute ends in `<cut at byte N: HAVE of LEN bytes>`, with the bytes that are there
+///   unless they are decoded: `eth(<cut at byte 88: 3 of 12 bytes: 04 f4 bc>)`. N counts from the
+///   start of the key to the attribute's header, HAVE and LEN count payload.
+/// * A run of attributes that goes on with less than a header ends in `<cut at byte N: HAVE of 4
+///   header bytes>`, one that goes on with nonsense in `<nla_len L < 4 at byte N>`.
 ///
-/// `ofproto/trace` takes neither the last three nor `keyN(...)`: delete them before you paste. The latter includes
-/// `key32(...)` (`OVS_KEY_ATTR_IPV6_EXTHDRS`), which Linux 5.18 and later put into every IPv6 key. Nor does it take
-/// `nsh(...)`.
+/// `ofproto/trace` takes neither the last three nor `keyN(...)`: delete them before you paste. The
+/// latter includes `key32(...)` (`OVS_KEY_ATTR_IPV6_EXTHDRS`), which Linux 5.18 and later put into
+/// every IPv6 key. Nor does it take `nsh(...)`.
 ///
 /// # Errors
 ///
@@ -484,7 +488,8 @@ const CT_STATE: [Flag; 8] = [
     (0x80, "dnat"),
 ];
 
-/// The TCP header's flags (RFC 9293; `ns` is RFC 3540's), and the reserved bits below the data offset.
+/// The TCP header's flags (RFC 9293; `ns` is RFC 3540's), and the reserved bits below the data
+/// offset.
 const TCP_FLAGS: [Flag; 12] = [
     (0x001, "fin"),
     (0x002, "syn"),
@@ -505,7 +510,8 @@ const TUNNEL_DF: u32 = 1 << 1;
 const TUNNEL_CSUM: u32 = 1 << 2;
 const TUNNEL_KEY: u32 = 1 << 3;
 
-/// Attributes of a tunnel that are flags, in the order in which Open vSwitch shows them (`FLOW_TNL_F_*`).
+/// Attributes of a tunnel that are flags, in the order in which Open vSwitch shows them
+/// (`FLOW_TNL_F_*`).
 const TUNNEL_FLAGS: [Flag; 4] = [
     (TUNNEL_OAM, "oam"),
     (TUNNEL_DF, "df"),
@@ -513,7 +519,8 @@ const TUNNEL_FLAGS: [Flag; 4] = [
     (TUNNEL_KEY, "key"),
 ];
 
-/// Writes the names of the bits that are set, and the bits without a name as one number: `new|trk|0x100`.
+/// Writes the names of the bits that are set, and the bits without a name as one number:
+/// `new|trk|0x100`.
 fn flags(out: &mut impl fmt::Write, set: u32, names: &[Flag]) -> fmt::Result {
     if set == 0 {
         return out.write_str("0");
@@ -578,8 +585,8 @@ fn ipv4(out: &mut impl fmt::Write, name: &str, address: &[u8; 4]) -> fmt::Result
     number(out, ".", d)
 }
 
-/// Writes an address as the C library's `inet_ntop()` does: `::1.2.3.4` for the deprecated IPv4-compatible ones, which
-/// `Ipv6Addr` writes as `::102:304`.
+/// Writes an address as the C library's `inet_ntop()` does: `::1.2.3.4` for the deprecated
+/// IPv4-compatible ones, which `Ipv6Addr` writes as `::102:304`.
 fn ipv6(out: &mut impl fmt::Write, name: &str, address: &[u8; 16]) -> fmt::Result {
     match address {
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] if (*a, *b) != (0, 0) => {

@@ -1,4 +1,5 @@
-//! Numbers as text. `write!` costs 20 to 40 ns a number, and a key has 40 of them: these cost a tenth.
+//! Numbers as text. `write!` costs 20 to 40 ns a number, and a key has 40 of them: these cost a
+//! tenth.
 
 use std::fmt;
 

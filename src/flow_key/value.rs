@@ -331,8 +331,8 @@ impl<'a> GeneveOption<'a> {
 }
 
 impl<'a> Attribute<'a> {
-    /// The payload as a `T`, turned into `K` by `wrap`; if its length is not that of a `T`, what `bad_length` makes of
-    /// the length it should have.
+    /// The payload as a `T`, turned into `K` by `wrap`; if its length is not that of a `T`, what
+    /// `bad_length` makes of the length it should have.
     fn fixed<T, K>(&self, wrap: impl FnOnce(&'a T) -> K, bad_length: impl FnOnce(usize) -> K) -> K
     where
         T: FromBytes + Immutable + KnownLayout + Unaligned + 'a,
@@ -442,8 +442,8 @@ impl<'a> Attribute<'a> {
         }
     }
 
-    /// Decodes an attribute inside [`TunnelKey::Vxlan`], if it is a whole `OVS_VXLAN_EXT_GBP`: the policy's group in
-    /// the lower 16 bits, its flags in the 8 above.
+    /// Decodes an attribute inside [`TunnelKey::Vxlan`], if it is a whole `OVS_VXLAN_EXT_GBP`: the
+    /// policy's group in the lower 16 bits, its flags in the 8 above.
     pub fn vxlan_gbp(&self) -> Option<u32> {
         let gbp = <[u8; 4]>::try_from(self.payload).ok();
         gbp.filter(|_| self.kind == OVS_VXLAN_EXT_GBP && self.is_complete())
