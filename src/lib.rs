@@ -16,3 +16,4 @@ pub mod text;
 pub mod tracer;
 pub mod target;
 pub mod usdt;
+pub mod pcapng;
