@@ -27,7 +27,7 @@ const MAX_NESTED: u32 = 8;
 /// * `erspan(...,hwid=)` has all six bits of the hardware ID, not the lower four.
 /// * Attributes of `nsh` that have no place in its text follow it as `keyN(...)`.
 /// * A payload of a wrong length follows the attribute's name: `eth(bad key length 2, expected
-///   12)(00 01)`.
+///   12)(00 01)`. An attribute that should have none, `unspec`, shows it as an unknown one does.
 /// * A cut attribute ends in `<cut at byte N: HAVE of LEN bytes>`, with the bytes that are there
 ///   unless they are decoded: `eth(<cut at byte 88: 3 of 12 bytes: 04 f4 bc>)`. N counts from the
 ///   start of the key to the attribute's header, HAVE and LEN count payload.
