@@ -14,6 +14,4 @@ pub mod summary;
 pub mod target;
 pub mod text;
 pub mod tracer;
-pub mod target;
 pub mod usdt;
-pub mod pcapng;

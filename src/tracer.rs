@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,7 +16,7 @@ use libbpf_rs::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::CapabilitySet;
 
-use crate::target::Object;
+use crate::target::{self, Object, Target};
 use crate::usdt::Site;
 
 /// How often the ring is drained. The traced thread wakes nobody: see `bpf/ring.bpf.h`.
@@ -62,6 +62,8 @@ pub enum Error {
         path: String,
         error: libbpf_rs::Error,
     },
+    #[error(transparent)]
+    Target(#[from] target::Error),
     #[error("failed to read the ring buffer: {0}")]
     Ring(io::Error),
 }
@@ -171,7 +173,7 @@ pub fn attach(
     object: &Object,
     sites: &[(Site, u64)],
 ) -> Result<Vec<Link>, Error> {
-    let path = object.attach_path();
+    let path = object.attach_path()?;
     let pid = pid.cast_signed();
     let semaphore = |site: &Site| site.semaphore.unwrap_or(0) as usize;
     let links = if multi {
@@ -198,7 +200,7 @@ pub fn attach(
             .collect()
     };
     links.map_err(|error| Error::Attach {
-        path: object.path().display().to_string(),
+        path: object.path.display().to_string(),
         error,
     })
 }
@@ -230,15 +232,15 @@ pub enum End {
 }
 
 /// What ends the draining of a ring.
-pub struct Until {
+pub struct Until<'a> {
     signals: UnixStream,
-    target: OwnedFd,
+    target: &'a Target,
     deadline: Option<Instant>,
 }
 
-impl Until {
+impl<'a> Until<'a> {
     /// Takes the handling of SIGINT, SIGTERM and SIGHUP: the first ends the drain, a second one the process.
-    pub fn new(pid: u32, duration: Option<Duration>) -> io::Result<Self> {
+    pub fn new(target: &'a Target, duration: Option<Duration>) -> io::Result<Self> {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
         use std::sync::Arc;
         use std::sync::atomic::AtomicBool;
@@ -250,11 +252,9 @@ impl Until {
             signal_hook::flag::register(signal, Arc::clone(&seen))?;
             signal_hook::low_level::pipe::register(signal, handler.try_clone()?)?;
         }
-        let pid =
-            rustix::process::Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
         Ok(Self {
             signals,
-            target: rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?,
+            target,
             deadline: duration.map(|duration| Instant::now() + duration),
         })
     }
@@ -267,7 +267,7 @@ impl Until {
         }
         let mut fds = [
             PollFd::new(&self.signals, PollFlags::IN),
-            PollFd::new(&self.target, PollFlags::IN),
+            PollFd::new(self.target, PollFlags::IN),
             PollFd::from_borrowed_fd(ring, PollFlags::IN),
         ];
         let timeout = Timespec::try_from(timeout).ok();
@@ -295,7 +295,7 @@ impl Until {
 pub fn drain(
     ring: &dyn MapCore,
     state: &RingState<'_>,
-    until: &Until,
+    until: &Until<'_>,
     links: Vec<Link>,
     deliver: &mut dyn FnMut(Delivery<'_>) -> ControlFlow<()>,
 ) -> Result<End, Error> {

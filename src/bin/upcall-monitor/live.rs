@@ -80,11 +80,11 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     start.set("pid", pid);
     start.set("packet_size", args.packet_snaplen());
     start.set("flow_key_size", args.key_snaplen());
-    let mut monitor = Monitor::new(args, args.packet_snaplen(), Some(&start))?;
+    let mut monitor = Monitor::new(args, &start)?;
     monitor.set_ports(PortNames::open(pid));
     let _ = monitor.clock(clock.offset());
 
-    let until = Until::new(pid, args.duration)?;
+    let until = Until::new(&target, args.duration)?;
     let program = if multi {
         &skel.progs.recv_upcall_multi
     } else {

@@ -37,11 +37,7 @@ fn replay(args: &Args, path: &std::path::Path) -> anyhow::Result<()> {
     let file = File::open(path)
         .map_err(|error| anyhow::anyhow!("failed to open {}: {error}", path.display()))?;
     let mut reader = recording::Reader::new(BufReader::new(file), env!("CARGO_BIN_NAME"))?;
-    let snaplen = reader
-        .start()
-        .get("packet_size")
-        .and_then(|size| size.parse().ok());
-    let mut monitor = Monitor::new(args, snaplen.unwrap_or(args::MAX_PACKET_SIZE), None)?;
+    let mut monitor = Monitor::new(args, reader.start())?;
     let error = loop {
         let flow = match reader.next_block() {
             Ok(Block::Record(record)) => monitor.record(record),

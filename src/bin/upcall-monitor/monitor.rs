@@ -1,5 +1,6 @@
 //! Where every upcall goes, live or from a recording: the table, the capture file, a recording, the summary.
 
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::ops::ControlFlow;
@@ -29,6 +30,8 @@ pub struct Monitor {
     ports: PortNames,
     /// What makes a wall-clock time of an event's time.
     clock: i64,
+    /// Wall-clock times of the first and the last upcall of the capture.
+    times: Option<(u64, u64)>,
     /// How many upcalls are still to be shown.
     left: Option<u64>,
     summary: Summary,
@@ -46,10 +49,25 @@ struct Recording {
 }
 
 impl Monitor {
-    /// Opens the output files. `snaplen` is what was captured of a packet at most; `start` describes the trace, for a
-    /// recording of it.
-    pub fn new(args: &Args, snaplen: u32, start: Option<&Start>) -> anyhow::Result<Self> {
+    /// Opens the output files. `start` describes the trace.
+    pub fn new(args: &Args, start: &Start) -> anyhow::Result<Self> {
         let pipe = |path: &Path| path == Path::new("-");
+        let os = format!("Linux {}", start.get("kernel").unwrap_or_default());
+        let application = format!(
+            "{} {}",
+            env!("CARGO_BIN_NAME"),
+            start.get("tool_version").unwrap_or_default()
+        );
+        let section = pcapng::Section {
+            hardware: start.get("machine").unwrap_or_default(),
+            os: os.trim_end(),
+            application: application.trim_end(),
+            comment: "",
+        };
+        let snaplen = start
+            .get("packet_size")
+            .and_then(|size| size.parse().ok())
+            .unwrap_or(0);
         let capture = match &args.pcap {
             None => None,
             Some(path) if pipe(path) => {
@@ -58,9 +76,13 @@ impl Monitor {
                         "a capture is not for a terminal\nredirect standard output, or give --pcap a file name"
                     );
                 }
-                Some(pcapng::Writer::new(stdout()?, snaplen)?)
+                Some(pcapng::Writer::new(stdout()?, snaplen, &section)?)
             }
-            Some(path) => Some(pcapng::Writer::new(create(path, args.force)?, snaplen)?),
+            Some(path) => Some(pcapng::Writer::new(
+                create(path, args.force)?,
+                snaplen,
+                &section,
+            )?),
         };
         // As tcpdump has it: what goes to standard output is either text or a capture.
         let table = match &args.pcap {
@@ -71,12 +93,12 @@ impl Monitor {
                 capture.is_some(),
             )?),
         };
-        let recording = match (&args.record, start) {
-            (Some(path), Some(start)) => Some(Recording {
+        let recording = match &args.record {
+            None => None,
+            Some(path) => Some(Recording {
                 writer: recording::Writer::new(create(path, args.force)?, start)?,
                 ports: PortNames::default(),
             }),
-            _ => None,
         };
         Ok(Self {
             key_decode: args.flow_key_decode,
@@ -85,6 +107,7 @@ impl Monitor {
             recording,
             ports: PortNames::default(),
             clock: 0,
+            times: None,
             left: args.count,
             summary: Summary::default(),
             reported: Lost::default(),
@@ -150,7 +173,9 @@ impl Monitor {
                         self.check(result, "the recording")?;
                     }
                 }
-                None => self.port.push_str(itoa(port, &mut [0; 10])),
+                None => {
+                    let _ = write!(self.port, "{port}");
+                }
             },
         }
         self.key.clear();
@@ -166,9 +191,12 @@ impl Monitor {
             self.check(result, "standard output")?;
         }
         if let Some(capture) = &mut self.capture {
-            let wall_time = upcall.time.saturating_add_signed(self.clock);
+            let time = upcall.time.saturating_add_signed(self.clock);
+            self.times = Some((self.times.map_or(time, |(first, _)| first), time));
+            let datapath = String::from_utf8_lossy(upcall.datapath);
+            let _ = write!(self.port, " ({datapath})");
             let key = (!self.key.is_empty()).then_some(self.key.as_str());
-            let result = capture.write(upcall, &self.port, wall_time, key);
+            let result = capture.write(upcall, &self.port, time, key);
             self.check(result, "the capture")?;
         }
         if let Some(left) = &mut self.left {
@@ -259,8 +287,10 @@ impl Monitor {
         if let Some(capture) = self.capture.take()
             && !self.closed
         {
+            let (start, end) = self.times.unwrap_or_default();
+            let lost = self.summary.lost.total();
             capture
-                .finish(self.summary.received(), self.summary.lost.total())
+                .finish(&pcapng::Stats { start, end, lost })
                 .context("failed to complete the capture")?;
         }
         if let Some(recording) = self.recording.take() {
@@ -271,13 +301,6 @@ impl Monitor {
         }
         Ok(())
     }
-}
-
-fn itoa(number: u32, buffer: &mut [u8; 10]) -> &str {
-    let mut cursor = io::Cursor::new(&mut buffer[..]);
-    let _ = write!(cursor, "{number}");
-    let length = cursor.position() as usize;
-    std::str::from_utf8(&buffer[..length]).unwrap_or_default()
 }
 
 fn stdout() -> io::Result<Output> {
