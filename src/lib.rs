@@ -1,3 +1,4 @@
 //! Small tracers for Open vSwitch.
 
 pub mod event;
+pub mod packet;
