@@ -15,3 +15,4 @@ pub mod target;
 pub mod text;
 pub mod tracer;
 pub mod usdt;
+pub mod packet;
