@@ -445,6 +445,7 @@ const SYMBOL: &str = "it is relative to a symbol, whose address the note does no
 const REGISTER: &str = "it names no general-purpose register";
 const ADDRESS_REGISTER: &str = "its address is not in a 64-bit register";
 const FORM: &str = "its form is unknown";
+const NUMBER: &str = "its number does not fit 64 bits";
 
 /// An operand in AT&T syntax, and the most bytes that may be taken of it.
 fn x86_64_operand(text: &str) -> Result<(Operand, u8), &'static str> {
@@ -459,11 +460,7 @@ fn x86_64_operand(text: &str) -> Result<(Operand, u8), &'static str> {
         return Ok((Operand::Register(register), width));
     }
     let Some((offset, inside)) = text.split_once('(') else {
-        return Err(if parse_sum(text).is_some() {
-            "it is an absolute address"
-        } else {
-            SYMBOL
-        });
+        return Err(parse_sum(text).err().unwrap_or("it is an absolute address"));
     };
     let inside = inside.strip_suffix(')').ok_or(FORM)?;
     let mut parts = inside.split(',');
@@ -475,7 +472,7 @@ fn x86_64_operand(text: &str) -> Result<(Operand, u8), &'static str> {
     let offset = if offset.is_empty() {
         0
     } else {
-        parse_sum(offset).ok_or(SYMBOL)?
+        parse_sum(offset)?
     };
     let index = parts.next().map(x86_64_address_register).transpose()?;
     let scale = match parts.next() {
@@ -586,7 +583,7 @@ fn aarch64_memory(inside: &str) -> Result<Operand, &'static str> {
                 Some(_) => return Err("its index is not shifted left by 0 to 3"),
             };
         } else {
-            offset = parse_sum(part.strip_prefix('#').unwrap_or(part)).ok_or(SYMBOL)?;
+            offset = parse_sum(part.strip_prefix('#').unwrap_or(part))?;
         }
     }
     match parts.next() {
@@ -639,32 +636,36 @@ fn parse_constant(text: &str) -> Result<i64, &'static str> {
         None => (text, false),
     };
     let magnitude = match digits.strip_prefix("0x") {
-        _ if !digits.starts_with(|c: char| c.is_ascii_digit()) => return Err(SYMBOL),
+        _ if digits.starts_with(|c: char| c.is_alphabetic() || "_.:".contains(c)) => {
+            return Err(SYMBOL);
+        }
+        _ if !digits.starts_with(|c: char| c.is_ascii_digit()) => return Err(FORM),
         Some(hex) if hex.starts_with('+') => return Err(FORM),
         Some(hex) => u64::from_str_radix(hex, 16),
         // Octal for an assembler; no compiler writes it.
         None if digits.len() > 1 && digits.starts_with('0') => return Err(FORM),
         None => digits.parse(),
     };
-    match magnitude.map_err(|_| "it is no number of 64 bits")? {
+    match magnitude.map_err(|_| NUMBER)? {
         magnitude if !negative => Ok(magnitude.cast_signed()),
-        magnitude => 0_i64
-            .checked_sub_unsigned(magnitude)
-            .ok_or("it is no number of 64 bits"),
+        magnitude => 0_i64.checked_sub_unsigned(magnitude).ok_or(NUMBER),
     }
 }
 
 /// An offset: one number or a sum of several, as in `-8+16(%rsp)`.
-fn parse_sum(mut text: &str) -> Option<i64> {
+fn parse_sum(mut text: &str) -> Result<i64, &'static str> {
     let mut sum = 0_i64;
     loop {
-        let end = text[text.len().min(1)..]
-            .find(['+', '-'])
-            .map_or(text.len(), |at| at + 1);
-        let (term, rest) = text.split_at(end);
-        sum = sum.checked_add(parse_constant(term.strip_prefix('+').unwrap_or(term)).ok()?)?;
+        // A sign in front belongs to the term.
+        let sign = text
+            .char_indices()
+            .skip(1)
+            .find(|(_, c)| matches!(c, '+' | '-'));
+        let (term, rest) = text.split_at(sign.map_or(text.len(), |(at, _)| at));
+        let term = parse_constant(term.strip_prefix('+').unwrap_or(term))?;
+        sum = sum.checked_add(term).ok_or(NUMBER)?;
         if rest.is_empty() {
-            return Some(sum);
+            return Ok(sum);
         }
         text = rest;
     }
