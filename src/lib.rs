@@ -15,4 +15,3 @@ pub mod target;
 pub mod text;
 pub mod tracer;
 pub mod usdt;
-pub mod packet;

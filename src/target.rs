@@ -300,6 +300,10 @@ impl Target {
         }
         let pid = self.pid;
         Err(match failure {
+            // Its files went with it.
+            Some(_) if Process::read(pid).is_none_or(|process| process.exited) => {
+                Error::NoProcess(pid)
+            }
             Some(failure) => failure,
             None if present.is_empty() => Error::NoProbes {
                 pid,

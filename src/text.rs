@@ -67,31 +67,31 @@ impl<W: Write> Table<W> {
         self.text.clear();
         row(&mut self.text, upcall, port).map_err(io::Error::other)?;
         self.text.push_str(key);
-        if upcall.packet.len > 0 {
+        let packet = &upcall.packet;
+        if packet.len > 0 {
             self.packets += 1;
-            if self.announce {
-                self.packet(&upcall.packet, port)
-                    .map_err(io::Error::other)?;
-            }
         }
-        self.out.write_all(self.text.as_bytes())
+        let shown = self.announce && packet.len > 0;
+        if shown {
+            self.announce(packet, port).map_err(io::Error::other)?;
+        }
+        self.out.write_all(self.text.as_bytes())?;
+        if shown && packet.error.is_none() && self.packet_decode == PacketDecode::Decode {
+            packet::show(packet.bytes, packet.len as usize, &mut self.out, INDENT)?;
+        }
+        Ok(())
     }
 
-    fn packet(&mut self, packet: &Captured<'_>, port: &str) -> fmt::Result {
+    fn announce(&mut self, packet: &Captured<'_>, port: &str) -> fmt::Result {
         let text = &mut self.text;
         write!(text, "  {}: Receive dp_port ", self.packets)?;
         escape(text, port.as_bytes())?;
         write!(text, ", packet size {} bytes, ", packet.len)?;
         captured(text, packet)?;
-        match self.packet_decode {
-            PacketDecode::Hex if packet.error.is_none() => {
-                hexdump::write(text, packet.bytes, INDENT)
-            }
-            PacketDecode::Decode if packet.error.is_none() => {
-                packet::show(packet.bytes, packet.len as usize, text, INDENT)
-            }
-            _ => Ok(()),
+        if packet.error.is_none() && self.packet_decode == PacketDecode::Hex {
+            hexdump::write(text, packet.bytes, INDENT)?;
         }
+        Ok(())
     }
 
     pub fn flush(&mut self) -> io::Result<()> {

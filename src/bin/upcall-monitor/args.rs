@@ -65,9 +65,9 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub duration: Option<Duration>,
 
-    /// Size of the ring buffer in memory pages, rounded up to a power of two
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1 << 18))]
-    pub buffer_page_count: u32,
+    /// Size of the ring buffer in memory pages, rounded up to a power of two [default: 16 MiB]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 18))]
+    pub buffer_page_count: Option<u32>,
 
     /// Record everything that the kernel delivers to FILE, for --replay
     #[arg(long, value_name = "FILE")]

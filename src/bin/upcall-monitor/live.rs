@@ -27,6 +27,9 @@ const ARGS: usize = 6;
 /// Arguments that are pointers: the datapath's name, the packet, the flow key.
 const POINTERS: [usize; 3] = [0, 2, 4];
 
+/// Bytes: some hundredths of a second of jumbo frames at full speed, for a machine that is busy with other things.
+const DEFAULT_RING: usize = 16 << 20;
+
 /// At most one message a second tells of lost upcalls.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -55,7 +58,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     }
 
     let multi = tracer::has_uprobe_multi();
-    let ring_bytes = tracer::ring_size(args.buffer_page_count);
+    let ring_bytes = args.buffer_page_count.map_or(DEFAULT_RING, tracer::ring_size);
     let mut storage = MaybeUninit::uninit();
     let mut open = UpcallMonitorSkelBuilder::default()
         .open(&mut storage)
@@ -81,7 +84,8 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     start.set("packet_size", args.packet_snaplen());
     start.set("flow_key_size", args.key_snaplen());
     let mut monitor = Monitor::new(args, &start)?;
-    monitor.set_ports(PortNames::open(pid));
+    // No names are better than no upcalls.
+    monitor.set_ports(PortNames::open(pid).unwrap_or_default());
     let _ = monitor.clock(clock.offset());
 
     let until = Until::new(&target, args.duration)?;

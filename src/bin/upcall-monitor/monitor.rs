@@ -167,8 +167,9 @@ impl Monitor {
                 Some(name) => {
                     self.port.push_str(name);
                     if let Some(recording) = &mut self.recording
-                        && recording.ports.insert(upcall.datapath, port, name)
+                        && recording.ports.lookup(upcall.datapath, port) != Some(name)
                     {
+                        recording.ports.insert(upcall.datapath, port, name);
                         let result = recording.writer.port(upcall.datapath, port, name);
                         self.check(result, "the recording")?;
                     }
