@@ -1,4 +1,5 @@
-//! Packets decoded and shown: against reviewed text, against another decoder, and with bytes that mean nothing.
+//! Packets decoded and shown: against reviewed text, against another decoder, and with bytes that
+//! mean nothing.
 
 use std::io;
 use std::path::Path;
@@ -66,7 +67,8 @@ fn text(packet: &[u8], original_len: usize) -> String {
 /// Everything a decoder said, checked against the grammar that [`Visitor`] promises.
 #[derive(Default)]
 struct Log {
-    /// Fields with one number or address, by layer. Where bytes or lists stand, a cut leaves a part of them.
+    /// Fields with one number or address, by layer. Where bytes or lists stand, a cut leaves a part
+    /// of them.
     fields: Vec<(&'static str, &'static str, String)>,
     /// The current layer, preceded by those whose lists are open.
     open: Vec<&'static str>,
@@ -140,8 +142,8 @@ fn shows_the_fixtures() {
     }
 }
 
-/// Check that each beginning of a packet has the same fields as the whole, up to the cut, and that the cut is said; and
-/// that a cut alone is no other reason to stop.
+/// Check that each beginning of a packet has the same fields as the whole, up to the cut, and that
+/// the cut is said; and that a cut alone is no other reason to stop.
 #[test]
 fn cut_packets_keep_their_fields() {
     for Vector { name, bytes, .. } in vectors() {
@@ -196,7 +198,8 @@ fn indents_every_line() {
     }
 }
 
-/// Check that neither a stack of labels, nor of tags, nor of tunnels, nor of options is followed beyond the limit.
+/// Check that neither a stack of labels, nor of tags, nor of tunnels, nor of options is followed
+/// beyond the limit.
 #[test]
 fn nesting_is_bounded() {
     let ethernet = |ether_type: [u8; 2]| [[0; 12].as_slice(), &ether_type].concat();
@@ -375,7 +378,8 @@ proptest! {
         prop_assert!(text.is_empty() || text.ends_with('\n'));
     }
 
-    /// Check the same of packets of the fixtures with some bytes changed and the end cut off, which get deeper.
+    /// Check the same of packets of the fixtures with some bytes changed and the end cut off, which
+    /// get deeper.
     #[test]
     fn damaged_packets_are_shown(
         choice: prop::sample::Index,
@@ -396,7 +400,8 @@ proptest! {
         }
     }
 
-    /// Check that we find what etherparse, which is not ours, finds in what it builds: in the whole and in a part.
+    /// Check that we find what etherparse, which is not ours, finds in what it builds: in the whole
+    /// and in a part.
     #[test]
     fn agrees_with_etherparse(packet in built_packet(), len: prop::sample::Index) {
         let whole = etherparse_fields(&packet);

@@ -66,8 +66,8 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         Ok(())
     }
 
-    /// The beginning of the packet which an error is about: `len` bytes of it, after which there are extensions, or all
-    /// that is left if `len` is 0 (RFC 4884).
+    /// The beginning of the packet which an error is about: `len` bytes of it, after which there
+    /// are extensions, or all that is left if `len` is 0 (RFC 4884).
     fn quote(
         &mut self,
         len: usize,
@@ -265,7 +265,8 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         Ok(())
     }
 
-    /// Options of RFC 4861, 4191 and 8106. Each is a layer inside the one before it, as scapy has it.
+    /// Options of RFC 4861, 4191 and 8106. Each is a layer inside the one before it, as scapy has
+    /// it.
     fn nd_option(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
         self.layer(match span.bytes.first() {
             Some(1) => "ICMPv6 Neighbor Discovery Option - Source Link-Layer Address",

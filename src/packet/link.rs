@@ -3,12 +3,14 @@
 use super::names::{self, *};
 use super::{Decoder, Halt, Span, Value, Visitor};
 
-/// The greatest value of the third field of an Ethernet header which is a length (IEEE 802.3, 3.2.6).
+/// The greatest value of the third field of an Ethernet header which is a length (IEEE 802.3,
+/// 3.2.6).
 const MAX_802_3_LEN: u16 = 1500;
 
 impl<'a, V: Visitor> Decoder<'_, V> {
     pub(super) fn ethernet(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
-        // A tunnel ends the quotation of an ICMP error: the names of the layers in it are the plain ones.
+        // A tunnel ends the quotation of an ICMP error: the names of the layers in it are the plain
+        // ones.
         self.quoted = false;
         let is_len = |field: &[u8; 2]| u16::from_be_bytes(*field) <= MAX_802_3_LEN;
         let len_follows = span
@@ -79,7 +81,8 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         Ok(())
     }
 
-    /// RFC 3032. The type of the payload is not in the packet: the first nibble tells IPv4 and IPv6.
+    /// RFC 3032. The type of the payload is not in the packet: the first nibble tells IPv4 and
+    /// IPv6.
     pub(super) fn mpls(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
         self.layer("MPLS");
         let entry = span.u32()?;

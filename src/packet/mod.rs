@@ -1,28 +1,33 @@
 //! Packets decoded into layers of named fields, as scapy's `show()` presents them.
 //!
-//! [`decode`] pushes what it finds into a [`Visitor`]; [`show`] is the visitor that prints text. Nothing is allocated for a
-//! packet. Partial input is normal, for a snap length cuts most packets: every field that is whole is decoded, what is left
-//! of the next one becomes a `Raw` layer, and a [`Stop`] says where the decoder stopped and why. That is also why the
-//! headers are read field by field here: a parser of whole headers shows nothing of a TCP header whose options are cut.
+//! [`decode`] pushes what it finds into a [`Visitor`]; [`show`] is the visitor that prints text.
+//! Nothing is allocated for a packet. Partial input is normal, for a snap length cuts most packets:
+//! every field that is whole is decoded, what is left of the next one becomes a `Raw` layer, and a
+//! [`Stop`] says where the decoder stopped and why. That is also why the headers are read field by
+//! field here: a parser of whole headers shows nothing of a TCP header whose options are cut.
 //!
-//! Decoded are Ethernet II and 802.3 with its LLC header, 802.1Q and 802.1ad tags, MPLS, ARP and RARP, IPv4 with options,
-//! IPv6 with extension headers, TCP with options, UDP, the header of SCTP, ICMP, ICMPv6 with MLD and neighbour discovery,
-//! GRE, VXLAN (also GBP and GPE) and Geneve. All else is `Raw`, and so are the later fragments of a datagram.
+//! Decoded are Ethernet II and 802.3 with its LLC header, 802.1Q and 802.1ad tags, MPLS, ARP and
+//! RARP, IPv4 with options, IPv6 with extension headers, TCP with options, UDP, the header of SCTP,
+//! ICMP, ICMPv6 with MLD and neighbour discovery, GRE, VXLAN (also GBP and GPE) and Geneve. All
+//! else is `Raw`, and so are the later fragments of a datagram.
 //!
 //! # Differences from scapy 2.5
 //!
-//! Names of layers, fields and values are scapy's, so that its users can read them. What differs, on purpose: ports are
-//! numbers, never names of services; bytes are `b'...'` and absent TCP options `[]`, as in later versions; lines have no
-//! trailing space; fields that are not in the packet (`autopad`, an empty `unused`) are left out, as is the explanation of
-//! the action bits in an IPv6 `otype`; the flags of a segment routing header are one number, a DNS search list and TCP's
-//! `AO` and `TFO` are bytes (RFC 7413), `AltChkSum` is one number (RFC 1146), ICMP timestamps are milliseconds. Zero bytes
-//! at the end of a field of bytes are shown. RARP, ICMPv6 messages of other types and other options of neighbour discovery
-//! are decoded as far as all of their kind are alike; STP, SNAP, DNS, DHCP, ESP, AH, SCTP's chunks and, behind MPLS, all but
-//! IPv4 and IPv6 are `Raw`. An ICMP type without a format of its own ends after `chksum`; RFC 4884's `length` separates the
-//! quoted packet from the extensions behind it. The records of an MLDv2 report are siblings, their auxiliary data is counted
-//! in 32-bit words (RFC 3810). A UDP length of 0 means all that is left (RFC 2675). VXLAN is recognised by its destination
-//! port alone. An impossible version or length stops the decoder, where scapy goes on with a guess, and a field which is
-//! not whole is `Raw`, where scapy shows a default or a part.
+//! Names of layers, fields and values are scapy's, so that its users can read them. What differs,
+//! on purpose: ports are numbers, never names of services; bytes are `b'...'` and absent TCP
+//! options `[]`, as in later versions; lines have no trailing space; fields that are not in the
+//! packet (`autopad`, an empty `unused`) are left out, as is the explanation of the action bits in
+//! an IPv6 `otype`; the flags of a segment routing header are one number, a DNS search list and
+//! TCP's `AO` and `TFO` are bytes (RFC 7413), `AltChkSum` is one number (RFC 1146), ICMP timestamps
+//! are milliseconds. Zero bytes at the end of a field of bytes are shown. RARP, ICMPv6 messages of
+//! other types and other options of neighbour discovery are decoded as far as all of their kind are
+//! alike; STP, SNAP, DNS, DHCP, ESP, AH, SCTP's chunks and, behind MPLS, all but IPv4 and IPv6 are
+//! `Raw`. An ICMP type without a format of its own ends after `chksum`; RFC 4884's `length`
+//! separates the quoted packet from the extensions behind it. The records of an MLDv2 report are
+//! siblings, their auxiliary data is counted in 32-bit words (RFC 3810). A UDP length of 0 means
+//! all that is left (RFC 2675). VXLAN is recognised by its destination port alone. An impossible
+//! version or length stops the decoder, where scapy goes on with a guess, and a field which is not
+//! whole is `Raw`, where scapy shows a default or a part.
 
 mod icmp;
 mod link;
@@ -34,8 +39,8 @@ mod transport;
 pub use text::show;
 pub use transport::{TcpOption, TcpOptions};
 
-/// How deep layers may be nested, options of neighbour discovery included; what lies deeper is `Raw`. It bounds both the
-/// stack and the indentation of the text.
+/// How deep layers may be nested, options of neighbour discovery included; what lies deeper is
+/// `Raw`. It bounds both the stack and the indentation of the text.
 pub const MAX_LAYERS: usize = 32;
 
 /// Receives the layers of a packet in the order in which they lie in it.
@@ -45,12 +50,12 @@ pub const MAX_LAYERS: usize = 32;
 /// ```
 /// and, behind the last layer, up to two "stop".
 pub trait Visitor {
-    /// A layer begins; the fields that follow are its own. `depth` is the number of layers around it, counted from the
-    /// enclosing list: all options in a list have depth 0.
+    /// A layer begins; the fields that follow are its own. `depth` is the number of layers around
+    /// it, counted from the enclosing list: all options in a list have depth 0.
     fn layer(&mut self, name: &'static str, depth: usize);
     fn field(&mut self, name: &'static str, value: Value<'_>);
-    /// The field `name` of the current layer is a list of layers: all of them up to the matching [`Visitor::end`], after
-    /// which fields belong to the current layer again.
+    /// The field `name` of the current layer is a list of layers: all of them up to the matching
+    /// [`Visitor::end`], after which fields belong to the current layer again.
     fn begin(&mut self, name: &'static str);
     fn end(&mut self);
     /// Not all was decoded.
@@ -88,7 +93,8 @@ pub enum Value<'a> {
 /// Why something in a packet was not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Only the first `captured` of the packet's `original` bytes are known; the capture ends in `layer`.
+    /// Only the first `captured` of the packet's `original` bytes are known; the capture ends in
+    /// `layer`.
     Cut {
         layer: &'static str,
         captured: usize,
@@ -106,11 +112,11 @@ pub enum Stop {
     TooDeep,
 }
 
-/// Decodes an Ethernet frame of which `packet` is the beginning, or all of it; `original_len` is the length of the whole
-/// frame in bytes.
+/// Decodes an Ethernet frame of which `packet` is the beginning, or all of it; `original_len` is
+/// the length of the whole frame in bytes.
 ///
-/// Any bytes will do: what cannot be decoded becomes a `Raw` layer, and [`Visitor::stop`] is told the first reason for it,
-/// then that the packet is cut, if it is.
+/// Any bytes will do: what cannot be decoded becomes a `Raw` layer, and [`Visitor::stop`] is told
+/// the first reason for it, then that the packet is cut, if it is.
 pub fn decode(packet: &[u8], original_len: usize, visitor: &mut impl Visitor) {
     let cut = original_len > packet.len();
     let mut decoder = Decoder {
@@ -204,7 +210,8 @@ impl<'a> Span<'a> {
         std::mem::take(&mut self.bytes)
     }
 
-    /// Splits off the next `len` bytes, or as many of them as there are. The cut is in the part which is not whole.
+    /// Splits off the next `len` bytes, or as many of them as there are. The cut is in the part
+    /// which is not whole.
     fn split(&mut self, len: usize) -> Span<'a> {
         match self.bytes.split_at_checked(len) {
             Some((head, tail)) => {

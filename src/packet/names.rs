@@ -1,4 +1,5 @@
-//! Numbers of protocols and what scapy calls them. The tables hold what is usual on an Ethernet; the rest stays a number.
+//! Numbers of protocols and what scapy calls them. The tables hold what is usual on an Ethernet;
+//! the rest stays a number.
 
 // Ethernet types, named as in `linux/if_ether.h`.
 pub const ETH_P_IP: u16 = 0x0800;

@@ -83,7 +83,8 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         Ok(())
     }
 
-    /// Options of RFC 791, 1063, 1108, 1393 and 2113. After the end of the list there is padding, shown as more ends.
+    /// Options of RFC 791, 1063, 1108, 1393 and 2113. After the end of the list there is padding,
+    /// shown as more ends.
     fn ip_option(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
         let kind = span.u8()?;
         let number = kind & 31;

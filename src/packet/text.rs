@@ -10,8 +10,8 @@ const STEP: usize = 3;
 /// Width to which names of fields are padded.
 const NAME_WIDTH: usize = 10;
 
-/// Writes an Ethernet frame as text, each line indented by `indent` spaces. `packet` and `original_len` are those of
-/// [`decode`].
+/// Writes an Ethernet frame as text, each line indented by `indent` spaces. `packet` and
+/// `original_len` are those of [`decode`].
 ///
 /// # Errors
 ///
@@ -40,7 +40,8 @@ struct Text<'w, W> {
     indent: usize,
     /// Of the current layer, in its list.
     depth: usize,
-    /// The depth of the layers whose lists are open: the bar to the left of a list hangs under them.
+    /// The depth of the layers whose lists are open: the bar to the left of a list hangs under
+    /// them.
     bars: [usize; MAX_LAYERS],
     lists: usize,
     result: io::Result<()>,
@@ -135,7 +136,8 @@ impl<W: Write> Text<'_, W> {
         }
     }
 
-    /// What stands to the left of a line: the caller's indentation, the bars of the open lists, `columns` spaces.
+    /// What stands to the left of a line: the caller's indentation, the bars of the open lists,
+    /// `columns` spaces.
     fn margin(&mut self, columns: usize) -> io::Result<()> {
         if self.lists == 0 {
             return self.spaces(self.indent + columns);
@@ -218,7 +220,8 @@ fn write_joined<W: Write, T>(
     Ok(())
 }
 
-/// A list of pairs of name and value: `None` where there is no value, one number, a tuple of numbers, or bytes.
+/// A list of pairs of name and value: `None` where there is no value, one number, a tuple of
+/// numbers, or bytes.
 fn write_tcp_options(out: &mut impl Write, options: TcpOptions<'_>) -> io::Result<()> {
     out.write_all(b"[")?;
     write_joined(out, options, |out, option| {

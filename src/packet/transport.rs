@@ -25,8 +25,8 @@ const VXLAN_POLICY_FLAGS: &[&str] = &["R", "R", "R", "A", "R", "R", "D", "R"];
 const TCPOPT_EOL: u8 = 0;
 const TCPOPT_NOP: u8 = 1;
 
-/// Whole TCP options, from the first byte behind the fixed header on: an iterator over them which ends behind the end of
-/// the list (kind 0) or with the bytes.
+/// Whole TCP options, from the first byte behind the fixed header on: an iterator over them which
+/// ends behind the end of the list (kind 0) or with the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpOptions<'a>(&'a [u8]);
 
@@ -41,8 +41,9 @@ pub struct TcpOption<'a> {
 }
 
 impl<'a> TcpOption<'a> {
-    /// The value as numbers, in order, if its kind has numbers and its length is the one they need: MSS, window scale,
-    /// selective acknowledgements, timestamps, user timeout, alternate checksum request.
+    /// The value as numbers, in order, if its kind has numbers and its length is the one they need:
+    /// MSS, window scale, selective acknowledgements, timestamps, user timeout, alternate checksum
+    /// request.
     pub fn numbers(&self) -> Option<impl Iterator<Item = u32> + use<'a>> {
         let value = self.value?;
         let size = match (self.kind, value.len()) {
@@ -102,8 +103,8 @@ impl<'a> Iterator for TcpOptions<'a> {
 }
 
 impl<'a> TcpOptions<'a> {
-    /// Takes the whole options at the start of `span`, and what is behind the end of their list. An option which is not
-    /// whole, or whose length is impossible, stays in `span`.
+    /// Takes the whole options at the start of `span`, and what is behind the end of their list. An
+    /// option which is not whole, or whose length is impossible, stays in `span`.
     fn take(span: &mut Span<'a>) -> (Self, Result<(), Halt>) {
         let all = span.bytes;
         let mut result = Ok(());
@@ -228,7 +229,8 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         Ok(())
     }
 
-    /// RFC 2784 and 2890, with the flags of RFC 1701. Source routes and version 1 (PPTP) are not decoded.
+    /// RFC 2784 and 2890, with the flags of RFC 1701. Source routes and version 1 (PPTP) are not
+    /// decoded.
     pub(super) fn gre(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
         self.layer("GRE");
         let word = span.u16()?;
@@ -272,7 +274,8 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         Ok(())
     }
 
-    /// What a tunnel carries, by its Ethernet type. A number too small to be one is not a length here.
+    /// What a tunnel carries, by its Ethernet type. A number too small to be one is not a length
+    /// here.
     fn tunnel_payload(&mut self, proto: u16, mut payload: Span<'a>) {
         match proto {
             0..0x600 => self.raw(payload),
@@ -280,7 +283,8 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         }
     }
 
-    /// RFC 7348; draft-smith-vxlan-group-policy and draft-ietf-nvo3-vxlan-gpe where their flags are set.
+    /// RFC 7348; draft-smith-vxlan-group-policy and draft-ietf-nvo3-vxlan-gpe where their flags are
+    /// set.
     fn vxlan(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
         self.layer("VXLAN");
         let flags = span.u8()?;
