@@ -140,6 +140,9 @@ pub fn key_lines(text: &mut String, key: &Captured<'_>, decode: KeyDecode) -> fm
             write!(text, "{:INDENT$}", "")?;
             flow_key::odp(key.bytes, text)?;
             text.push('\n');
+            if let Some(headers) = flow_key::ipv6_exthdrs(key.bytes) {
+                writeln!(text, "{:INDENT$}and ipv6_exthdrs({headers:#06x})", "")?;
+            }
             Ok(())
         }
     }

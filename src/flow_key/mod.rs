@@ -210,6 +210,30 @@ pub fn attributes(key: &[u8]) -> Attributes<'_> {
     }
 }
 
+/// Which IPv6 extension headers the packet has, for which Open vSwitch's flow syntax has no word: the bits
+/// `OFPIEH12_*` (`net/openvswitch/flow.h` of Linux 5.18 and later).
+pub fn ipv6_exthdrs(key: &[u8]) -> Option<u16> {
+    fn find(attributes: Attributes<'_>, depth: u32) -> Option<u16> {
+        attributes
+            .into_iter()
+            .find_map(|attribute| match attribute.key() {
+                Key::Encap(nested) if depth < MAX_NESTED => find(nested, depth + 1),
+                _ => exthdrs(&attribute),
+            })
+    }
+    find(attributes(key), 0)
+}
+
+fn exthdrs(attribute: &Attribute<'_>) -> Option<u16> {
+    let value = <[u8; 2]>::try_from(attribute.payload).ok()?;
+    let whole = attribute.is_complete() && attribute.kind == OVS_KEY_ATTR_IPV6_EXTHDRS;
+    whole.then_some(u16::from_ne_bytes(value))
+}
+
+/// How deep `OVS_KEY_ATTR_ENCAP` may nest. The kernel writes one level for each of at most two VLAN
+/// headers.
+const MAX_NESTED: u32 = 8;
+
 /// The datapath's number of the port on which the packet came in, if its attribute is in the key as
 /// a whole.
 ///

@@ -6,10 +6,6 @@ use std::net::Ipv6Addr;
 use super::text::{alt_hex, dec, hex, hex_byte, hex_bytes};
 use super::*;
 
-/// How deep `OVS_KEY_ATTR_ENCAP` may nest. The kernel writes one level for each of at most two VLAN
-/// headers.
-const MAX_NESTED: u32 = 8;
-
 /// Writes a key in the syntax of `ovs-dpctl dump-flows`, which `ovs-appctl ofproto/trace` reads:
 ///
 /// ```text
@@ -25,6 +21,9 @@ const MAX_NESTED: u32 = 8;
 /// * `ct_tuple6` has `tp_src=` and `tp_dst=`, which `ofproto/trace` reads, not `src_port=` and
 ///   `dst_port=`.
 /// * `erspan(...,hwid=)` has all six bits of the hardware ID, not the lower four.
+/// * `OVS_KEY_ATTR_IPV6_EXTHDRS`, which Linux 5.18 and later put into every IPv6 key, is left out:
+///   Open vSwitch prints it as `key32(...)`, which `ofproto/trace` does not take.
+///   [`super::ipv6_exthdrs`] has it.
 /// * Attributes of `nsh` that have no place in its text follow it as `keyN(...)`.
 /// * A payload of a wrong length follows the attribute's name: `eth(bad key length 2, expected
 ///   12)(00 01)`. An attribute that should have none, `unspec`, shows it as an unknown one does.
@@ -34,9 +33,8 @@ const MAX_NESTED: u32 = 8;
 /// * A run of attributes that goes on with less than a header ends in `<cut at byte N: HAVE of 4
 ///   header bytes>`, one that goes on with nonsense in `<nla_len L < 4 at byte N>`.
 ///
-/// `ofproto/trace` takes neither the last three nor `keyN(...)`: delete them before you paste. The
-/// latter includes `key32(...)` (`OVS_KEY_ATTR_IPV6_EXTHDRS`), which Linux 5.18 and later put into
-/// every IPv6 key. Nor does it take `nsh(...)`.
+/// `ofproto/trace` takes neither the last three nor `keyN(...)`: delete them before you paste. Nor
+/// does it take `nsh(...)`.
 ///
 /// # Errors
 ///
@@ -53,7 +51,9 @@ pub fn odp(key: &[u8], out: &mut impl fmt::Write) -> fmt::Result {
 fn run(mut attributes: Attributes<'_>, depth: u32, out: &mut impl fmt::Write) -> Wrote {
     let mut list = List::new(out);
     for attribute in attributes.by_ref() {
-        key_attribute(&attribute, depth, list.item()?)?;
+        if exthdrs(&attribute).is_none() {
+            key_attribute(&attribute, depth, list.item()?)?;
+        }
     }
     list.end(&attributes)
 }
