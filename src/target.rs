@@ -235,18 +235,7 @@ impl Target {
             ErrorKind::NotFound => Error::NoProcess(self.pid),
             _ => Error::read(path, err),
         })?;
-        let mut objects: Vec<Object> = Vec::new();
-        for object in maps
-            .split(|&b| b == b'\n')
-            .filter_map(|line| Object::parse(self.pid, line))
-        {
-            let known = objects
-                .iter()
-                .any(|o| o.inode == object.inode && o.device == object.device);
-            if !known {
-                objects.push(object);
-            }
-        }
+        let objects = Object::list(self.pid, &maps);
         if objects.is_empty() {
             Err(Error::NoObjects(self.pid))
         } else {
@@ -336,6 +325,21 @@ pub struct Object {
 }
 
 impl Object {
+    /// The distinct files of `/proc/PID/maps`.
+    fn list(pid: u32, maps: &[u8]) -> Vec<Self> {
+        let mut objects: Vec<Object> = Vec::new();
+        for object in maps
+            .split(|&b| b == b'\n')
+            .filter_map(|line| Object::parse(pid, line))
+        {
+            let known = |o: &Object| (o.inode, o.device) == (object.inode, object.device);
+            if !objects.iter().any(known) {
+                objects.push(object);
+            }
+        }
+        objects
+    }
+
     /// Parses a line of `/proc/PID/maps` (`Documentation/filesystems/proc.rst`); `None` if it is
     /// not a file's code.
     fn parse(pid: u32, line: &[u8]) -> Option<Self> {
@@ -540,5 +544,116 @@ impl Process {
         // (healthy)", cut to the length of the original arguments.
         let monitor = self.command.starts_with("ovs-vswitchd: ");
         named && !self.exited && !self.kernel && !monitor
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that code of files is listed, once for each file, and nothing else.
+    ///
+    /// Put together from `/proc/PID/maps` of several processes on Linux 6.18; addresses of the
+    /// first line as on arm, with 32 bits.
+    #[test]
+    fn maps() {
+        let maps = br"
+00010000-00012000 r-xp 00000000 fd:01 11                                 /usr/sbin/ovs-vswitchd
+00012000-00013000 r--p 00002000 fd:01 11                                 /usr/sbin/ovs-vswitchd
+00013000-00014000 r-xp 00003000 fd:01 11                                 /usr/sbin/ovs-vswitchd
+55d0c2a5a000-55d0c2a7b000 rw-p 00000000 00:00 0                          [heap]
+7f0000000000-7f0000001000 r--p 00000000 fd:01 12                         /usr/lib/locale/C.utf8
+7f0000001000-7f0000002000 r-xp 00001000 00:1f 11                         /a b (deleted) c (deleted)
+7f0000002000-7f0000003000 rwxp 00000000 00:00 0
+7f0000003000-7f0000004000 r-xs 00000000 00:01 1033                       /memfd:a\012b (deleted)
+7ffd4a5f2000-7ffd4a5f4000 r-xp 00000000 00:00 0                          [vdso]
+7f0000005000-7f000000600
+";
+        let object = |path: &str, deleted, device, inode, range| {
+            let path = path.into();
+            Object {
+                pid: 7,
+                path,
+                deleted,
+                device,
+                inode,
+                range,
+            }
+        };
+        assert_eq!(
+            Object::list(7, maps),
+            [
+                object(
+                    "/usr/sbin/ovs-vswitchd",
+                    false,
+                    (0xfd, 1),
+                    11,
+                    0x10000..0x12000
+                ),
+                object(
+                    "/a b (deleted) c",
+                    true,
+                    (0, 0x1f),
+                    11,
+                    0x7f0000001000..0x7f0000002000
+                ),
+                object(
+                    "/memfd:a\nb",
+                    true,
+                    (0, 1),
+                    1033,
+                    0x7f0000003000..0x7f0000004000
+                ),
+            ]
+        );
+    }
+
+    /// Check that a process is known whatever its name, and which ones are daemons.
+    ///
+    /// `stat` as on Linux 6.18, cut after its flags; the command line of the monitor is OVS's.
+    #[test]
+    fn daemons() {
+        let process = |comm: &str, state: &str, flags: u32, command: &str| {
+            let stat = format!("12 ({comm}) {state} 1 12 12 0 -1 {flags} 0");
+            let status = b"Name:\tx\nUmask:\t0022\nTgid:\t12\nPid:\t12\n";
+            Process::parse(stat.as_bytes(), status, command.as_bytes()).unwrap()
+        };
+        let odd = process("a) Z (b", "S", 0, "x\0-y\0\0");
+        assert_eq!(
+            (odd.comm.as_str(), odd.exited, odd.tgid),
+            ("a) Z (b", false, 12)
+        );
+        assert_eq!(odd.command, "x -y");
+
+        let usual = "ovs-vswitchd\0unix:/run/openvswitch/db.sock\0";
+        let monitor = "ovs-vswitchd: monitoring pid 13 (healthy)\0\0\0";
+        for (comm, state, flags, command, anyhow, in_pidfile) in [
+            ("ovs-vswitchd", "S", 0x40_0140, usual, true, true),
+            ("ovs-vswitchd", "S", 0x40_0140, monitor, false, false),
+            ("ovs-vswitchd", "Z", 0x40_014c, "", false, false),
+            ("ovs-vswitchd", "S", 0x20_8040, "", false, false),
+            (
+                "lt-ovs-vswitchd",
+                "R",
+                0,
+                "/src/.libs/lt-ovs-vswitchd\0",
+                false,
+                true,
+            ),
+            (
+                "memcheck-amd64-",
+                "R",
+                0,
+                "/src/ovs-vswitchd\0--pidfile\0",
+                false,
+                true,
+            ),
+            ("grep", "R", 0, "grep\0ovs-vswitchd\0", false, false),
+        ] {
+            let process = process(comm, state, flags, command);
+            assert_eq!(process.is_ovs_vswitchd(false), anyhow, "{process:?}");
+            assert_eq!(process.is_ovs_vswitchd(true), in_pidfile, "{process:?}");
+        }
+        assert!(Process::parse(b"", b"", b"").is_none());
     }
 }

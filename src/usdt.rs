@@ -231,8 +231,6 @@ struct Fields<'data> {
     address: u64,
     base: u64,
     semaphore: u64,
-    /// The bits that an address of this class of file has.
-    mask: u64,
     provider: &'data str,
     name: &'data str,
     args: &'data str,
@@ -267,16 +265,10 @@ impl<'data> Fields<'data> {
         }
         let [address, base, semaphore] = words;
         let [provider, name, args] = strings;
-        let mask = if Elf::is_type_64_sized() {
-            u64::MAX
-        } else {
-            u32::MAX.into()
-        };
         Ok(Fields {
             address,
             base,
             semaphore,
-            mask,
             provider,
             name,
             args,
@@ -293,7 +285,7 @@ impl<'data> Fields<'data> {
             0
         };
         let find = |what, address: u64, code| {
-            let address = address.wrapping_add(moved) & self.mask;
+            let address = address.wrapping_add(moved);
             match segments.offset(address, code) {
                 Some(offset) => Ok((address, offset)),
                 None => Err(Error::Unmapped {
