@@ -58,7 +58,9 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     }
 
     let multi = tracer::has_uprobe_multi();
-    let ring_bytes = args.buffer_page_count.map_or(DEFAULT_RING, tracer::ring_size);
+    let ring_bytes = args
+        .buffer_page_count
+        .map_or(DEFAULT_RING, tracer::ring_size);
     let mut storage = MaybeUninit::uninit();
     let mut open = UpcallMonitorSkelBuilder::default()
         .open(&mut storage)
