@@ -653,7 +653,7 @@ proptest! {
         }
         // Received less dropped are the packets; the drops are what was lost.
         let received: u128 = file.statistics.iter().map(|s| u128::from(s.received)).sum();
-        let dropped: u128 = file.statistics.iter().map(|s| u128::from(s.dropped.unwrap_or(0))).sum();
+        let dropped: u128 = file.statistics.iter().filter_map(|s| s.dropped).map(u128::from).sum();
         prop_assert_eq!(dropped, u128::from(lost));
         prop_assert_eq!(received - dropped, upcalls.len() as u128);
         prop_assert_eq!(file.statistics.len(), file.interfaces.len());
