@@ -123,6 +123,12 @@ impl Monitor {
         self.ports = ports;
     }
 
+    /// Notices which ports were given to other devices since the kernel was last asked.
+    pub fn refresh_ports(&mut self) {
+        // No names are better than no upcalls.
+        let _ = self.ports.refresh();
+    }
+
     /// The name of a port, from a recording.
     pub fn port(&mut self, datapath: &[u8], port: u32, name: &str) -> ControlFlow<()> {
         self.ports.insert(datapath, port, name);
