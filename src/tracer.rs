@@ -346,11 +346,8 @@ pub fn drain(
         }
     };
     drop(links);
-    while end != End::Enough {
-        let (consumed, enough) = consume()?;
-        if enough || consumed == 0 {
-            break;
-        }
+    if end != End::Enough {
+        while let (1.., false) = consume()? {}
     }
     Ok(end)
 }
