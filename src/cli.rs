@@ -107,3 +107,12 @@ pub fn exit(result: Result<(), impl Display>) -> ExitCode {
         }
     }
 }
+
+/// What an error of the system says, without the number that Rust adds.
+pub fn cause(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(end) => text[..end].to_string(),
+        None => text,
+    }
+}

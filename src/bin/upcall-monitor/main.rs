@@ -26,8 +26,9 @@ fn main() -> ExitCode {
 
 /// Shows a recording: the same blocks in the same order as they were when it was made.
 fn replay(args: &Args, path: &std::path::Path) -> anyhow::Result<()> {
-    let file = File::open(path)
-        .map_err(|error| anyhow::anyhow!("failed to open {}: {error}", path.display()))?;
+    let file = File::open(path).map_err(|error| {
+        anyhow::anyhow!("failed to open {}: {}", path.display(), cli::cause(&error))
+    })?;
     let mut reader = recording::Reader::new(BufReader::new(file), env!("CARGO_BIN_NAME"))?;
     let mut monitor = Monitor::new(args, reader.start())?;
     let error = loop {
