@@ -266,7 +266,8 @@ pub struct Until<'a> {
 }
 
 impl<'a> Until<'a> {
-    /// Takes the handling of SIGINT, SIGTERM and SIGHUP: the first ends the drain, a second one the process.
+    /// Takes the handling of SIGINT, SIGTERM and SIGHUP: the first ends the drain, a second one the process. A
+    /// SIGHUP that is ignored, as under nohup, stays so.
     pub fn new(target: &'a Target, duration: Option<Duration>) -> io::Result<Self> {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
         use std::sync::Arc;
@@ -275,6 +276,9 @@ impl<'a> Until<'a> {
         let (signals, handler) = UnixStream::pair()?;
         let seen = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
+            if signal == SIGHUP && ignored_signals() >> (SIGHUP - 1) & 1 == 1 {
+                continue;
+            }
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&seen))?;
             signal_hook::flag::register(signal, Arc::clone(&seen))?;
             signal_hook::low_level::pipe::register(signal, handler.try_clone()?)?;
@@ -316,6 +320,14 @@ impl<'a> Until<'a> {
             None
         })
     }
+}
+
+/// A bit for each signal that this process ignores, that of signal 1 the lowest.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
 /// Hands the records of `ring` to `deliver` until something ends it; then detaches `links` and hands out what is left.

@@ -38,8 +38,9 @@ fn main() -> ExitCode {
     trial!(unreadable);
     trial!(count_and_duration);
     trial!(signals);
+    trial!(nohup);
     trial!(target_exits);
-    trial!(closed_pipe);
+    trial!(closed_pipe, "tshark" if tshark);
     trial!(full_disk, "tshark" if tshark);
     trial!(capture_to_stdout, "tshark" if tshark);
     trial!(replay_is_the_same);
@@ -392,6 +393,21 @@ fn signals() {
     }
 }
 
+/// Check that SIGHUP does not end it under nohup.
+fn nohup() {
+    let mut target = StandIn::start("standin", &["--rate", "5000", "--count", "23"]);
+    let mut command = Command::new("nohup");
+    command.args([UPCALL_MONITOR, "-p", &target.pid.to_string()]);
+    let mut monitor = Monitor::spawn(command);
+    monitor.await_line("attached");
+    monitor.signal("HUP");
+    target.go();
+    assert_eq!(target.fired(), 23);
+    let output = monitor.output();
+    assert!(output.status.success());
+    assert_eq!(output.figure("shown"), 23);
+}
+
 /// Check that the death of the target ends it, with a message and the summary.
 fn target_exits() {
     let target = StandIn::start("standin", &["--rate", "5000", "--count", "13"]);
@@ -408,11 +424,13 @@ fn target_exits() {
     assert_eq!(output.figure("shown"), 13);
 }
 
-/// Check that a reader who goes away is no error.
+/// Check that a reader who goes away is no error, and that the capture is completed all the same.
 fn closed_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = path(&folder, "out.pcapng");
     let mut target = StandIn::start("standin", &["--rate", "20000"]);
     let mut command = Command::new(UPCALL_MONITOR);
-    command.args(["-p", &target.pid.to_string(), "-k", "nlraw"]);
+    command.args(["-p", &target.pid.to_string(), "-k", "nlraw", "-w", &file]);
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -425,6 +443,15 @@ fn closed_pipe() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!stderr.contains("error"), "{stderr}");
     assert!(stderr.contains("upcalls received"), "{stderr}");
+    // Only a complete capture has the statistics block of each of its interfaces.
+    let about = run("capinfos", &["-I", &file]);
+    let count = |text: &str| about.matches(text).count();
+    assert!(count("Interface #") > 0);
+    assert_eq!(
+        count("Number of stat entries = 1"),
+        count("Interface #"),
+        "{about}"
+    );
 }
 
 /// Check that a full disk ends it with one error, and that what was written before can be read.
@@ -556,33 +583,62 @@ fn other_mount_namespace() {
 }
 
 /// Check that the daemon is found by its name, that a second one is an error which lists both, and that none is one.
+///
+/// In a pid namespace of its own, where no other ovs-vswitchd of this machine is.
 fn finds_the_daemon() {
-    let without_pid = || {
-        let mut command = Command::new(UPCALL_MONITOR);
-        command.args(["--duration", "0.01"]);
-        command
+    const SCRIPT: &str = r#"
+        look() { "$monitor" --duration 0.01 2>&1 >/dev/null; echo "status $?"; }
+        start() { "$standin" --comm ovs-vswitchd >fifo & read -r _ pid <fifo; echo "pid $pid"; }
+        mkfifo fifo
+        look; start; look; start; look
+        kill %1 %2
+    "#;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    command.args([
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--kill-child",
+        "sh",
+        "-c",
+        SCRIPT,
+    ]);
+    command
+        .env("monitor", UPCALL_MONITOR)
+        .env("standin", standins().join("standin"));
+    let output = command.current_dir(&folder).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = text.lines().collect();
+    let [
+        none,
+        "status 1",
+        first,
+        ..,
+        second,
+        several,
+        candidates,
+        "status 1",
+    ] = lines[..]
+    else {
+        panic!("{text}\n{}", String::from_utf8_lossy(&output.stderr));
     };
-    let output = Monitor::spawn(without_pid()).output();
-    assert_eq!(output.status.code(), Some(1), "an ovs-vswitchd runs here");
-    assert!(output.stderr.starts_with("error: "), "{}", output.stderr);
-    assert!(output.stderr.contains("ovs-vswitchd"), "{}", output.stderr);
-
-    let first = StandIn::start("standin", &["--comm", "ovs-vswitchd"]);
-    let output = Monitor::spawn(without_pid()).output();
-    assert!(output.status.success(), "{}", output.stderr);
-    assert!(
-        output.stderr.contains(&format!("process {}", first.pid)),
-        "{}",
-        output.stderr
+    assert_eq!(
+        none,
+        "error: no ovs-vswitchd is running here; start it, or name its process with -p"
     );
-
-    let second = StandIn::start("standin", &["--comm", "ovs-vswitchd"]);
-    let output = Monitor::spawn(without_pid()).output();
-    assert_eq!(output.status.code(), Some(1));
-    for expected in [&first.pid.to_string()[..], &second.pid.to_string(), "-p"] {
-        assert!(output.stderr.contains(expected), "{}", output.stderr);
-    }
-    assert!(output.stderr.lines().count() <= 2, "{}", output.stderr);
+    let (first, second) = (&first["pid ".len()..], &second["pid ".len()..]);
+    assert!(
+        text.contains(&format!("of process {first} (2 sites)")),
+        "{text}"
+    );
+    assert!(text.contains("status 0"), "{text}");
+    assert_eq!(
+        several,
+        "error: several ovs-vswitchd are running, choose one with -p:"
+    );
+    assert!(candidates.contains(&format!("{first} (")), "{text}");
+    assert!(candidates.contains(&format!("{second} (")), "{text}");
 }
 
 /// Check that a user without privilege is told which capabilities are missing.

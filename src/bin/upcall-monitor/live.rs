@@ -80,7 +80,10 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     start.set("flow_key_size", args.key_snaplen());
     let mut monitor = Monitor::new(args, &start)?;
     // No names are better than no upcalls.
-    monitor.set_ports(PortNames::open(pid).unwrap_or_default());
+    monitor.set_ports(PortNames::open(pid).unwrap_or_else(|error| {
+        eprintln!("warning: {error}");
+        PortNames::default()
+    }));
     let _ = monitor.clock(clock.offset());
 
     let until = Until::new(&target, args.duration)?;

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use ovs_tracers::cli::{BUFFER, Output, cause, stdout};
 use ovs_tracers::event::Upcall;
 use ovs_tracers::ports::PortNames;
@@ -20,9 +20,9 @@ use crate::args::Args;
 
 pub struct Monitor {
     key_decode: KeyDecode,
-    table: Option<Table<Output>>,
-    capture: Option<pcapng::Writer<Output>>,
-    recording: Option<Recording>,
+    table: Sink<Table<Output>>,
+    capture: Sink<pcapng::Writer<Output>>,
+    recording: Sink<Recording>,
     ports: PortNames,
     /// What makes a wall-clock time of an event's time.
     clock: i64,
@@ -33,7 +33,6 @@ pub struct Monitor {
     summary: Summary,
     reported: Lost,
     failure: Option<anyhow::Error>,
-    closed: bool,
     port: String,
     key: String,
 }
@@ -42,6 +41,61 @@ struct Recording {
     writer: recording::Writer<Output>,
     /// The names that it has.
     ports: PortNames,
+}
+
+/// An output that may be absent, or have failed.
+struct Sink<T> {
+    name: &'static str,
+    writer: Option<T>,
+}
+
+impl<T> Sink<T> {
+    /// Writes, if there is something to write to. The first error closes this output, and ends the run; the others
+    /// are still completed. A reader that went away is no failure.
+    fn write(
+        &mut self,
+        failure: &mut Option<anyhow::Error>,
+        write: impl FnOnce(&mut T) -> io::Result<()>,
+    ) -> ControlFlow<()> {
+        let Some(writer) = &mut self.writer else {
+            return ControlFlow::Continue(());
+        };
+        let result = write(writer);
+        if result.is_err() {
+            self.writer = None;
+        }
+        report(self.name, result, failure)
+    }
+
+    /// Completes the output, if it has not failed.
+    fn complete(
+        &mut self,
+        failure: &mut Option<anyhow::Error>,
+        complete: impl FnOnce(T) -> io::Result<()>,
+    ) {
+        if let Some(writer) = self.writer.take() {
+            let _ = report(self.name, complete(writer), failure);
+        }
+    }
+}
+
+fn report(
+    name: &str,
+    result: io::Result<()>,
+    failure: &mut Option<anyhow::Error>,
+) -> ControlFlow<()> {
+    let Err(error) = result else {
+        return ControlFlow::Continue(());
+    };
+    if error.kind() != ErrorKind::BrokenPipe {
+        failure.get_or_insert_with(|| {
+            anyhow!(
+                "failed to write {name}: {}\nwhat was written before can be read",
+                cause(&error)
+            )
+        });
+    }
+    ControlFlow::Break(())
 }
 
 impl Monitor {
@@ -98,9 +152,18 @@ impl Monitor {
         };
         Ok(Self {
             key_decode: args.flow_key_decode,
-            table,
-            capture,
-            recording,
+            table: Sink {
+                name: "standard output",
+                writer: table,
+            },
+            capture: Sink {
+                name: "the capture",
+                writer: capture,
+            },
+            recording: Sink {
+                name: "the recording",
+                writer: recording,
+            },
             ports: PortNames::default(),
             clock: 0,
             times: None,
@@ -108,7 +171,6 @@ impl Monitor {
             summary: Summary::default(),
             reported: Lost::default(),
             failure: None,
-            closed: false,
             port: String::new(),
             key: String::new(),
         })
@@ -134,13 +196,9 @@ impl Monitor {
     /// What the wall clock is ahead of the clock of the events, in nanoseconds.
     pub fn clock(&mut self, offset: i64) -> ControlFlow<()> {
         self.clock = offset;
-        match &mut self.recording {
-            Some(recording) => {
-                let result = recording.writer.clock(offset);
-                self.check(result, "the recording")
-            }
-            None => ControlFlow::Continue(()),
-        }
+        self.recording.write(&mut self.failure, |recording| {
+            recording.writer.clock(offset)
+        })
     }
 
     /// Shows one record of the kernel.
@@ -149,59 +207,47 @@ impl Monitor {
             Ok(upcall) => self.upcall(&upcall, record),
             Err(_) => {
                 self.summary.undecodable += 1;
-                match &mut self.recording {
-                    Some(recording) => {
-                        let result = recording.writer.record(record);
-                        self.check(result, "the recording")
-                    }
-                    None => ControlFlow::Continue(()),
-                }
+                self.recording.write(&mut self.failure, |recording| {
+                    recording.writer.record(record)
+                })
             }
         }
     }
 
     fn upcall(&mut self, upcall: &Upcall<'_>, record: &[u8]) -> ControlFlow<()> {
         self.summary.show(upcall);
+        let datapath = upcall.datapath;
+        let number = flow_key::in_port(upcall.key.bytes);
+        let name = number.and_then(|port| self.ports.lookup(datapath, port));
         self.port.clear();
-        match flow_key::in_port(upcall.key.bytes) {
-            None => self.port.push_str("Unknown"),
-            Some(port) => match self.ports.lookup(upcall.datapath, port) {
-                Some(name) => {
-                    self.port.push_str(name);
-                    if let Some(recording) = &mut self.recording
-                        && recording.ports.lookup(upcall.datapath, port) != Some(name)
-                    {
-                        recording.ports.insert(upcall.datapath, port, name);
-                        let result = recording.writer.port(upcall.datapath, port, name);
-                        self.check(result, "the recording")?;
-                    }
-                }
-                None => {
-                    let _ = write!(self.port, "{port}");
-                }
-            },
-        }
-        self.key.clear();
         // Writing to a String cannot fail.
+        let _ = match (number, name) {
+            (_, Some(name)) => self.port.write_str(name),
+            (Some(number), None) => write!(self.port, "{number}"),
+            (None, None) => self.port.write_str("Unknown"),
+        };
+        self.key.clear();
         let _ = key_lines(&mut self.key, &upcall.key, self.key_decode);
 
-        if let Some(recording) = &mut self.recording {
-            let result = recording.writer.record(&record[..upcall.record_len()]);
-            self.check(result, "the recording")?;
-        }
-        if let Some(table) = &mut self.table {
-            let result = table.upcall(upcall, &self.port, &self.key);
-            self.check(result, "standard output")?;
-        }
-        if let Some(capture) = &mut self.capture {
+        self.recording.write(&mut self.failure, |recording| {
+            if let (Some(port), Some(name)) = (number, name)
+                && recording.ports.lookup(datapath, port) != Some(name)
+            {
+                recording.ports.insert(datapath, port, name);
+                recording.writer.port(datapath, port, name)?;
+            }
+            recording.writer.record(&record[..upcall.record_len()])
+        })?;
+        self.table.write(&mut self.failure, |table| {
+            table.upcall(upcall, &self.port, &self.key)
+        })?;
+        self.capture.write(&mut self.failure, |capture| {
             let time = upcall.time.saturating_add_signed(self.clock);
             self.times = Some((self.times.map_or(time, |(first, _)| first), time));
-            let datapath = String::from_utf8_lossy(upcall.datapath);
-            let _ = write!(self.port, " ({datapath})");
+            let _ = write!(self.port, " ({})", String::from_utf8_lossy(datapath));
             let key = (!self.key.is_empty()).then_some(self.key.as_str());
-            let result = capture.write(upcall, &self.port, time, key);
-            self.check(result, "the capture")?;
-        }
+            capture.write(upcall, &self.port, time, key)
+        })?;
         if let Some(left) = &mut self.left {
             *left -= 1;
             if *left == 0 {
@@ -219,20 +265,17 @@ impl Monitor {
             return ControlFlow::Continue(());
         }
         self.reported = lost;
-        self.flush()?;
+        // In the order of events for whoever sees both.
+        self.table.write(&mut self.failure, Table::flush)?;
         let hint = if new.ring_full() {
             "; a larger --buffer-page-count helps"
         } else {
             ""
         };
         eprintln!("warning: {} upcalls lost ({new}){hint}", new.total());
-        match &mut self.recording {
-            Some(recording) => {
-                let result = recording.writer.lost(lost.counts());
-                self.check(result, "the recording")
-            }
-            None => ControlFlow::Continue(()),
-        }
+        self.recording.write(&mut self.failure, |recording| {
+            recording.writer.lost(lost.counts())
+        })
     }
 
     /// How many of the lost were told.
@@ -242,70 +285,31 @@ impl Monitor {
 
     /// Lets readers of the outputs see what there is.
     pub fn flush(&mut self) -> ControlFlow<()> {
-        if let Some(table) = &mut self.table {
-            let result = table.flush();
-            self.check(result, "standard output")?;
-        }
-        if let Some(capture) = &mut self.capture {
-            let result = capture.flush();
-            self.check(result, "the capture")?;
-        }
-        if let Some(recording) = &mut self.recording {
-            let result = recording.writer.flush();
-            self.check(result, "the recording")?;
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// Ends the run on the first output that takes no more. A reader that went away is no failure.
-    fn check(&mut self, result: io::Result<()>, what: &str) -> ControlFlow<()> {
-        match result {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-                self.closed = true;
-                ControlFlow::Break(())
-            }
-            Err(error) => {
-                self.failure.get_or_insert_with(|| {
-                    anyhow!(
-                        "failed to write {what}: {}\nwhat was written before can be read",
-                        cause(&error)
-                    )
-                });
-                ControlFlow::Break(())
-            }
-        }
+        self.table.write(&mut self.failure, Table::flush)?;
+        self.capture
+            .write(&mut self.failure, pcapng::Writer::flush)?;
+        self.recording
+            .write(&mut self.failure, |recording| recording.writer.flush())
     }
 
     /// Completes the outputs and says what became of the upcalls.
     pub fn finish(mut self) -> anyhow::Result<()> {
-        let writable = self.failure.is_none() && !self.closed;
-        if writable {
-            let _ = self.flush();
-        }
+        let failure = &mut self.failure;
+        self.table.complete(failure, |mut table| table.flush());
+        let (start, end) = self.times.unwrap_or_default();
+        let lost = self.summary.lost.total();
+        self.capture.complete(failure, |capture| {
+            capture
+                .finish(&pcapng::Stats { start, end, lost })
+                .map(drop)
+        });
+        self.recording
+            .complete(failure, |recording| recording.writer.finish().map(drop));
         eprintln!("{}", self.summary);
         if self.summary.lost.ring_full() {
             eprintln!("not all upcalls were captured; use a larger --buffer-page-count");
         }
-        if let Some(error) = self.failure {
-            return Err(error);
-        }
-        if let Some(capture) = self.capture.take()
-            && !self.closed
-        {
-            let (start, end) = self.times.unwrap_or_default();
-            let lost = self.summary.lost.total();
-            capture
-                .finish(&pcapng::Stats { start, end, lost })
-                .context("failed to complete the capture")?;
-        }
-        if let Some(recording) = self.recording.take() {
-            recording
-                .writer
-                .finish()
-                .context("failed to complete the recording")?;
-        }
-        Ok(())
+        self.failure.map_or(Ok(()), Err)
     }
 }
 
