@@ -1,3 +1,17 @@
-//! Small tracers for Open vSwitch.
+//! Small tracers for Open vSwitch: what upcall-monitor and its siblings are made of.
 
+pub mod bpf;
+pub mod clock;
 pub mod event;
+pub mod flow_key;
+pub mod hexdump;
+pub mod packet;
+pub mod pcapng;
+pub mod ports;
+pub mod record;
+pub mod recording;
+pub mod summary;
+pub mod target;
+pub mod text;
+pub mod tracer;
+pub mod usdt;

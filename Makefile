@@ -1,0 +1,57 @@
+# make demo, make test and make lab do all their set-up on a Debian or Ubuntu machine that has a Rust toolchain.
+
+CARGO ?= cargo
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
+
+# What cargo build needs, what the stand-in for ovs-vswitchd needs besides, and what the tests compare with.
+BUILD_PACKAGES := clang libelf-dev zlib1g-dev pkg-config make gcc
+STANDIN_PACKAGES := systemtap-sdt-dev
+TEST_PACKAGES := binutils tshark util-linux
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+RELEASE = $(TARGET_DIR)/$(shell rustc --print host-tuple)/release
+
+PREFIX ?= /usr/local
+
+.PHONY: all build demo test lab check install clean
+all: build
+
+# $(call install-packages,PACKAGES): installs those that are missing.
+define install-packages
+@missing=; for package in $(1); do \
+	dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || missing="$$missing $$package"; \
+done; \
+if [ -n "$$missing" ]; then \
+	echo "installing$$missing"; \
+	$(SUDO) apt-get update -q && \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; \
+fi
+endef
+
+build:
+	$(call install-packages,$(BUILD_PACKAGES))
+	$(CARGO) build --release --locked
+
+demo:
+	$(call install-packages,$(BUILD_PACKAGES) $(STANDIN_PACKAGES) tshark)
+	$(CARGO) build --release --locked
+	@SUDO=$(SUDO) fixtures/demo $(RELEASE)/upcall-monitor $(TARGET_DIR)/demo
+
+# The live tests run as root; without it they are listed as ignored.
+test:
+	$(call install-packages,$(BUILD_PACKAGES) $(STANDIN_PACKAGES) $(TEST_PACKAGES))
+	$(CARGO) test --locked
+
+lab: build
+	fixtures/lab/run $(RELEASE)/upcall-monitor
+
+check:
+	$(call install-packages,$(BUILD_PACKAGES))
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+install: build
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(RELEASE)/upcall-monitor
+
+clean:
+	$(CARGO) clean

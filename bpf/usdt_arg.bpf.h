@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Reads the arguments of a USDT probe.
+ *
+ * The specs come from the note's argument string (src/usdt.rs) and stand in
+ * .rodata, which is frozen before the program is loaded: the verifier knows
+ * their values and prunes all of this to one register read, or one user
+ * read, an argument. Hence everything is inlined, and nothing here may be
+ * turned into a table lookup or a computed pointer by the compiler.
+ */
+#ifndef __USDT_ARG_BPF_H__
+#define __USDT_ARG_BPF_H__
+
+#include <bpf/bpf_helpers.h>
+
+enum usdt_operand {
+	USDT_CONSTANT = 0,
+	USDT_REGISTER = 1,
+	USDT_MEMORY = 2,
+};
+
+#define USDT_NO_REGISTER 0xff
+
+struct usdt_arg {
+	/* The constant, or what is added to the address. */
+	__s64 value;
+	__u8 operand;
+	/* 1, 2, 4 or 8 bytes. */
+	__u8 size;
+	__u8 is_signed;
+	/* Words of the pt_regs that a program sees. */
+	__u8 reg;
+	__u8 index_reg;
+	/* The index is shifted left by this. */
+	__u8 index_shift;
+	__u8 pad[2];
+};
+
+/*
+ * Each load from the context is an instruction of its own with a constant
+ * offset: clang would merge them into one through a computed pointer, which
+ * the verifier refuses.
+ */
+#define USDT_REG_CASE(n)						\
+	case n:								\
+		asm volatile("%0 = *(u64 *)(%1 + %2)"			\
+			     : "=r"(v) : "r"(ctx), "i"(n * 8));		\
+		break;
+
+static __always_inline __u64 usdt_register(void *ctx, __u8 reg)
+{
+	__u64 v = 0;
+
+	switch (reg) {
+	USDT_REG_CASE(0) USDT_REG_CASE(1) USDT_REG_CASE(2) USDT_REG_CASE(3)
+	USDT_REG_CASE(4) USDT_REG_CASE(5) USDT_REG_CASE(6) USDT_REG_CASE(7)
+	USDT_REG_CASE(8) USDT_REG_CASE(9) USDT_REG_CASE(10) USDT_REG_CASE(11)
+	USDT_REG_CASE(12) USDT_REG_CASE(13) USDT_REG_CASE(14) USDT_REG_CASE(15)
+	USDT_REG_CASE(16) USDT_REG_CASE(17) USDT_REG_CASE(18) USDT_REG_CASE(19)
+	USDT_REG_CASE(20)
+#if defined(__TARGET_ARCH_arm64)
+	USDT_REG_CASE(21) USDT_REG_CASE(22) USDT_REG_CASE(23) USDT_REG_CASE(24)
+	USDT_REG_CASE(25) USDT_REG_CASE(26) USDT_REG_CASE(27) USDT_REG_CASE(28)
+	USDT_REG_CASE(29) USDT_REG_CASE(30) USDT_REG_CASE(31) USDT_REG_CASE(32)
+#endif
+	}
+	return v;
+}
+
+/* Returns 0, or the errno of a failed user read; *value is 0 then. */
+static __always_inline long usdt_arg(void *ctx, const volatile struct usdt_arg *arg,
+				     __u64 *value)
+{
+	__u8 operand = arg->operand, size = arg->size;
+	__u8 index_reg = arg->index_reg;
+	__u64 v = arg->value;
+
+	if (operand == USDT_REGISTER) {
+		v = usdt_register(ctx, arg->reg);
+	} else if (operand == USDT_MEMORY) {
+		__u64 addr = v + usdt_register(ctx, arg->reg);
+		long err;
+
+		if (index_reg != USDT_NO_REGISTER)
+			addr += usdt_register(ctx, index_reg) << arg->index_shift;
+
+		v = 0;
+		/* The size of a read is a constant on each path. */
+		if (size == 8)
+			err = bpf_probe_read_user(&v, 8, (void *)addr);
+		else if (size == 4)
+			err = bpf_probe_read_user(&v, 4, (void *)addr);
+		else if (size == 2)
+			err = bpf_probe_read_user(&v, 2, (void *)addr);
+		else
+			err = bpf_probe_read_user(&v, 1, (void *)addr);
+		if (err) {
+			*value = 0;
+			return err;
+		}
+	}
+
+	/* The programs' targets are little-endian: the low bytes are the value. */
+	if (arg->is_signed) {
+		if (size == 4)
+			v = (__s64)(__s32)v;
+		else if (size == 2)
+			v = (__s64)(__s16)v;
+		else if (size == 1)
+			v = (__s64)(__s8)v;
+	} else {
+		if (size == 4)
+			v = (__u32)v;
+		else if (size == 2)
+			v = (__u16)v;
+		else if (size == 1)
+			v = (__u8)v;
+	}
+	*value = v;
+	return 0;
+}
+
+#endif /* __USDT_ARG_BPF_H__ */

@@ -1,3 +1,0 @@
-fn main() {
-    println!("{:?}", libbpf_rs::ObjectBuilder::default().open_memory(&[]));
-}

@@ -1,0 +1,120 @@
+//! What can be typed. Nothing here looks at the machine.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use ovs_tracers::text::{KeyDecode, PacketDecode};
+
+/// The most that a record of the kernel carries: MAX_PACKET and MAX_KEY of bpf/upcall_monitor.h.
+pub const MAX_PACKET_SIZE: u32 = 65535;
+pub const MAX_KEY_SIZE: u32 = 2048;
+
+/// Show, decode and capture every upcall that ovs-vswitchd receives from the kernel datapath
+///
+/// Attaches to the USDT probe dpif_recv:recv_upcall of a running ovs-vswitchd (built with --enable-usdt-probes, Open
+/// vSwitch 2.17 or later), prints a row for each upcall, and goes on until Ctrl-C.
+#[derive(Debug, Parser)]
+#[command(
+    name = "upcall-monitor",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  upcall-monitor                              a row for every upcall of the ovs-vswitchd that runs
+  upcall-monitor -k odp                       ... and its flow key, as ovs-dpctl dump-flows prints it
+  upcall-monitor -k nlraw -d decode -c 10     ten upcalls with all that is in them
+  upcall-monitor --pcap out.pcap -p PID       write the packets to a pcapng file as well
+  upcall-monitor -w - | tshark -i -           look at them live in tshark
+  upcall-monitor --record f --duration 60     record a minute; --replay f shows it again, anywhere"
+)]
+pub struct Args {
+    /// The ovs-vswitchd to trace [default: the one that runs]
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]
+    pub pid: Option<u32>,
+
+    /// Write the packets to FILE, as pcapng; "-" is standard output, and no table is printed then
+    #[arg(short = 'w', long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
+
+    /// Overwrite the file of --pcap or --record if it exists
+    #[arg(long)]
+    pub force: bool,
+
+    /// Show the flow key of each upcall
+    #[arg(short = 'k', long, value_name = "FORM", default_value = "none")]
+    pub flow_key_decode: KeyDecode,
+
+    /// Show the packet of each upcall
+    #[arg(short = 'd', long, value_name = "FORM", default_value = "none")]
+    pub packet_decode: PacketDecode,
+
+    /// Capture at most N bytes of a packet [default: all if it is decoded or written, else none; 0: all]
+    #[arg(short = 's', long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=MAX_PACKET_SIZE as i64))]
+    pub packet_size: Option<u32>,
+
+    /// Capture at most N bytes of a flow key [default: all; 0: all]
+    #[arg(short = 'f', long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=MAX_KEY_SIZE as i64))]
+    pub flow_key_size: Option<u32>,
+
+    /// Stop after N upcalls
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+
+    /// Stop after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+
+    /// Size of the ring buffer in memory pages, rounded up to a power of two [default: 16 MiB]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 18))]
+    pub buffer_page_count: Option<u32>,
+
+    /// Record everything that the kernel delivers to FILE, for --replay
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+
+    /// Show a recording instead of a running ovs-vswitchd; needs no privilege
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["pid", "record", "packet_size", "flow_key_size", "duration", "buffer_page_count"]
+    )]
+    pub replay: Option<PathBuf>,
+
+    /// When the kernel refuses the BPF program, show libbpf's messages and the verifier's log
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_string())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("not a positive number of seconds".to_string()),
+    }
+}
+
+impl Args {
+    /// Bytes of a packet to capture at most.
+    pub fn packet_snaplen(&self) -> u32 {
+        let wanted = !matches!(self.packet_decode, PacketDecode::None)
+            || self.pcap.is_some()
+            || self.record.is_some();
+        match self.packet_size {
+            Some(0) => MAX_PACKET_SIZE,
+            Some(size) => size,
+            None if wanted => MAX_PACKET_SIZE,
+            None => 0,
+        }
+    }
+
+    /// Bytes of a flow key to capture at most.
+    pub fn key_snaplen(&self) -> u32 {
+        match self.flow_key_size {
+            None | Some(0) => MAX_KEY_SIZE,
+            Some(size) => size,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Shows, decodes and captures every upcall that ovs-vswitchd receives.
+
+mod args;
+mod live;
+mod monitor;
+
+use std::fs::File;
+use std::io::BufReader;
+use std::process::ExitCode;
+
+use clap::Parser;
+use ovs_tracers::recording::{self, Block};
+use ovs_tracers::summary::Lost;
+
+use args::Args;
+use monitor::Monitor;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let result = match &args.replay {
+        Some(path) => replay(&args, path),
+        None => live::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One or two lines, the fact and the way out; never a chain of causes or a backtrace.
+            let text = error.to_string().replace('\n', "\n  ");
+            eprintln!("error: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Shows a recording: the same blocks in the same order as they were when it was made.
+fn replay(args: &Args, path: &std::path::Path) -> anyhow::Result<()> {
+    let file = File::open(path)
+        .map_err(|error| anyhow::anyhow!("failed to open {}: {error}", path.display()))?;
+    let mut reader = recording::Reader::new(BufReader::new(file), env!("CARGO_BIN_NAME"))?;
+    let mut monitor = Monitor::new(args, reader.start())?;
+    let error = loop {
+        let flow = match reader.next_block() {
+            Ok(Block::Record(record)) => monitor.record(record),
+            Ok(Block::Port {
+                datapath,
+                port,
+                name,
+            }) => monitor.port(datapath, port, name),
+            Ok(Block::Clock(offset)) => monitor.clock(offset),
+            Ok(Block::Lost(counts)) => monitor.lost(Lost::new(&counts)),
+            Ok(Block::End) => break None,
+            Err(error) => break Some(error),
+        };
+        if flow.is_break() {
+            break None;
+        }
+    };
+    monitor.finish()?;
+    error.map_or(Ok(()), |error| {
+        Err(anyhow::anyhow!("{error}\nwhat comes before is shown above"))
+    })
+}

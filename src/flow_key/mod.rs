@@ -1,0 +1,247 @@
+//! The flow key of an upcall: a run of `OVS_KEY_ATTR_*` netlink attributes, as the kernel wrote it.
+//!
+//! [`attributes`] walks the run, [`Attribute::key`] decodes one attribute, and two printers show a
+//! whole key: [`nlraw`] attribute by attribute, [`odp`] in the syntax of `ovs-dpctl dump-flows`. A
+//! key that a snap length cut, or that is damaged, is partial input and not an error: what is there
+//! is decoded, and each of the three says where and why it stopped.
+//!
+//! Numbers and layouts are those of `include/uapi/linux/openvswitch.h` (Linux 6.1; Linux has added
+//! none since) and of `include/linux/openvswitch.h` of Open vSwitch 3.1. Integers that the kernel
+//! does not keep in network byte order are in this host's.
+
+mod nlraw;
+mod odp;
+mod text;
+mod value;
+
+pub use nlraw::nlraw;
+pub use odp::odp;
+pub use value::*;
+
+/// `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER` of `linux/netlink.h`: flags that share `nla_type` with
+/// the type.
+const NLA_F_MASK: u16 = 1 << 15 | 1 << 14;
+
+/// `sizeof(struct nlattr)`.
+const NLA_HDRLEN: usize = 4;
+
+/// Defines the `OVS_KEY_ATTR_*` constants, and the table of their names, from one list in numerical
+/// order.
+macro_rules! ovs_key_attrs {
+    ($($name:ident = $number:literal,)*) => {
+        $(pub const $name: u16 = $number;)*
+
+        static OVS_KEY_ATTR_NAMES: &[&str] = {
+            let names = &[$(stringify!($name)),*];
+            let numbers = [$($number),*];
+            let mut index = 0;
+            while index < numbers.len() {
+                assert!(numbers[index] == index);
+                index += 1;
+            }
+            names
+        };
+    };
+}
+
+ovs_key_attrs! {
+    OVS_KEY_ATTR_UNSPEC = 0,
+    OVS_KEY_ATTR_ENCAP = 1,
+    OVS_KEY_ATTR_PRIORITY = 2,
+    OVS_KEY_ATTR_IN_PORT = 3,
+    OVS_KEY_ATTR_ETHERNET = 4,
+    OVS_KEY_ATTR_VLAN = 5,
+    OVS_KEY_ATTR_ETHERTYPE = 6,
+    OVS_KEY_ATTR_IPV4 = 7,
+    OVS_KEY_ATTR_IPV6 = 8,
+    OVS_KEY_ATTR_TCP = 9,
+    OVS_KEY_ATTR_UDP = 10,
+    OVS_KEY_ATTR_ICMP = 11,
+    OVS_KEY_ATTR_ICMPV6 = 12,
+    OVS_KEY_ATTR_ARP = 13,
+    OVS_KEY_ATTR_ND = 14,
+    OVS_KEY_ATTR_SKB_MARK = 15,
+    OVS_KEY_ATTR_TUNNEL = 16,
+    OVS_KEY_ATTR_SCTP = 17,
+    OVS_KEY_ATTR_TCP_FLAGS = 18,
+    OVS_KEY_ATTR_DP_HASH = 19,
+    OVS_KEY_ATTR_RECIRC_ID = 20,
+    OVS_KEY_ATTR_MPLS = 21,
+    OVS_KEY_ATTR_CT_STATE = 22,
+    OVS_KEY_ATTR_CT_ZONE = 23,
+    OVS_KEY_ATTR_CT_MARK = 24,
+    OVS_KEY_ATTR_CT_LABELS = 25,
+    OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4 = 26,
+    OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV6 = 27,
+    OVS_KEY_ATTR_NSH = 28,
+    // Used by the userspace datapath; the kernel neither sends nor takes them.
+    OVS_KEY_ATTR_PACKET_TYPE = 29,
+    OVS_KEY_ATTR_ND_EXTENSIONS = 30,
+    // Never leaves the kernel.
+    OVS_KEY_ATTR_TUNNEL_INFO = 31,
+    // Since Linux 5.18 in the key of every IPv6 packet; unknown to Open vSwitch's userspace.
+    OVS_KEY_ATTR_IPV6_EXTHDRS = 32,
+}
+
+/// The kernel's name of a type of attribute, for example `OVS_KEY_ATTR_IN_PORT`.
+pub fn name(kind: u16) -> Option<&'static str> {
+    OVS_KEY_ATTR_NAMES.get(usize::from(kind)).copied()
+}
+
+/// One netlink attribute (`struct nlattr` and its payload).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attribute<'a> {
+    /// Where the attribute's header begins: bytes from the start of the key.
+    pub at: usize,
+    /// `nla_len` as written: header and payload in bytes, without padding. At least 4.
+    pub len: u16,
+    /// `nla_type` without `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
+    pub kind: u16,
+    /// The payload that is there; shorter than `nla_len` says if the attribute is cut.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Attribute<'a> {
+    /// Length of the payload according to `nla_len`, in bytes.
+    pub fn payload_len(&self) -> usize {
+        usize::from(self.len).saturating_sub(NLA_HDRLEN)
+    }
+
+    /// Whether the whole payload is there.
+    pub fn is_complete(&self) -> bool {
+        self.payload.len() == self.payload_len()
+    }
+
+    /// The payload as a run of attributes. Their offsets count from the start of the key, too.
+    pub fn nested(&self) -> Attributes<'a> {
+        Attributes {
+            left: self.payload,
+            at: self.at + NLA_HDRLEN,
+            stop: None,
+        }
+    }
+}
+
+/// Why a run of attributes could not be walked to its end. Lengths and offsets are in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// `left` (1 to 3) bytes are left at offset `at`: too few for a header.
+    Header { at: usize, left: usize },
+    /// The `nla_len` of the attribute at offset `at` does not even cover its header.
+    Short { at: usize, len: u16 },
+    /// The attribute at offset `at` is `len` long, but only `left` bytes of it are there, header
+    /// included. It is the last one that the iterator yielded.
+    Cut { at: usize, len: u16, left: usize },
+}
+
+/// Iterator over a run of netlink attributes; see [`attributes`].
+#[derive(Clone, Debug)]
+pub struct Attributes<'a> {
+    left: &'a [u8],
+    at: usize,
+    stop: Option<Stop>,
+}
+
+impl Attributes<'_> {
+    /// Why the walk ended early; `None` while it goes on, and after it reached the end of the run.
+    pub fn stopped(&self) -> Option<Stop> {
+        self.stop
+    }
+}
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = Attribute<'a>;
+
+    fn next(&mut self) -> Option<Attribute<'a>> {
+        let (left, at) = (std::mem::take(&mut self.left), self.at);
+        let Some((header, body)) = left.split_first_chunk::<NLA_HDRLEN>() else {
+            if !left.is_empty() {
+                self.stop = Some(Stop::Header {
+                    at,
+                    left: left.len(),
+                });
+            }
+            return None;
+        };
+        let len = u16::from_ne_bytes([header[0], header[1]]);
+        let kind = u16::from_ne_bytes([header[2], header[3]]) & !NLA_F_MASK;
+        let Some(payload_len) = usize::from(len).checked_sub(NLA_HDRLEN) else {
+            self.stop = Some(Stop::Short { at, len });
+            return None;
+        };
+        let Some(payload) = body.get(..payload_len) else {
+            self.stop = Some(Stop::Cut {
+                at,
+                len,
+                left: left.len(),
+            });
+            return Some(Attribute {
+                at,
+                len,
+                kind,
+                payload: body,
+            });
+        };
+        // The last attribute of a run may lack its padding.
+        let padded = usize::from(len).next_multiple_of(4);
+        self.left = left.get(padded..).unwrap_or_default();
+        self.at = at + padded;
+        Some(Attribute {
+            at,
+            len,
+            kind,
+            payload,
+        })
+    }
+}
+
+impl std::iter::FusedIterator for Attributes<'_> {}
+
+/// Walks the netlink attributes of a key, which may be cut at any byte.
+///
+/// The last attribute may be incomplete; [`Attributes::stopped`] then says so, and says also when
+/// nothing sensible followed the last attribute. A key that was cut exactly between two attributes
+/// looks like a shorter whole one: only its length in the traced process tells them apart.
+pub fn attributes(key: &[u8]) -> Attributes<'_> {
+    Attributes {
+        left: key,
+        at: 0,
+        stop: None,
+    }
+}
+
+/// Which IPv6 extension headers the packet has, for which Open vSwitch's flow syntax has no word: the bits
+/// `OFPIEH12_*` (`net/openvswitch/flow.h` of Linux 5.18 and later).
+pub fn ipv6_exthdrs(key: &[u8]) -> Option<u16> {
+    fn find(attributes: Attributes<'_>, depth: u32) -> Option<u16> {
+        attributes
+            .into_iter()
+            .find_map(|attribute| match attribute.key() {
+                Key::Encap(nested) if depth < MAX_NESTED => find(nested, depth + 1),
+                _ => exthdrs(&attribute),
+            })
+    }
+    find(attributes(key), 0)
+}
+
+fn exthdrs(attribute: &Attribute<'_>) -> Option<u16> {
+    let value = <[u8; 2]>::try_from(attribute.payload).ok()?;
+    let whole = attribute.is_complete() && attribute.kind == OVS_KEY_ATTR_IPV6_EXTHDRS;
+    whole.then_some(u16::from_ne_bytes(value))
+}
+
+/// How deep `OVS_KEY_ATTR_ENCAP` may nest. The kernel writes one level for each of at most two VLAN
+/// headers.
+const MAX_NESTED: u32 = 8;
+
+/// The datapath's number of the port on which the packet came in, if its attribute is in the key as
+/// a whole.
+///
+/// The kernel writes `OVS_KEY_ATTR_TUNNEL` before `OVS_KEY_ATTR_IN_PORT`, so a short snap length
+/// loses it for tunnelled packets.
+pub fn in_port(key: &[u8]) -> Option<u32> {
+    attributes(key).find_map(|attribute| match attribute.key() {
+        Key::InPort(port) => Some(port),
+        _ => None,
+    })
+}

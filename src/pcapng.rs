@@ -1,0 +1,365 @@
+//! Upcalls as a pcapng capture, for Wireshark, tshark and whatever else reads one.
+//!
+//! The format is draft-ietf-opsawg-pcapng. One section, little-endian on every machine:
+//!
+//! * an interface description for each port at its first upcall, named as the PORT_NAME column
+//!   names it (`eth0 (system@ovs-system)`), Ethernet, times in nanoseconds;
+//! * an enhanced packet for each upcall, with the wall-clock time, both lengths, the direction
+//!   (inbound) and a comment: `cpu=2 comm=handler4 pid=1381158 upcall_type=0 result=0`, then the
+//!   decoded flow key if there is one. `pid` is the thread's id, as upcall_monitor.py has it. An
+//!   upcall without packet bytes is a packet too, of captured length 0; if they could not be read,
+//!   a line of the comment says so;
+//! * at the end, an interface statistics block for each interface.
+//!
+//! # Where lost upcalls are counted
+//!
+//! What is lost before it could be read has no known port, so no port may claim it. In `isb_ifrecv`
+//! and `isb_ifdrop`, the pair that dumpcap writes and Wireshark shows as "dropped packets":
+//!
+//! * nothing lost: each port has its upcalls received and 0 dropped;
+//! * N lost: each port has its upcalls received and no drop count (it is unknown), and one more
+//!   interface, [`LOST`], described at the end of the file, has N received and N dropped. capinfos
+//!   shows no drop counts, so its description has the number too.
+//!
+//! So the drops of all interfaces add up to the number lost, and received less dropped to the
+//! number of packets. `epb_dropcount` is left out for the same reason: it counts by interface.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::mem;
+
+use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
+use pcap_file::pcapng::blocks::interface_description::{
+    InterfaceDescriptionBlock, InterfaceDescriptionOption,
+};
+use pcap_file::pcapng::blocks::interface_statistics::{
+    InterfaceStatisticsBlock, InterfaceStatisticsOption,
+};
+use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
+use pcap_file::pcapng::{PcapNgBlock, PcapNgWriter};
+use pcap_file::{DataLink, Endianness, PcapError};
+
+use crate::event::Upcall;
+
+/// Name of the interface that carries the count of lost upcalls. There is none if nothing was lost,
+/// unless nothing was received either.
+pub const LOST: &str = "lost upcalls";
+
+/// `if_tsresol`: times in units of 10^-9 s. Without it a reader takes them for microseconds.
+const TSRESOL_NANOSECONDS: u8 = 9;
+
+/// `epb_flags`, bits 0 and 1: 1 is inbound. The port of an upcall is the one that it came in by.
+const EPB_FLAGS_INBOUND: u32 = 1;
+
+/// The longest value that an option can have: its length is 16 bits wide.
+const OPTION_MAX: usize = u16::MAX as usize;
+
+/// What made the capture, for the section header. Empty fields are left out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Section<'a> {
+    /// The machine, for example `x86_64`.
+    pub hardware: &'a str,
+    /// The operating system, for example `Linux 6.12.9`.
+    pub os: &'a str,
+    /// Name and version of the program, for example `upcall-monitor 0.1.0`.
+    pub application: &'a str,
+    pub comment: &'a str,
+}
+
+/// What is known at the end of a capture.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    /// Wall-clock time at which the capture began, in nanoseconds since 1970.
+    pub start: u64,
+    /// Wall-clock time at which it ended.
+    pub end: u64,
+    /// Upcalls that never reached the writer, for whatever reason.
+    pub lost: u64,
+}
+
+/// Writes upcalls to `out` as pcapng.
+///
+/// Each block goes to `out` in one piece, so behind a `BufWriter` an output that ends early (a full
+/// disk, a killed process) is valid up to its last whole block.
+///
+/// The first error of `out` is returned as it is. Nothing is written after it, because the output
+/// may end within a block: later calls fail too.
+pub struct Writer<W> {
+    out: W,
+    /// Encodes one block, which is then moved to `out`.
+    encoder: PcapNgWriter<Vec<u8>>,
+    snaplen: u32,
+    /// By PORT_NAME text.
+    ids: HashMap<Box<str>, u32>,
+    /// Upcalls written, by interface.
+    written: Vec<u64>,
+    /// The port of the last upcall and its interface: upcalls come in runs.
+    last: (String, u32),
+    comment: String,
+    options: Vec<EnhancedPacketOption<'static>>,
+    failed: bool,
+}
+
+impl<W: Write> Writer<W> {
+    /// Writes the section header.
+    ///
+    /// `snaplen` is the most bytes of a packet to keep, 0 for all.
+    pub fn new(out: W, snaplen: u32, section: &Section<'_>) -> io::Result<Self> {
+        let options = [
+            (
+                section.comment,
+                SectionHeaderOption::Comment as fn(Cow<'static, str>) -> _,
+            ),
+            (section.hardware, SectionHeaderOption::Hardware),
+            (section.os, SectionHeaderOption::OS),
+            (section.application, SectionHeaderOption::UserApplication),
+        ]
+        .into_iter()
+        .filter(|(text, _)| !text.is_empty())
+        .map(|(text, option)| option(Cow::Owned(option_text(text).into_owned())))
+        .collect();
+        let header = SectionHeaderBlock {
+            endianness: Endianness::Little,
+            options,
+            ..Default::default()
+        };
+        let mut writer = Self {
+            out,
+            encoder: PcapNgWriter::with_section_header(Vec::new(), header).map_err(io_error)?,
+            snaplen,
+            ids: HashMap::new(),
+            written: Vec::new(),
+            last: (String::new(), 0),
+            comment: String::new(),
+            options: Vec::new(),
+            failed: false,
+        };
+        writer.emit()?;
+        Ok(writer)
+    }
+
+    /// Writes one upcall as a packet, and before it the description of its port if that is new.
+    ///
+    /// `port` is the PORT_NAME text, which says port and datapath. `time` is in nanoseconds since
+    /// 1970. `key` is the decoded flow key, of any number of lines.
+    pub fn write(
+        &mut self,
+        upcall: &Upcall<'_>,
+        port: &str,
+        time: u64,
+        key: Option<&str>,
+    ) -> io::Result<()> {
+        let interface_id = self.interface(port)?;
+
+        let mut comment = mem::take(&mut self.comment);
+        comment.clear();
+        describe(&mut comment, upcall, key);
+
+        let packet = &upcall.packet;
+        let captured = match self.snaplen {
+            0 => packet.bytes.len(),
+            snaplen => packet.bytes.len().min(snaplen as usize),
+        };
+        // The list of options lives as long as the comment that it borrows, its memory as long as
+        // `self`.
+        let mut options: Vec<EnhancedPacketOption<'_>> = mem::take(&mut self.options);
+        options.push(EnhancedPacketOption::Comment(option_text(&comment)));
+        options.push(EnhancedPacketOption::Flags(EPB_FLAGS_INBOUND));
+        let block = EnhancedPacketBlock {
+            interface_id,
+            timestamp: std::time::Duration::from_nanos(time),
+            // The format wants no packet longer than its original.
+            original_len: packet.len.max(u32::try_from(captured).unwrap_or(u32::MAX)),
+            data: Cow::Borrowed(&packet.bytes[..captured]),
+            options,
+        }
+        .into_block();
+        let encoded = self.encoder.write_block(&block);
+        if let Some(EnhancedPacketBlock { options, .. }) = block.into_enhanced_packet() {
+            self.options = recycle(options);
+        }
+        self.comment = comment;
+        encoded.map_err(io_error)?;
+        self.emit()?;
+        if let Some(written) = self.written.get_mut(interface_id as usize) {
+            *written += 1;
+        }
+        Ok(())
+    }
+
+    /// Flushes `out`.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    /// Writes the interface statistics, flushes, and gives `out` back.
+    pub fn finish(mut self, stats: &Stats) -> io::Result<W> {
+        for id in 0..self.written.len() {
+            let dropped = (stats.lost == 0).then_some(0);
+            self.statistics(id as u32, stats, self.written[id], dropped)?;
+        }
+        // Some readers refuse a file without any interface, so a capture of nothing has this one.
+        if stats.lost != 0 || self.written.is_empty() {
+            // capinfos shows no statistics, but it does show this.
+            let description = format!("{} upcalls lost: their ports are not known", stats.lost);
+            let id = self.describe_interface(LOST, Some(&description))?;
+            self.statistics(id, stats, stats.lost, Some(stats.lost))?;
+        }
+        self.out.flush()?;
+        Ok(self.out)
+    }
+
+    /// The number of the port's interface, which is described first if it is new.
+    fn interface(&mut self, port: &str) -> io::Result<u32> {
+        if self.last.0 == port && !self.written.is_empty() {
+            return Ok(self.last.1);
+        }
+        let id = match self.ids.get(port) {
+            Some(&id) => id,
+            None => {
+                let id = self.describe_interface(port, None)?;
+                self.ids.insert(port.into(), id);
+                id
+            }
+        };
+        self.last.0.clear();
+        self.last.0.push_str(port);
+        self.last.1 = id;
+        Ok(id)
+    }
+
+    fn describe_interface(&mut self, name: &str, description: Option<&str>) -> io::Result<u32> {
+        let id = self.written.len() as u32;
+        let mut options = vec![InterfaceDescriptionOption::IfName(option_text(name))];
+        options.extend(
+            description.map(|text| InterfaceDescriptionOption::IfDescription(Cow::Borrowed(text))),
+        );
+        options.push(InterfaceDescriptionOption::IfTsResol(TSRESOL_NANOSECONDS));
+        let block = InterfaceDescriptionBlock {
+            linktype: DataLink::ETHERNET,
+            snaplen: self.snaplen,
+            options,
+        };
+        self.encoder
+            .write_block(&block.into_block())
+            .map_err(io_error)?;
+        self.emit()?;
+        self.written.push(0);
+        Ok(id)
+    }
+
+    fn statistics(
+        &mut self,
+        interface_id: u32,
+        stats: &Stats,
+        received: u64,
+        dropped: Option<u64>,
+    ) -> io::Result<()> {
+        let mut options = vec![
+            InterfaceStatisticsOption::IsbStartTime(high_word_first(stats.start)),
+            InterfaceStatisticsOption::IsbEndTime(high_word_first(stats.end)),
+            InterfaceStatisticsOption::IsbIfRecv(received),
+        ];
+        options.extend(dropped.map(InterfaceStatisticsOption::IsbIfDrop));
+        let timestamp = high_word_first(stats.end);
+        let block = InterfaceStatisticsBlock {
+            interface_id,
+            timestamp,
+            options,
+        };
+        self.encoder
+            .write_block(&block.into_block())
+            .map_err(io_error)?;
+        self.emit()
+    }
+
+    /// Moves the encoded block to `out`.
+    fn emit(&mut self) -> io::Result<()> {
+        if self.failed {
+            self.encoder.get_mut().clear();
+            return Err(io::Error::other("the capture ended at an earlier error"));
+        }
+        let result = self.out.write_all(self.encoder.get_ref());
+        self.encoder.get_mut().clear();
+        self.failed = result.is_err();
+        result
+    }
+}
+
+/// pcap-file writes the times of a statistics block as one 64-bit number. The format has two 32-bit
+/// words, the high one first, in either byte order; in little-endian that is the number with its
+/// halves swapped.
+fn high_word_first(time: u64) -> u64 {
+    time.rotate_left(32)
+}
+
+/// An empty list in the memory of this one, without its borrows.
+fn recycle(mut options: Vec<EnhancedPacketOption<'_>>) -> Vec<EnhancedPacketOption<'static>> {
+    options.clear();
+    options
+        .into_iter()
+        .map(|_| unreachable!("the list is empty"))
+        .collect()
+}
+
+fn io_error(error: PcapError) -> io::Error {
+    match error {
+        PcapError::IoError(error) => error,
+        error => io::Error::other(error),
+    }
+}
+
+/// The comment of a packet: upcall_monitor.py's line, then what else there is to say, a line each.
+fn describe(comment: &mut String, upcall: &Upcall<'_>, key: Option<&str>) {
+    // Writing to a String cannot fail.
+    let _ = write!(comment, "cpu={} comm=", upcall.cpu);
+    push_escaped(comment, upcall.comm);
+    let _ = write!(
+        comment,
+        " pid={} upcall_type={} result={}",
+        upcall.tid, upcall.kind, upcall.result
+    );
+    if let Some(errno) = upcall.packet.error {
+        let _ = write!(comment, "\npacket unreadable: errno {errno}");
+    }
+    if let Some(key) = key {
+        comment.push('\n');
+        comment.push_str(key);
+    }
+}
+
+/// Another process chose these bytes: each byte that is no UTF-8 or belongs to a control character
+/// becomes `\xNN`, and a backslash `\\`.
+fn push_escaped(text: &mut String, bytes: &[u8]) {
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' => text.push_str(r"\\"),
+                c if c.is_control() => push_hex(text, c.encode_utf8(&mut [0; 4]).as_bytes()),
+                c => text.push(c),
+            }
+        }
+        push_hex(text, chunk.invalid());
+    }
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        let _ = write!(text, r"\x{byte:02x}");
+    }
+}
+
+/// `text` as the value of an option: its beginning and `...` if it is too long for one.
+fn option_text(text: &str) -> Cow<'_, str> {
+    if text.len() <= OPTION_MAX {
+        return Cow::Borrowed(text);
+    }
+    const MORE: &str = "...";
+    let mut end = OPTION_MAX - MORE.len();
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    Cow::Owned(format!("{}{MORE}", &text[..end]))
+}

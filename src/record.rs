@@ -1,0 +1,194 @@
+//! The bytes of one event, as the kernel delivers or a recording keeps them, checked once.
+
+use std::mem::{offset_of, size_of};
+
+use crate::bpf::upcall_monitor::types::upcall_record;
+use crate::event::{Captured, Upcall};
+
+const HEADER: usize = offset_of!(upcall_record, data);
+
+/// Bytes that do not make a record. Whatever is in the record it is not shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("a record of {0} bytes is shorter than its header of {HEADER}")]
+    Short(usize),
+    #[error("a record claims {claimed} bytes of key and packet and has {has}")]
+    Lengths { claimed: u64, has: usize },
+}
+
+impl<'a> Upcall<'a> {
+    /// Reads a `struct upcall_record` (`bpf/upcall_monitor.h`).
+    ///
+    /// The kernel's ring hands out more bytes than the record uses; what lies behind them is never looked at.
+    pub fn from_record(record: &'a [u8]) -> Result<Self, Error> {
+        if record.len() < HEADER {
+            return Err(Error::Short(record.len()));
+        }
+        // SAFETY: upcall_record is a C struct of integers, valid for any bytes; its header was found to be within
+        // the slice, its only other field is an array of no elements, and an unaligned read needs no alignment.
+        let header = unsafe { record.as_ptr().cast::<upcall_record>().read_unaligned() };
+        let data = &record[HEADER..];
+        let claimed = u64::from(header.key_len) + u64::from(header.packet_len);
+        let bytes = usize::try_from(claimed)
+            .ok()
+            .and_then(|claimed| data.get(..claimed))
+            .ok_or(Error::Lengths {
+                claimed,
+                has: data.len(),
+            })?;
+        let (key, packet) = bytes.split_at(header.key_len as usize);
+        let errno = |error: i32| (error != 0).then_some(error.wrapping_neg());
+        Ok(Upcall {
+            time: header.time,
+            cpu: header.cpu,
+            pid: header.pid,
+            tid: header.tid,
+            comm: c_string(
+                record,
+                offset_of!(upcall_record, comm),
+                size_of_val(&header.comm),
+            ),
+            datapath: c_string(
+                record,
+                offset_of!(upcall_record, datapath),
+                size_of_val(&header.datapath),
+            ),
+            kind: header.r#type,
+            result: header.result,
+            packet: Captured {
+                len: header.packet_size,
+                bytes: packet,
+                error: errno(header.packet_error),
+            },
+            key: Captured {
+                len: header.key_size,
+                bytes: key,
+                error: errno(header.key_error),
+            },
+        })
+    }
+
+    /// How many bytes of `record`, which this upcall was read from, it uses.
+    pub fn record_len(&self) -> usize {
+        HEADER + self.key.bytes.len() + self.packet.bytes.len()
+    }
+}
+
+/// The bytes before the first NUL of a field of `size` bytes.
+fn c_string(record: &[u8], offset: usize, size: usize) -> &[u8] {
+    let field = &record[offset..offset + size];
+    let end = field.iter().position(|&b| b == 0).unwrap_or(size);
+    &field[..end]
+}
+
+/// Whoever changes `struct upcall_record` changes the version of recordings too.
+const _: () = assert!(size_of::<upcall_record>() == 104 && HEADER == 104);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A record as bpf/upcall_monitor.bpf.c writes it: header, key, packet, and what the ring had there before.
+    fn record(key: &[u8], packet: &[u8], unused: &[u8]) -> Vec<u8> {
+        let mut record = Vec::new();
+        record.extend_from_slice(&1_953_954_173_342u64.to_ne_bytes());
+        for word in [100u32, 101, 1, 0] {
+            record.extend_from_slice(&word.to_ne_bytes());
+        }
+        for result in [0i32, 0, 0, 0] {
+            record.extend_from_slice(&result.to_ne_bytes());
+        }
+        for size in [
+            1500,
+            key.len() as u32,
+            packet.len() as u32,
+            key.len() as u32,
+        ] {
+            record.extend_from_slice(&size.to_ne_bytes());
+        }
+        record.extend_from_slice(b"handler1\0garbage");
+        record.extend_from_slice(b"system@ovs-system\0more-garbage..");
+        assert_eq!(record.len(), HEADER);
+        for part in [key, packet, unused] {
+            record.extend_from_slice(part);
+        }
+        record
+    }
+
+    /// Check that each field is found where the kernel put it, and nothing beyond.
+    #[test]
+    fn fields() {
+        let bytes = record(b"the key", b"the packet", b"STALE");
+        let upcall = Upcall::from_record(&bytes).unwrap();
+        let expected = Upcall {
+            time: 1_953_954_173_342,
+            cpu: 1,
+            pid: 100,
+            tid: 101,
+            comm: b"handler1",
+            datapath: b"system@ovs-system",
+            kind: 0,
+            result: 0,
+            packet: Captured {
+                len: 1500,
+                bytes: b"the packet",
+                error: None,
+            },
+            key: Captured {
+                len: 7,
+                bytes: b"the key",
+                error: None,
+            },
+        };
+        assert_eq!(upcall, expected);
+        assert_eq!(upcall.record_len(), bytes.len() - b"STALE".len());
+    }
+
+    /// Check that a failed read is an errno and no bytes.
+    #[test]
+    fn unreadable() {
+        let mut bytes = record(b"", b"the packet", b"");
+        let key_error = offset_of!(upcall_record, key_error);
+        bytes[key_error..key_error + 4].copy_from_slice(&(-14i32).to_ne_bytes());
+        let upcall = Upcall::from_record(&bytes).unwrap();
+        assert_eq!(upcall.key.error, Some(14));
+        assert!(upcall.key.bytes.is_empty());
+        assert_eq!(upcall.packet.bytes, b"the packet");
+    }
+
+    /// Check that a record which is cut anywhere is refused rather than filled up.
+    #[test]
+    fn every_prefix() {
+        let bytes = record(b"the key", b"the packet", b"");
+        for cut in 0..bytes.len() {
+            assert!(Upcall::from_record(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+
+    proptest! {
+        /// Check that no bytes make it panic, and that it never claims more bytes than there are.
+        #[test]
+        fn arbitrary(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            if let Ok(upcall) = Upcall::from_record(&bytes) {
+                prop_assert!(upcall.record_len() <= bytes.len());
+            }
+        }
+
+        /// Check the same for headers whose lengths are plausible but wrong.
+        #[test]
+        fn lying_lengths(key in 0u32..40, packet in 0u32..40, errno in any::<i32>()) {
+            let mut bytes = record(b"0123456789", b"0123456789", b"");
+            for (offset, value) in [
+                (offset_of!(upcall_record, key_len), key.cast_signed()),
+                (offset_of!(upcall_record, packet_len), packet.cast_signed()),
+                (offset_of!(upcall_record, packet_error), errno),
+            ] {
+                bytes[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
+            }
+            let result = Upcall::from_record(&bytes);
+            prop_assert_eq!(result.is_ok(), key + packet <= 20);
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! Recordings: everything that the kernel delivered to a tool, to be shown again on any machine.
+//!
+//! A recording is the 8 bytes `OVSTRACE`, a version, and blocks until the end of the file. All numbers are
+//! little-endian.
+//!
+//! | bytes | block |
+//! |---|---|
+//! | 4 | kind |
+//! | 4 | length of the payload, at most 1 MiB |
+//! | 4 | CRC-32 (ISO 3309) of kind, length and payload |
+//! | length | payload |
+//!
+//! | kind | name | payload |
+//! |---|---|---|
+//! | 1 | start | lines of `name=value` in UTF-8; the first block of a recording |
+//! | 2 | record | a record as the BPF program wrote it (`bpf/TOOL.h`), without the bytes that it left unused |
+//! | 3 | port | number of a port (4 bytes), length of the datapath's name (2), that name, the port's name |
+//! | 4 | clock | `CLOCK_REALTIME` less `CLOCK_MONOTONIC` in nanoseconds (8 bytes, signed), from here on |
+//! | 5 | lost | how many events were lost until here, by reason (8 bytes each) |
+//! | 6 | end | none; the last block of a recording that was not cut off |
+//!
+//! A block of an unknown kind is passed over. A record of a version that is not known is refused with the file.
+
+use std::io::{self, Read, Write};
+
+const MAGIC: &[u8; 8] = b"OVSTRACE";
+/// Changes with the layout of any block or record.
+pub const VERSION: u32 = 1;
+const MAX_PAYLOAD: u32 = 1 << 20;
+
+const START: u32 = 1;
+const RECORD: u32 = 2;
+const PORT: u32 = 3;
+const CLOCK: u32 = 4;
+const LOST: u32 = 5;
+const END: u32 = 6;
+
+/// Why a file is not read, or not read on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("failed to read the recording: {0}")]
+    Io(#[from] io::Error),
+    #[error("not a recording: it does not begin with OVSTRACE\n--replay reads what --record wrote")]
+    Foreign,
+    #[error("a recording of version {0}, and this program reads version {VERSION}\nuse a newer {tool}", tool = env!("CARGO_PKG_NAME"))]
+    Version(u32),
+    #[error("a recording of {0}, not of {1}\nreplay it with {0}")]
+    OtherTool(String, String),
+    #[error("the recording was cut off at byte {0}")]
+    Cut(u64),
+    #[error("the recording is damaged at byte {0}")]
+    Damaged(u64),
+}
+
+/// One block of a recording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Block<'a> {
+    Record(&'a [u8]),
+    Port {
+        datapath: &'a [u8],
+        port: u32,
+        name: &'a str,
+    },
+    Clock(i64),
+    Lost(Vec<u64>),
+    End,
+}
+
+/// What a recording says of its origin: the start block.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    fields: Vec<(String, String)>,
+}
+
+impl Start {
+    pub fn new(tool: &str) -> Self {
+        let mut start = Self::default();
+        start.set("tool", tool);
+        start.set("tool_version", env!("CARGO_PKG_VERSION"));
+        start.set("machine", std::env::consts::ARCH);
+        start
+    }
+
+    pub fn set(&mut self, name: &str, value: impl ToString) {
+        // A value is one line, whatever process it came from.
+        let value = value.to_string().replace(['\n', '\r'], " ");
+        self.fields.push((name.to_string(), value));
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.fields.iter().find(|(n, _)| n == name)?;
+        Some(value)
+    }
+}
+
+/// Writes a recording. Each block goes to `out` whole.
+pub struct Writer<W: Write> {
+    out: W,
+    block: Vec<u8>,
+}
+
+impl<W: Write> Writer<W> {
+    pub fn new(out: W, start: &Start) -> io::Result<Self> {
+        let mut writer = Self {
+            out,
+            block: Vec::new(),
+        };
+        writer.out.write_all(MAGIC)?;
+        writer.out.write_all(&VERSION.to_le_bytes())?;
+        let lines: String = start
+            .fields
+            .iter()
+            .map(|(n, v)| format!("{n}={v}\n"))
+            .collect();
+        writer.write(START, &[lines.as_bytes()])?;
+        Ok(writer)
+    }
+
+    fn write(&mut self, kind: u32, payload: &[&[u8]]) -> io::Result<()> {
+        let length: usize = payload.iter().map(|part| part.len()).sum();
+        let length = u32::try_from(length)
+            .ok()
+            .filter(|length| *length <= MAX_PAYLOAD)
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        self.block.clear();
+        self.block.extend_from_slice(&kind.to_le_bytes());
+        self.block.extend_from_slice(&length.to_le_bytes());
+        self.block.extend_from_slice(&[0; 4]);
+        for part in payload {
+            self.block.extend_from_slice(part);
+        }
+        let checksum = checksum(&self.block[..8], &self.block[12..]);
+        self.block[8..12].copy_from_slice(&checksum.to_le_bytes());
+        self.out.write_all(&self.block)
+    }
+
+    pub fn record(&mut self, record: &[u8]) -> io::Result<()> {
+        self.write(RECORD, &[record])
+    }
+
+    pub fn port(&mut self, datapath: &[u8], port: u32, name: &str) -> io::Result<()> {
+        let length = u16::try_from(datapath.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let head = [&port.to_le_bytes()[..], &length.to_le_bytes()[..]];
+        self.write(PORT, &[head[0], head[1], datapath, name.as_bytes()])
+    }
+
+    pub fn clock(&mut self, offset: i64) -> io::Result<()> {
+        self.write(CLOCK, &[&offset.to_le_bytes()])
+    }
+
+    pub fn lost(&mut self, lost: &[u64]) -> io::Result<()> {
+        let bytes: Vec<u8> = lost.iter().flat_map(|count| count.to_le_bytes()).collect();
+        self.write(LOST, &[&bytes])
+    }
+
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    pub fn finish(mut self) -> io::Result<W> {
+        self.write(END, &[])?;
+        self.out.flush()?;
+        Ok(self.out)
+    }
+}
+
+fn checksum(head: &[u8], payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(head);
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+/// Reads a recording block by block.
+pub struct Reader<R: Read> {
+    input: R,
+    offset: u64,
+    payload: Vec<u8>,
+    start: Start,
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads up to the end of the start block.
+    pub fn new(input: R, tool: &str) -> Result<Self, Error> {
+        let mut reader = Self {
+            input,
+            offset: 0,
+            payload: Vec::new(),
+            start: Start::default(),
+        };
+        let mut magic = [0; 8];
+        let got = reader.fill(&mut magic)?;
+        if got < magic.len() {
+            // The beginning of a recording is one that was cut off early.
+            let cut = got > 0 && MAGIC.starts_with(&magic[..got]);
+            return Err(if cut {
+                Error::Cut(got as u64)
+            } else {
+                Error::Foreign
+            });
+        }
+        if &magic != MAGIC {
+            return Err(Error::Foreign);
+        }
+        let mut version = [0; 4];
+        if reader.fill(&mut version)? < version.len() {
+            return Err(Error::Cut(reader.offset));
+        }
+        let version = u32::from_le_bytes(version);
+        if version != VERSION {
+            return Err(Error::Version(version));
+        }
+        match reader.read_block()? {
+            Some(START) => {}
+            Some(_) => return Err(Error::Damaged(12)),
+            None => return Err(Error::Cut(reader.offset)),
+        }
+        let lines = String::from_utf8_lossy(&reader.payload);
+        let fields = lines.lines().filter_map(|line| line.split_once('='));
+        reader.start.fields = fields
+            .map(|(n, v)| (n.to_string(), v.to_string()))
+            .collect();
+        match reader.start.get("tool") {
+            Some(recorded) if recorded == tool => Ok(reader),
+            Some(recorded) => Err(Error::OtherTool(recorded.to_string(), tool.to_string())),
+            None => Err(Error::Damaged(reader.offset)),
+        }
+    }
+
+    pub fn start(&self) -> &Start {
+        &self.start
+    }
+
+    /// The next block. After [`Block::End`], and after an error, there is nothing more to read.
+    pub fn next_block(&mut self) -> Result<Block<'_>, Error> {
+        loop {
+            let before = self.offset;
+            let Some(kind) = self.read_block()? else {
+                // Only the end block ends a recording.
+                return Err(Error::Cut(self.offset));
+            };
+            if matches!(kind, RECORD | PORT | CLOCK | LOST | END) {
+                return parse(kind, &self.payload).ok_or(Error::Damaged(before));
+            }
+        }
+    }
+
+    /// Reads a block into `payload` and returns its kind; none at the end of the file.
+    fn read_block(&mut self) -> Result<Option<u32>, Error> {
+        let before = self.offset;
+        let mut head = [0; 12];
+        match self.fill(&mut head)? {
+            0 => return Ok(None),
+            12 => {}
+            _ => return Err(Error::Cut(self.offset)),
+        }
+        let word = |i: usize| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
+        let (kind, length, expected) = (word(0), word(4), word(8));
+        if length > MAX_PAYLOAD {
+            return Err(Error::Damaged(before));
+        }
+        let mut payload = std::mem::take(&mut self.payload);
+        payload.resize(length as usize, 0);
+        let got = self.fill(&mut payload)?;
+        let whole = got == payload.len();
+        self.payload = payload;
+        if !whole {
+            return Err(Error::Cut(self.offset));
+        }
+        if checksum(&head[..8], &self.payload) != expected {
+            return Err(Error::Damaged(before));
+        }
+        Ok(Some(kind))
+    }
+
+    /// Reads until `buffer` is full or the file ends; returns how much there was.
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.input.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.offset += filled as u64;
+        Ok(filled)
+    }
+}
+
+fn parse(kind: u32, payload: &[u8]) -> Option<Block<'_>> {
+    Some(match kind {
+        RECORD => Block::Record(payload),
+        PORT => {
+            let (port, rest) = payload.split_first_chunk::<4>()?;
+            let (length, rest) = rest.split_first_chunk::<2>()?;
+            let (datapath, name) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
+            Block::Port {
+                datapath,
+                port: u32::from_le_bytes(*port),
+                name: std::str::from_utf8(name).ok()?,
+            }
+        }
+        CLOCK => Block::Clock(i64::from_le_bytes(payload.try_into().ok()?)),
+        LOST => {
+            let (counts, rest) = payload.as_chunks::<8>();
+            if !rest.is_empty() {
+                return None;
+            }
+            Block::Lost(
+                counts
+                    .iter()
+                    .map(|count| u64::from_le_bytes(*count))
+                    .collect(),
+            )
+        }
+        END if payload.is_empty() => Block::End,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recording() -> Vec<u8> {
+        let mut start = Start::new("upcall-monitor");
+        start.set("command", "two\nlines");
+        let mut writer = Writer::new(Vec::new(), &start).unwrap();
+        writer.clock(-5).unwrap();
+        writer.port(b"system@ovs-system", 2, "eth0").unwrap();
+        writer.record(&[7; 300]).unwrap();
+        writer.lost(&[1, 0, u64::MAX]).unwrap();
+        writer.record(&[]).unwrap();
+        writer.finish().unwrap()
+    }
+
+    fn blocks(bytes: &[u8]) -> (Vec<String>, Option<Error>) {
+        let mut reader = match Reader::new(bytes, "upcall-monitor") {
+            Ok(reader) => reader,
+            Err(error) => return (Vec::new(), Some(error)),
+        };
+        let mut blocks = Vec::new();
+        loop {
+            match reader.next_block() {
+                Ok(Block::End) => return (blocks, None),
+                Ok(block) => blocks.push(format!("{block:?}")),
+                Err(error) => return (blocks, Some(error)),
+            }
+        }
+    }
+
+    /// Check that what was written is read, in its order.
+    #[test]
+    fn round_trip() {
+        let (read, error) = blocks(&recording());
+        assert!(error.is_none(), "{error:?}");
+        let expected = [
+            Block::Clock(-5),
+            Block::Port {
+                datapath: b"system@ovs-system",
+                port: 2,
+                name: "eth0",
+            },
+            Block::Record(&[7; 300]),
+            Block::Lost(vec![1, 0, u64::MAX]),
+            Block::Record(&[]),
+        ];
+        assert_eq!(read, expected.map(|block| format!("{block:?}")));
+
+        let bytes = recording();
+        let reader = Reader::new(&bytes[..], "upcall-monitor").unwrap();
+        assert_eq!(reader.start().get("command"), Some("two lines"));
+    }
+
+    /// Check that a recording which is cut off anywhere is read up to the cut, and that the cut is told.
+    #[test]
+    fn cut_anywhere() {
+        let whole = recording();
+        let (all, _) = blocks(&whole);
+        for cut in 1..whole.len() {
+            let (read, error) = blocks(&whole[..cut]);
+            assert_eq!(read, all[..read.len()], "cut at {cut}");
+            assert!(
+                matches!(error, Some(Error::Cut(at)) if at == cut as u64),
+                "cut at {cut}: {error:?}"
+            );
+        }
+    }
+
+    /// Check that any flipped bit is noticed, and that what came before it is read.
+    #[test]
+    fn flipped_bits() {
+        let whole = recording();
+        let (all, _) = blocks(&whole);
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let (read, error) = blocks(&bytes);
+            assert_eq!(read, all[..read.len()], "bit {bit}");
+            assert!(error.is_some(), "bit {bit} was not noticed");
+        }
+    }
+
+    /// Check that the file of another program, version or tool is refused as what it is.
+    #[test]
+    fn refused() {
+        assert!(matches!(blocks(b"").1, Some(Error::Foreign)));
+        assert!(matches!(
+            blocks(b"\x0a\x0d\x0d\x0apcapng").1,
+            Some(Error::Foreign)
+        ));
+        let mut newer = recording();
+        newer[8] = 2;
+        assert!(matches!(blocks(&newer).1, Some(Error::Version(2))));
+        let bytes = recording();
+        let error = Reader::new(&bytes[..], "upcall-cost").err();
+        assert!(matches!(error, Some(Error::OtherTool(tool, _)) if tool == "upcall-monitor"));
+    }
+
+    /// Check that a block of a kind that a later minor version may add is passed over.
+    #[test]
+    fn unknown_kind() {
+        let mut writer = Writer::new(Vec::new(), &Start::new("upcall-monitor")).unwrap();
+        writer.write(99, &[b"future"]).unwrap();
+        writer.clock(1).unwrap();
+        let (read, error) = blocks(&writer.finish().unwrap());
+        assert_eq!(read, [format!("{:?}", Block::Clock(1))]);
+        assert!(error.is_none());
+    }
+}

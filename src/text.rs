@@ -1,0 +1,325 @@
+//! The table: a row for each upcall, and below it the flow key and the packet if they were asked for.
+//!
+//! Columns, widths and values are those of `upcall_monitor.py` of Open vSwitch 3.6 and later
+//! (`utilities/usdt-scripts`), so that scripts which read its output go on working.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+
+use crate::event::{Captured, Upcall};
+use crate::{flow_key, hexdump, packet};
+
+/// How a flow key is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KeyDecode {
+    None,
+    /// Bytes
+    Hex,
+    /// Netlink attributes, their values as bytes
+    Nlraw,
+    /// The syntax of ovs-dpctl dump-flows and ovs-appctl ofproto/trace
+    Odp,
+}
+
+/// How a packet is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PacketDecode {
+    None,
+    /// Bytes
+    Hex,
+    /// Layers and fields
+    Decode,
+}
+
+const INDENT: usize = 4;
+
+/// Writes the table to `out`, an event at a time.
+pub struct Table<W: Write> {
+    out: W,
+    packet_decode: PacketDecode,
+    /// Announce each packet, because it is shown or written to a file.
+    announce: bool,
+    packets: u64,
+    text: String,
+}
+
+impl<W: Write> Table<W> {
+    /// Begins with the header. `capture` says that packets are written to a file.
+    pub fn new(mut out: W, packet_decode: PacketDecode, capture: bool) -> io::Result<Self> {
+        writeln!(
+            out,
+            "{:<18} {:<4} {:<16} {:<10} {:<40} {:<4} {:<10} {:<12} {:<8}",
+            "TIME", "CPU", "COMM", "PID", "PORT_NAME", "TYPE", "PKT_LEN", "FLOW_KEY_LEN", "RESULT"
+        )?;
+        Ok(Self {
+            out,
+            packet_decode,
+            announce: capture || packet_decode != PacketDecode::None,
+            packets: 0,
+            text: String::new(),
+        })
+    }
+
+    /// Shows one upcall. `port` is the name of its port, or what stands for it; `key` the lines of [`key_lines`].
+    pub fn upcall(&mut self, upcall: &Upcall<'_>, port: &str, key: &str) -> io::Result<()> {
+        self.text.clear();
+        row(&mut self.text, upcall, port).map_err(io::Error::other)?;
+        self.text.push_str(key);
+        let packet = &upcall.packet;
+        if packet.len > 0 {
+            self.packets += 1;
+        }
+        let shown = self.announce && packet.len > 0;
+        if shown {
+            self.announce(packet, port).map_err(io::Error::other)?;
+        }
+        self.out.write_all(self.text.as_bytes())?;
+        if shown && packet.error.is_none() && self.packet_decode == PacketDecode::Decode {
+            packet::show(packet.bytes, packet.len as usize, &mut self.out, INDENT)?;
+        }
+        Ok(())
+    }
+
+    fn announce(&mut self, packet: &Captured<'_>, port: &str) -> fmt::Result {
+        let text = &mut self.text;
+        write!(text, "  {}: Receive dp_port ", self.packets)?;
+        escape(text, port.as_bytes())?;
+        write!(text, ", packet size {} bytes, ", packet.len)?;
+        captured(text, packet)?;
+        if packet.error.is_none() && self.packet_decode == PacketDecode::Hex {
+            hexdump::write(text, packet.bytes, INDENT)?;
+        }
+        Ok(())
+    }
+
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+fn row(text: &mut String, upcall: &Upcall<'_>, port: &str) -> fmt::Result {
+    let seconds = upcall.time / 1_000_000_000;
+    let nanoseconds = upcall.time % 1_000_000_000;
+    column(text, 18, |c| write!(c, "{seconds}.{nanoseconds:09}"))?;
+    column(text, 4, |c| write!(c, "{}", upcall.cpu))?;
+    column(text, 16, |c| escape(c, upcall.comm))?;
+    column(text, 10, |c| write!(c, "{}", upcall.tid))?;
+    column(text, 40, |c| {
+        escape(c, port.as_bytes())?;
+        c.push_str(" (");
+        escape(c, upcall.datapath)?;
+        c.push(')');
+        Ok(())
+    })?;
+    column(text, 4, |c| write!(c, "{}", upcall.kind))?;
+    column(text, 10, |c| write!(c, "{}", upcall.packet.len))?;
+    column(text, 12, |c| write!(c, "{}", upcall.key.len))?;
+    column(text, 8, |c| write!(c, "{}", upcall.result))?;
+    text.pop();
+    text.push('\n');
+    Ok(())
+}
+
+/// Appends the lines that show a flow key: one with its sizes, then the key itself.
+pub fn key_lines(text: &mut String, key: &Captured<'_>, decode: KeyDecode) -> fmt::Result {
+    if decode == KeyDecode::None || (key.bytes.is_empty() && key.error.is_none()) {
+        return Ok(());
+    }
+    write!(text, "  Flow key size {} bytes, ", key.len)?;
+    captured(text, key)?;
+    if key.error.is_some() {
+        return Ok(());
+    }
+    match decode {
+        KeyDecode::None => Ok(()),
+        KeyDecode::Hex => hexdump::write(text, key.bytes, INDENT),
+        KeyDecode::Nlraw => flow_key::nlraw(key.bytes, text),
+        KeyDecode::Odp => {
+            write!(text, "{:INDENT$}", "")?;
+            flow_key::odp(key.bytes, text)?;
+            text.push('\n');
+            if let Some(headers) = flow_key::ipv6_exthdrs(key.bytes) {
+                writeln!(text, "{:INDENT$}and ipv6_exthdrs({headers:#06x})", "")?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The end of a line that says how much of something was captured.
+fn captured(text: &mut String, captured: &Captured<'_>) -> fmt::Result {
+    match captured.error {
+        Some(errno) => writeln!(
+            text,
+            "unreadable ({}).",
+            io::Error::from_raw_os_error(errno)
+        ),
+        None => writeln!(text, "size captured {} bytes.", captured.bytes.len()),
+    }
+}
+
+/// Appends a value, padded to `width` characters, and the space behind a column.
+fn column(
+    text: &mut String,
+    width: usize,
+    value: impl FnOnce(&mut String) -> fmt::Result,
+) -> fmt::Result {
+    let start = text.len();
+    value(text)?;
+    let shown = text[start..].chars().count();
+    text.extend(std::iter::repeat_n(' ', width.saturating_sub(shown) + 1));
+    Ok(())
+}
+
+/// Appends text that another process made, without what could steer a terminal or break a row.
+fn escape(text: &mut String, bytes: &[u8]) -> fmt::Result {
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c.is_control() {
+                write!(text, "{}", c.escape_default())?;
+            } else {
+                text.push(c);
+            }
+        }
+        for byte in chunk.invalid() {
+            write!(text, "\\x{byte:02x}")?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(upcalls: &[(Upcall<'_>, &str)], decode: PacketDecode) -> String {
+        let mut out = Vec::new();
+        let mut table = Table::new(&mut out, decode, false).unwrap();
+        for (upcall, port) in upcalls {
+            table.upcall(upcall, port, "").unwrap();
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    fn upcall() -> Upcall<'static> {
+        Upcall {
+            time: 5_953_013_333_214_231,
+            cpu: 2,
+            pid: 1_381_100,
+            tid: 1_381_158,
+            comm: b"handler4",
+            datapath: b"system@ovs-system",
+            kind: 0,
+            result: 0,
+            packet: Captured {
+                len: 98,
+                bytes: &[],
+                error: None,
+            },
+            key: Captured {
+                len: 132,
+                bytes: &[],
+                error: None,
+            },
+        }
+    }
+
+    /// Check that header and rows are those of upstream's documentation, trailing spaces included.
+    #[test]
+    fn like_upstream() {
+        let drop = Upcall {
+            time: 5_953_014_123_456_789,
+            cpu: 3,
+            tid: 0,
+            comm: b"swapper/3",
+            datapath: b"ovs-system",
+            kind: 1,
+            result: -105,
+            packet: Captured {
+                len: 58,
+                ..Default::default()
+            },
+            key: Captured::default(),
+            ..upcall()
+        };
+        let expected = "\
+TIME               CPU  COMM             PID        PORT_NAME                                TYPE PKT_LEN    FLOW_KEY_LEN RESULT  
+5953013.333214231  2    handler4         1381158    eth0 (system@ovs-system)                 0    98         132          0       
+5953014.123456789  3    swapper/3        0          eth0 (ovs-system)                        1    58         0            -105    
+";
+        let shown = rows(&[(upcall(), "eth0"), (drop, "eth0")], PacketDecode::None);
+        assert_eq!(shown, expected);
+    }
+
+    /// Check that a value wider than its column pushes the others away and is not cut.
+    #[test]
+    fn wide_values() {
+        let wide = Upcall {
+            time: u64::MAX,
+            cpu: 12345,
+            ..upcall()
+        };
+        let shown = rows(
+            &[(wide, "a-port-with-a-long-name-indeed")],
+            PacketDecode::None,
+        );
+        let row = shown.lines().nth(1).unwrap();
+        assert_eq!(
+            row.split_whitespace().collect::<Vec<_>>(),
+            [
+                "18446744073.709551615",
+                "12345",
+                "handler4",
+                "1381158",
+                "a-port-with-a-long-name-indeed",
+                "(system@ovs-system)",
+                "0",
+                "98",
+                "132",
+                "0"
+            ]
+        );
+    }
+
+    /// Check that names which other processes chose can neither end a row nor steer a terminal.
+    #[test]
+    fn escaped_names() {
+        let odd = Upcall {
+            comm: b"a\nb\x1b[2J\xff\xc3\xa9",
+            ..upcall()
+        };
+        let shown = rows(&[(odd, "p\rq")], PacketDecode::None);
+        assert_eq!(shown.lines().count(), 2);
+        let row = shown.lines().nth(1).unwrap();
+        assert!(row.contains("a\\nb\\u{1b}[2J\\xff\u{e9} "), "{row:?}");
+        assert!(row.contains("p\\rq (system@ovs-system)"), "{row:?}");
+    }
+
+    /// Check that packets are numbered whether or not each is announced, and that unread bytes are not shown.
+    #[test]
+    fn unreadable_packet() {
+        let unreadable = Upcall {
+            packet: Captured {
+                len: 98,
+                bytes: &[],
+                error: Some(14),
+            },
+            ..upcall()
+        };
+        let empty = Upcall {
+            packet: Captured::default(),
+            ..upcall()
+        };
+        let shown = rows(
+            &[(empty, "1"), (unreadable, "eth0"), (unreadable, "eth1")],
+            PacketDecode::Hex,
+        );
+        let last = shown.lines().last().unwrap();
+        assert_eq!(
+            last,
+            "  2: Receive dp_port eth1, packet size 98 bytes, unreadable (Bad address (os error 14))."
+        );
+    }
+}

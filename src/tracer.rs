@@ -1,0 +1,356 @@
+//! Attaching BPF programs to the USDT probes of a process, and draining their ring buffer.
+
+use std::cell::RefCell;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use libbpf_rs::{
+    Link, MapCore, MapType, PrintLevel, ProgramMut, RingBufferBuilder, UprobeMultiOpts, UprobeOpts,
+    set_print,
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::thread::CapabilitySet;
+
+use crate::target::{self, Object, Target};
+use crate::usdt::Site;
+
+/// How often the ring is drained. The traced thread wakes nobody: see `bpf/ring.bpf.h`.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
+/// Records between two looks at the signals, the clock and the target.
+const BATCH: usize = 4096;
+
+/// Why nothing can be traced. Each says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "no privilege to trace: {missing} missing\n\
+         run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"
+    )]
+    Privilege { missing: String },
+    #[error(
+        "this kernel ({0}) has no BPF ring buffers\n\
+         Linux 5.8 or later is needed"
+    )]
+    NoRingBuffer(String),
+    #[error(
+        "the probe's sites differ in their arguments, and this kernel ({0}) has no BPF cookies to tell them apart\n\
+         Linux 5.15 or later is needed"
+    )]
+    NoCookie(String),
+    #[error(
+        "the kernel refused a ring buffer of {0} bytes\n\
+         try a smaller --buffer-page-count"
+    )]
+    RingSize(usize),
+    #[error(
+        "the kernel's verifier rejected the BPF program\n\
+         please report it with the output of --verbose"
+    )]
+    Rejected,
+    #[error("the kernel refused to load the BPF program: {0}\n--verbose shows libbpf's messages")]
+    Load(libbpf_rs::Error),
+    #[error(
+        "failed to attach to {path}: {error}\n\
+         --verbose shows libbpf's messages"
+    )]
+    Attach {
+        path: String,
+        error: libbpf_rs::Error,
+    },
+    #[error(transparent)]
+    Target(#[from] target::Error),
+    #[error("failed to read the ring buffer: {0}")]
+    Ring(io::Error),
+}
+
+/// What libbpf printed. A rejected program makes it print the verifier's whole log, which is for a bug report only.
+static LIBBPF_LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+const LIBBPF_LOG_MAX: usize = 1 << 20;
+
+/// Keeps libbpf's messages from stderr; [`libbpf_log`] has them.
+pub fn capture_libbpf_log() {
+    fn keep(_level: PrintLevel, message: String) {
+        if let Ok(mut log) = LIBBPF_LOG.lock() {
+            log.extend_from_slice(message.as_bytes());
+            let excess = log.len().saturating_sub(LIBBPF_LOG_MAX);
+            log.drain(..excess);
+        }
+    }
+    set_print(Some((PrintLevel::Info, keep)));
+}
+
+/// The end of what libbpf said so far.
+pub fn libbpf_log() -> String {
+    let log = LIBBPF_LOG.lock().map(|log| log.clone()).unwrap_or_default();
+    String::from_utf8_lossy(&log).into_owned()
+}
+
+/// Fails if the process lacks what loading a program takes, since the kernel would only say `EPERM`.
+pub fn check_privilege() -> Result<(), Error> {
+    let has = rustix::thread::capabilities(None)
+        .map(|sets| sets.effective)
+        .unwrap_or(CapabilitySet::empty());
+    if has.contains(CapabilitySet::SYS_ADMIN) {
+        return Ok(());
+    }
+    let missing: Vec<_> = [
+        (CapabilitySet::BPF, "CAP_BPF"),
+        (CapabilitySet::PERFMON, "CAP_PERFMON"),
+    ]
+    .into_iter()
+    .filter(|(capability, _)| !has.contains(*capability))
+    .map(|(_, name)| name)
+    .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let verb = if missing.len() == 1 { " is" } else { " are" };
+    Err(Error::Privilege {
+        missing: missing.join(" and ") + verb,
+    })
+}
+
+/// The bytes of a ring of at least `pages` pages: a power of two of them, as the kernel demands.
+pub fn ring_size(pages: u32) -> usize {
+    (pages.max(1) as usize).next_power_of_two() * rustix::param::page_size()
+}
+
+/// Whether to attach by one uprobe-multi link rather than by one perf event a site.
+///
+/// Links of this kind came with Linux 6.6, but took the process for a thread until 46ba0e49b642 ("bpf: fix
+/// multi-uprobe PID filtering logic", Linux 6.10).
+pub fn has_uprobe_multi() -> bool {
+    kernel_version() >= (6, 10)
+}
+
+/// Whether a program can know the site that fired: `bpf_get_attach_cookie()` on uprobes came with Linux 5.15
+/// (82e6b1eee6a8, "bpf: Allow to specify user-provided bpf_cookie for BPF perf links").
+pub fn has_cookie() -> bool {
+    kernel_version() >= (5, 15)
+}
+
+fn kernel_version() -> (u32, u32) {
+    let release = kernel_release();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+pub fn kernel_release() -> String {
+    rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// What a failed load means.
+pub fn explain_load(error: libbpf_rs::Error, ring_bytes: usize) -> Error {
+    let log = libbpf_log();
+    if !MapType::RingBuf.is_supported().unwrap_or(true) {
+        Error::NoRingBuffer(kernel_release())
+    } else if log.contains("BEGIN PROG LOAD LOG") {
+        Error::Rejected
+    } else if log.contains("map 'ring': failed to create") {
+        Error::RingSize(ring_bytes)
+    } else {
+        Error::Load(error)
+    }
+}
+
+/// Attaches `program` to sites of `object` in process `pid`, each with its cookie.
+///
+/// `multi` says that the program was loaded for uprobe-multi.
+pub fn attach(
+    program: &ProgramMut<'_>,
+    multi: bool,
+    pid: u32,
+    object: &Object,
+    sites: &[(Site, u64)],
+) -> Result<Vec<Link>, Error> {
+    let path = object.attach_path()?;
+    let pid = pid.cast_signed();
+    let semaphore = |site: &Site| site.semaphore.unwrap_or(0) as usize;
+    let links = if multi {
+        let opts = UprobeMultiOpts {
+            offsets: sites.iter().map(|(site, _)| site.offset as usize).collect(),
+            ref_ctr_offsets: sites.iter().map(|(site, _)| semaphore(site)).collect(),
+            cookies: sites.iter().map(|(_, cookie)| *cookie).collect(),
+            ..Default::default()
+        };
+        program
+            .attach_uprobe_multi_with_opts(pid, &path, "", opts)
+            .map(|link| vec![link])
+    } else {
+        sites
+            .iter()
+            .map(|(site, cookie)| {
+                let opts = UprobeOpts {
+                    ref_ctr_offset: semaphore(site),
+                    cookie: *cookie,
+                    ..Default::default()
+                };
+                program.attach_uprobe_with_opts(pid, &path, site.offset as usize, opts)
+            })
+            .collect()
+    };
+    links.map_err(|error| Error::Attach {
+        path: object.path.display().to_string(),
+        error,
+    })
+}
+
+/// The variables of `bpf/ring.bpf.h`, which the program shares.
+pub struct RingState<'a> {
+    pub sleeping: &'a AtomicU64,
+    pub lost: &'a [AtomicU64],
+}
+
+/// What a ring hands out.
+pub enum Delivery<'a> {
+    Record(&'a [u8]),
+    /// Nothing waits any more, or a batch is done. Counts of all that was lost so far, by reason.
+    Pause {
+        lost: &'a [u64],
+    },
+}
+
+/// Why draining ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Whoever took the records has enough.
+    Enough,
+    /// SIGINT, SIGTERM or SIGHUP.
+    Signal,
+    TimeOut,
+    TargetExited,
+}
+
+/// What ends the draining of a ring.
+pub struct Until<'a> {
+    signals: UnixStream,
+    target: &'a Target,
+    deadline: Option<Instant>,
+}
+
+impl<'a> Until<'a> {
+    /// Takes the handling of SIGINT, SIGTERM and SIGHUP: the first ends the drain, a second one the process.
+    pub fn new(target: &'a Target, duration: Option<Duration>) -> io::Result<Self> {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        use std::sync::Arc;
+        use std::sync::atomic::AtomicBool;
+
+        let (signals, handler) = UnixStream::pair()?;
+        let seen = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&seen))?;
+            signal_hook::flag::register(signal, Arc::clone(&seen))?;
+            signal_hook::low_level::pipe::register(signal, handler.try_clone()?)?;
+        }
+        Ok(Self {
+            signals,
+            target,
+            deadline: duration.map(|duration| Instant::now() + duration),
+        })
+    }
+
+    /// Sleeps until the ring wakes us, the next drain is due, or something ends the drain.
+    fn wait(&self, ring: BorrowedFd<'_>, interval: Duration) -> io::Result<Option<End>> {
+        let mut timeout = interval;
+        if let Some(deadline) = self.deadline {
+            timeout = timeout.min(deadline.saturating_duration_since(Instant::now()));
+        }
+        let mut fds = [
+            PollFd::new(&self.signals, PollFlags::IN),
+            PollFd::new(self.target, PollFlags::IN),
+            PollFd::from_borrowed_fd(ring, PollFlags::IN),
+        ];
+        let timeout = Timespec::try_from(timeout).ok();
+        match poll(&mut fds, timeout.as_ref()) {
+            // A signal that is not ours, such as SIGCONT.
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(if !fds[0].revents().is_empty() {
+            Some(End::Signal)
+        } else if !fds[1].revents().is_empty() {
+            Some(End::TargetExited)
+        } else if self
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+        {
+            Some(End::TimeOut)
+        } else {
+            None
+        })
+    }
+}
+
+/// Hands the records of `ring` to `deliver` until something ends it; then detaches `links` and hands out what is left.
+pub fn drain(
+    ring: &dyn MapCore,
+    state: &RingState<'_>,
+    until: &Until<'_>,
+    links: Vec<Link>,
+    deliver: &mut dyn FnMut(Delivery<'_>) -> ControlFlow<()>,
+) -> Result<End, Error> {
+    const STOP: i32 = -1;
+    let deliver = RefCell::new(deliver);
+    let mut builder = RingBufferBuilder::new();
+    let buffer = builder
+        .add(ring, |record: &[u8]| {
+            match deliver.borrow_mut()(Delivery::Record(record)) {
+                ControlFlow::Continue(()) => 0,
+                ControlFlow::Break(()) => STOP,
+            }
+        })
+        .map(|_| ())
+        .and_then(|()| builder.build())
+        .map_err(|error| Error::Ring(io::Error::other(error)))?;
+    // SAFETY: the descriptor belongs to `buffer`, which outlives this borrow of it.
+    let ring_fd = unsafe { BorrowedFd::borrow_raw(buffer.epoll_fd()) };
+
+    let mut lost = vec![0; state.lost.len()];
+    let mut consume = || -> Result<(usize, bool), Error> {
+        let consumed = buffer.consume_raw_n(BATCH);
+        if consumed < 0 && consumed != STOP {
+            return Err(Error::Ring(io::Error::from_raw_os_error(-consumed)));
+        }
+        for (count, shared) in lost.iter_mut().zip(state.lost) {
+            *count = shared.load(Relaxed);
+        }
+        let pause = deliver.borrow_mut()(Delivery::Pause { lost: &lost });
+        let enough = consumed == STOP || pause.is_break();
+        Ok((usize::try_from(consumed).unwrap_or(0), enough))
+    };
+
+    let end = loop {
+        let (consumed, enough) = consume()?;
+        if enough {
+            break End::Enough;
+        }
+        let mut interval = Duration::ZERO;
+        if consumed < BATCH {
+            state.sleeping.store(1, Relaxed);
+            interval = DRAIN_INTERVAL;
+        }
+        let end = until.wait(ring_fd, interval).map_err(Error::Ring)?;
+        state.sleeping.store(0, Relaxed);
+        if let Some(end) = end {
+            break end;
+        }
+    };
+    drop(links);
+    while end != End::Enough {
+        let (consumed, enough) = consume()?;
+        if enough || consumed == 0 {
+            break;
+        }
+    }
+    Ok(end)
+}

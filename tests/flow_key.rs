@@ -1,0 +1,397 @@
+//! The text of flow keys against Open vSwitch's own, and keys cut and damaged in every place.
+
+use ovs_tracers::flow_key::{self, Key, Stop, attributes};
+use proptest::prelude::*;
+
+const WHOLE: &str = include_str!("../fixtures/keys/whole.txt");
+const MENDED: &str = include_str!("../fixtures/keys/mended.txt");
+const CUT: &str = include_str!("../fixtures/keys/cut.txt");
+
+/// One key of a file in `fixtures/keys`.
+#[derive(Default)]
+struct Vector {
+    name: String,
+    key: Vec<u8>,
+    odp: String,
+    nlraw: String,
+}
+
+fn vectors(file: &str) -> Vec<Vector> {
+    let mut vectors: Vec<Vector> = Vec::new();
+    for line in file.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            let name = name.trim_end_matches(']').to_owned();
+            vectors.push(Vector {
+                name,
+                ..Default::default()
+            });
+        } else if let Some((field, value)) = line.split_once(':')
+            && !field.starts_with('#')
+        {
+            let vector = vectors.last_mut().expect("a field before the first name");
+            match field {
+                "made" => {}
+                "hex" => vector.key.extend(bytes(value.trim())),
+                "odp" => vector.odp = value.trim_start().to_owned(),
+                "nlraw" => {
+                    let line = value
+                        .strip_prefix(' ')
+                        .and_then(|line| line.strip_suffix('|'));
+                    vector.nlraw += line.expect("a line of nlraw ends in a bar");
+                    vector.nlraw += "\n";
+                }
+                _ => panic!("unknown field: {line}"),
+            }
+        }
+    }
+    vectors
+}
+
+fn bytes(hex: &str) -> impl Iterator<Item = u8> {
+    hex.as_bytes().chunks(2).map(|pair| {
+        let pair = str::from_utf8(pair).expect("hexadecimal digits are ASCII");
+        u8::from_str_radix(pair, 16).expect("two hexadecimal digits")
+    })
+}
+
+fn vector(file: &str, name: &str) -> Vector {
+    vectors(file)
+        .into_iter()
+        .find(|vector| vector.name == name)
+        .expect("no vector of this name")
+}
+
+fn odp(key: &[u8]) -> String {
+    let mut text = String::new();
+    flow_key::odp(key, &mut text).expect("a String takes everything");
+    text
+}
+
+fn nlraw(key: &[u8]) -> String {
+    let mut text = String::new();
+    flow_key::nlraw(key, &mut text).expect("a String takes everything");
+    text
+}
+
+/// One attribute with its padding, in host byte order.
+fn attribute(kind: u16, payload: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(payload.len() + 4).expect("the payload fits");
+    let mut bytes = [len.to_ne_bytes(), kind.to_ne_bytes()].concat();
+    bytes.extend(payload);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+#[track_caller]
+fn check_vectors(file: &str, count: usize) {
+    let vectors = vectors(file);
+    assert_eq!(vectors.len(), count, "a vector is lost or not counted");
+    for vector in vectors {
+        assert_eq!(odp(&vector.key), vector.odp, "{}", vector.name);
+        if !vector.nlraw.is_empty() {
+            assert_eq!(nlraw(&vector.key), vector.nlraw, "{}", vector.name);
+        }
+    }
+}
+
+/// Check that a whole key gets the text that Open vSwitch gives it, and every attribute its line.
+#[test]
+fn whole_keys_read_as_open_vswitch_prints_them() {
+    check_vectors(WHOLE, 43);
+}
+
+/// Check that the extension headers of an IPv6 packet are found, in a VLAN too, and not elsewhere.
+#[test]
+fn ipv6_extension_headers() {
+    let exthdrs = attribute(32, &0x10u16.to_ne_bytes());
+    let plain = [attribute(3, &[1, 0, 0, 0]), exthdrs.clone()].concat();
+    assert_eq!(flow_key::ipv6_exthdrs(&plain), Some(0x10));
+    assert_eq!(odp(&plain), "in_port(1)");
+    let vlan = [attribute(3, &[1, 0, 0, 0]), attribute(1, &exthdrs)].concat();
+    assert_eq!(flow_key::ipv6_exthdrs(&vlan), Some(0x10));
+    assert_eq!(odp(&vlan), "in_port(1),encap()");
+    assert_eq!(flow_key::ipv6_exthdrs(&attribute(3, &[1, 0, 0, 0])), None);
+    // Cut, it is not guessed at.
+    assert_eq!(flow_key::ipv6_exthdrs(&plain[..plain.len() - 3]), None);
+    assert_eq!(
+        odp(&plain[..plain.len() - 3]),
+        "in_port(1),key32(<cut at byte 8: 1 of 2 bytes: 10>)"
+    );
+}
+
+/// Check that the texts which differ from Open vSwitch's are those that the documentation lists.
+#[test]
+fn mended_keys_read_as_documented() {
+    check_vectors(MENDED, 9);
+}
+
+/// Check that a cut or damaged key is shown as far as it goes, and then where and why it stops.
+#[test]
+fn cut_keys_say_where_they_stop() {
+    check_vectors(CUT, 18);
+}
+
+/// Check that cutting a key anywhere leaves the text of the attributes before the cut as it was,
+/// and marks the cut with the offset of the attribute that it is in.
+#[test]
+fn a_prefix_of_a_key_reads_as_a_prefix_of_its_text() {
+    for vector in vectors(WHOLE) {
+        for end in 1..vector.key.len() {
+            let prefix = &vector.key[..end];
+            let text = odp(prefix);
+            let start = attributes(&vector.key)
+                .take_while(|a| a.at < end)
+                .last()
+                .expect("one")
+                .at;
+            let context = format!("{} cut at {end}: {text}", vector.name);
+            // The attribute that is left out adds no comma.
+            let left_out = flow_key::ipv6_exthdrs(&prefix[start..]).is_some();
+            if start > 0 {
+                let comma = if left_out { "" } else { "," };
+                assert!(
+                    text.starts_with(&(odp(&vector.key[..start]) + comma)),
+                    "{context}"
+                );
+            }
+            let mut walk = attributes(prefix);
+            let last = walk.by_ref().last();
+            match walk.stopped() {
+                None => assert!(vector.odp.starts_with(&text), "{context}"),
+                Some(Stop::Header { at, left }) => {
+                    assert_eq!((at, left), (start, end - start), "{context}");
+                    let marker = format!("<cut at byte {start}: {left} of 4 header bytes>");
+                    assert!(text.ends_with(&marker), "{context}");
+                }
+                Some(Stop::Cut { at, left, .. }) => {
+                    assert_eq!((at, left), (start, end - start), "{context}");
+                    let last = last.expect("a cut attribute is yielded, too");
+                    assert_eq!(last.payload, &prefix[start + 4..], "{context}");
+                    let of = format!("{} of {} bytes", left - 4, last.payload_len());
+                    let marker = format!("<cut at byte {start}: {of}");
+                    assert!(text.contains(&marker) && text.ends_with(">)"), "{context}");
+                }
+                Some(Stop::Short { .. }) => panic!("{context}"),
+            }
+        }
+    }
+}
+
+/// Check that the walk yields lengths and types as written, without flags, and offsets from the
+/// start of the key inside nested attributes, too.
+#[test]
+fn attributes_are_yielded_as_written() {
+    let mut key = attribute(flow_key::OVS_KEY_ATTR_CT_ZONE, &[1, 2]);
+    let nested = [attribute(9, &[]), attribute(0x4000 | 10, &[0x17, 0xc1])].concat();
+    key.extend(attribute(0x8000 | flow_key::OVS_KEY_ATTR_TUNNEL, &nested));
+    key.extend([12, 0, 4, 0, 0xaa]);
+
+    let mut walk = attributes(&key);
+    let zone = walk.next().expect("the zone");
+    assert_eq!(
+        (zone.at, zone.len, zone.kind, zone.payload),
+        (0, 6, 23, &[1, 2][..])
+    );
+    let tunnel = walk.next().expect("the tunnel");
+    assert_eq!((tunnel.at, tunnel.len, tunnel.kind), (8, 16, 16));
+    let inner: Vec<_> = tunnel
+        .nested()
+        .map(|a| (a.at, a.len, a.kind, a.payload))
+        .collect();
+    assert_eq!(inner, [(12, 4, 9, &[][..]), (16, 6, 10, &[0x17, 0xc1][..])]);
+    let eth = walk.next().expect("the cut attribute");
+    assert_eq!(
+        (eth.at, eth.len, eth.payload, eth.is_complete()),
+        (24, 12, &[0xaa][..], false)
+    );
+    assert!(matches!(eth.key(), Key::Cut));
+    assert_eq!(walk.next(), None);
+    assert_eq!(
+        walk.stopped(),
+        Some(Stop::Cut {
+            at: 24,
+            len: 12,
+            left: 5
+        })
+    );
+    assert_eq!(walk.next(), None);
+}
+
+/// Check that each reason to stop is told apart, and that the end of a key is none.
+#[test]
+fn the_walk_says_why_it_stopped() {
+    let stop = |key: &[u8]| {
+        let mut walk = attributes(key);
+        let count = walk.by_ref().count();
+        (count, walk.stopped())
+    };
+    assert_eq!(stop(&[]), (0, None));
+    assert_eq!(stop(&[4, 0, 1, 0]), (1, None));
+    assert_eq!(stop(&[5, 0, 1, 0, 9]), (1, None), "padding may lack");
+    assert_eq!(stop(&[5, 0, 1, 0, 9, 0]), (1, None), "padding may be cut");
+    assert_eq!(
+        stop(&[4, 0, 1, 0, 4, 0, 1]),
+        (1, Some(Stop::Header { at: 4, left: 3 }))
+    );
+    assert_eq!(
+        stop(&[3, 0, 1, 0]),
+        (0, Some(Stop::Short { at: 0, len: 3 }))
+    );
+    assert_eq!(
+        stop(&[5, 0, 1, 0]),
+        (
+            1,
+            Some(Stop::Cut {
+                at: 0,
+                len: 5,
+                left: 4
+            })
+        )
+    );
+}
+
+/// Check that the port is found behind a tunnel's attributes, and neither in an encapsulated key,
+/// nor in an attribute that is cut or has a wrong length.
+#[test]
+fn in_port_needs_the_whole_attribute() {
+    let key = vector(WHOLE, "geneve tunnel, as the kernel writes it").key;
+    assert_eq!(flow_key::in_port(&key), Some(9));
+    let end = 3 * 8 + 84 + 8;
+    assert_eq!(flow_key::in_port(&key[..end]), Some(9));
+    assert_eq!(flow_key::in_port(&key[..end - 1]), None);
+
+    let port = attribute(flow_key::OVS_KEY_ATTR_IN_PORT, &7u32.to_ne_bytes());
+    assert_eq!(
+        flow_key::in_port(&attribute(flow_key::OVS_KEY_ATTR_ENCAP, &port)),
+        None
+    );
+    assert_eq!(
+        flow_key::in_port(&attribute(flow_key::OVS_KEY_ATTR_IN_PORT, &[7, 0])),
+        None
+    );
+    assert_eq!(flow_key::in_port(&[]), None);
+}
+
+/// Check that the types around the numbers that Open vSwitch's userspace took have their own names.
+#[test]
+fn types_have_the_names_of_the_kernel() {
+    assert_eq!(flow_key::name(0), Some("OVS_KEY_ATTR_UNSPEC"));
+    assert_eq!(flow_key::name(28), Some("OVS_KEY_ATTR_NSH"));
+    assert_eq!(flow_key::name(29), Some("OVS_KEY_ATTR_PACKET_TYPE"));
+    assert_eq!(flow_key::name(30), Some("OVS_KEY_ATTR_ND_EXTENSIONS"));
+    assert_eq!(flow_key::name(31), Some("OVS_KEY_ATTR_TUNNEL_INFO"));
+    assert_eq!(flow_key::name(32), Some("OVS_KEY_ATTR_IPV6_EXTHDRS"));
+    assert_eq!(flow_key::name(33), None);
+    assert_eq!(flow_key::name(u16::MAX), None);
+}
+
+/// Check that a key that nests as deep as `nla_len` allows, 16383 levels, is shown to the ninth
+/// level and does not exhaust the stack.
+#[test]
+fn nesting_is_bounded() {
+    let lengths = (1..=u16::MAX / 4).rev().map(|words| words * 4);
+    let key: Vec<u8> = lengths
+        .flat_map(|len| [len.to_ne_bytes(), 1u16.to_ne_bytes()].concat())
+        .collect();
+    let text = odp(&key);
+    assert_eq!(text.matches("encap(").count(), 9);
+    assert!(
+        text.contains("encap(<nested too deep: d8 ff 01 00 d4 ff"),
+        "{}",
+        &text[..200]
+    );
+}
+
+/// Check that an error of the writer ends the text, wherever it comes, and is passed on.
+#[test]
+fn errors_of_the_writer_are_passed_on() {
+    struct Room(usize);
+    impl std::fmt::Write for Room {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            self.0 = self.0.checked_sub(text.len()).ok_or(std::fmt::Error)?;
+            Ok(())
+        }
+    }
+    for vector in vectors(WHOLE).into_iter().chain(vectors(CUT)) {
+        for room in 0..vector.odp.len() {
+            assert!(
+                flow_key::odp(&vector.key, &mut Room(room)).is_err(),
+                "{}",
+                vector.name
+            );
+        }
+        assert!(flow_key::odp(&vector.key, &mut Room(vector.odp.len())).is_ok());
+        for room in 0..nlraw(&vector.key).len() {
+            assert!(
+                flow_key::nlraw(&vector.key, &mut Room(room)).is_err(),
+                "{}",
+                vector.name
+            );
+        }
+    }
+}
+
+/// Walks and prints a key. Whatever its bytes are, no printer may panic, and each shows what the
+/// walk found.
+fn check_any_key(key: &[u8]) {
+    let mut walk = attributes(key);
+    let mut count = 0;
+    for attribute in walk.by_ref() {
+        assert!(attribute.payload.len() <= attribute.payload_len());
+        assert_eq!(
+            attribute.payload,
+            &key[attribute.at + 4..][..attribute.payload.len()]
+        );
+        count += 1;
+    }
+    let warned = usize::from(walk.stopped().is_some());
+    assert_eq!(nlraw(key).lines().count(), count + warned);
+    let text = odp(key);
+    assert!(!text.is_empty() && text.is_ascii());
+    assert_eq!(
+        text.matches('(').count(),
+        text.matches(')').count(),
+        "{text}"
+    );
+    flow_key::in_port(key);
+}
+
+/// Check that no flipped byte of a vector makes a printer panic or lose its brackets.
+#[test]
+fn flipped_bytes_do_no_harm() {
+    for vector in [WHOLE, MENDED, CUT].into_iter().flat_map(vectors) {
+        let mut key = vector.key;
+        for index in 0..key.len() {
+            let byte = key[index];
+            for flip in [0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0xff] {
+                key[index] = byte ^ flip;
+                check_any_key(&key);
+            }
+            key[index] = byte;
+        }
+    }
+}
+
+proptest! {
+    /// Check that arbitrary bytes are walked and printed without panicking.
+    #[test]
+    fn arbitrary_bytes_do_no_harm(key in prop::collection::vec(any::<u8>(), 0..300)) {
+        check_any_key(&key);
+    }
+
+    /// Check the same for runs of well-formed attributes of every type with arbitrary payloads,
+    /// alone and inside each nested attribute, cut anywhere.
+    #[test]
+    fn arbitrary_attributes_do_no_harm(
+        run in prop::collection::vec((0u16..40, prop::collection::vec(any::<u8>(), 0..44)), 0..8),
+        outer in prop::sample::select(&[0u16, 1, 16, 28][..]),
+        cut in 0usize..400,
+    ) {
+        let mut key: Vec<u8> = run.iter().flat_map(|(kind, data)| attribute(*kind, data)).collect();
+        if outer != 0 {
+            key = attribute(outer, &key);
+        }
+        key.truncate(cut);
+        check_any_key(&key);
+    }
+}

@@ -1,0 +1,678 @@
+//! upcall-monitor on live uprobes of this kernel, with the stand-in for ovs-vswitchd as its target.
+//!
+//! These tests need root. Without it each is listed as ignored: this is why they have a harness of their own.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+use common::{Monitor, Output, StandIn, UPCALL_MONITOR, is_installed, run, standins};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() -> ExitCode {
+    let mut args = Arguments::from_args();
+    // One after another: they count on an idle machine, and on no other process called ovs-vswitchd.
+    args.test_threads.get_or_insert(1);
+    let root = rustix::process::geteuid().is_root();
+    let tshark = is_installed("tshark") && is_installed("capinfos");
+    let mut trials = Vec::new();
+    macro_rules! trial {
+        ($name:ident $(, $needs:literal if $have:expr)*) => {
+            let mut lacks: Vec<&str> = Vec::new();
+            if !root {
+                lacks.push("root");
+            }
+            $(if !$have {
+                lacks.push($needs);
+            })*
+            let test = Trial::test(stringify!($name), || -> Result<(), Failed> {
+                $name();
+                Ok(())
+            });
+            trials.push(if lacks.is_empty() {
+                test
+            } else {
+                test.with_kind(format!("skipped, needs {}", lacks.join(" and "))).with_ignored_flag(true)
+            });
+        };
+    }
+    trial!(prime_number, "tshark" if tshark);
+    trial!(every_event_is_itself);
+    trial!(packets_are_whole, "tshark" if tshark);
+    trial!(burst_into_smallest_ring, "tshark" if tshark);
+    trial!(every_build);
+    trial!(semaphore);
+    trial!(snap_lengths);
+    trial!(unreadable);
+    trial!(count_and_duration);
+    trial!(signals);
+    trial!(target_exits);
+    trial!(closed_pipe);
+    trial!(full_disk, "tshark" if tshark);
+    trial!(capture_to_stdout, "tshark" if tshark);
+    trial!(replay_is_the_same);
+    trial!(deleted_binary);
+    trial!(other_mount_namespace);
+    trial!(finds_the_daemon);
+    trial!(no_privilege);
+    trial!(wrong_arguments);
+    trial!(existing_file);
+    libtest_mimic::run(&args, trials).exit_code()
+}
+
+fn path(folder: &tempfile::TempDir, name: &str) -> String {
+    folder
+        .path()
+        .join(name)
+        .to_str()
+        .expect("UTF-8")
+        .to_string()
+}
+
+/// What capinfos says is the number of packets of a file.
+#[track_caller]
+fn packets(file: &str) -> u64 {
+    let text = run("capinfos", &["-c", "-M", "-T", "-r", file]);
+    let number = text.split_whitespace().last().expect("a number");
+    number.parse().expect("a number of packets")
+}
+
+/// Check that 10,007 events of two threads at 50,000 a second are 10,007 rows and 10,007 packets.
+fn prime_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = path(&folder, "out.pcapng");
+    let target = StandIn::start(
+        "standin",
+        &["--rate", "50000", "--threads", "2", "--count", "10007"],
+    );
+    let monitor = Monitor::attach(target.pid, &["--pcap", &file]);
+    assert_eq!(target.run(), 10007);
+    let output = monitor.output();
+    assert!(output.status.success());
+    assert_eq!(output.figure("lost"), 0, "{}", output.stderr);
+    assert_eq!(output.figure("upcalls fired"), 10007);
+    assert_eq!(output.rows().len(), 10007);
+    assert_eq!(packets(&file), 10007);
+    let threads: BTreeSet<_> = output.rows().iter().map(|row| &row[24..32]).collect();
+    assert_eq!(threads, BTreeSet::from(["handler1", "handler2"]));
+}
+
+/// The values of skb_mark, which the stand-in counts its events with.
+fn marks(output: &Output) -> Vec<u64> {
+    let number = |text: &str| match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    output
+        .stdout
+        .split("skb_mark(")
+        .skip(1)
+        .map(|rest| number(rest.split(')').next().unwrap_or_default()).expect("a number"))
+        .collect()
+}
+
+/// Check that each event is delivered once, with its own key, sizes, type and thread.
+fn every_event_is_itself() {
+    let target = StandIn::start(
+        "standin",
+        &["--rate", "5000", "--threads", "2", "--count", "1009"],
+    );
+    let pid = target.pid;
+    let monitor = Monitor::attach(pid, &["-k", "odp"]);
+    target.run();
+    let output = monitor.output();
+    let marks = marks(&output);
+    assert_eq!(marks.len(), 1009);
+    let mut sorted = marks.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, (0..1009).collect::<Vec<_>>());
+
+    // In the order of the table in fixtures/standin/standin.c.
+    let lengths = [42, 54, 73, 98, 86, 158, 492, 9014];
+    let types = [0, 0, 0, 0, 0, 1, 1, 0];
+    let ports = [1, 2, 3, 2, 1, 4, 5, 2];
+    for (row, mark) in output.rows().into_iter().zip(marks) {
+        let fields: Vec<&str> = row.split_whitespace().collect();
+        let kind = (mark % 8) as usize;
+        let expected = [
+            format!("handler{}", mark % 2 + 1),
+            format!("{}", ports[kind]),
+            "(system@ovs-system)".to_string(),
+            types[kind].to_string(),
+            lengths[kind].to_string(),
+            "0".to_string(),
+        ];
+        let shown = [
+            fields[2], fields[4], fields[5], fields[6], fields[7], fields[9],
+        ];
+        assert_eq!(
+            shown,
+            expected.each_ref().map(String::as_str),
+            "event {mark}"
+        );
+        assert!(fields[3].parse::<u32>().is_ok_and(|tid| tid > pid));
+    }
+}
+
+/// Check that tshark finds every checksum of every packet right, each on its own interface and in order of time.
+fn packets_are_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = path(&folder, "out.pcapng");
+    let before = std::time::SystemTime::now();
+    let target = StandIn::start("standin", &["--rate", "2000", "--count", "211"]);
+    let monitor = Monitor::attach(target.pid, &["-w", &file]);
+    target.run();
+    let output = monitor.output();
+    let after = std::time::SystemTime::now();
+    let fields = [
+        "-e",
+        "frame.time_epoch",
+        "-e",
+        "frame.len",
+        "-e",
+        "frame.cap_len",
+        "-e",
+        "frame.interface_name",
+        "-e",
+        "ip.checksum.status",
+        "-e",
+        "tcp.checksum.status",
+        "-e",
+        "udp.checksum.status",
+        "-e",
+        "_ws.malformed",
+    ];
+    let mut args = vec![
+        "-r",
+        &file,
+        "--disable-protocol",
+        "dns",
+        "-T",
+        "fields",
+        "-E",
+        "separator=;",
+        "-o",
+        "ip.check_checksum:TRUE",
+        "-o",
+        "tcp.check_checksum:TRUE",
+        "-o",
+        "udp.check_checksum:TRUE",
+    ];
+    args.extend(fields);
+    let shown = run("tshark", &args);
+    let epoch = |time: std::time::SystemTime| {
+        time.duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_secs_f64()
+    };
+    let mut last = epoch(before);
+    assert_eq!(shown.lines().count(), 211);
+    for (line, row) in shown.lines().zip(output.rows()) {
+        let fields: Vec<&str> = line.split(';').collect();
+        let time: f64 = fields[0].parse().unwrap();
+        assert!(time >= last && time <= epoch(after), "{line}");
+        last = time;
+        assert_eq!(fields[1], fields[2], "{line}");
+        assert!(row.contains(&format!(" {} ", fields[1])), "{line}\n{row}");
+        assert!(row.contains(&format!(" {} ", fields[3])), "{line}\n{row}");
+        assert!(
+            fields[4..7].iter().all(|status| !status.contains('0')),
+            "{line}"
+        );
+        assert_eq!(fields[7], "", "{line}");
+    }
+}
+
+/// Check that what does not fit into the ring is counted, exactly, and said on the way and at the end.
+fn burst_into_smallest_ring() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = path(&folder, "out.pcapng");
+    let target = StandIn::start(
+        "standin",
+        &["--rate", "0", "--count", "50021", "--threads", "2"],
+    );
+    let monitor = Monitor::attach(
+        target.pid,
+        &["--buffer-page-count", "1", "-w", &file, "-s", "64"],
+    );
+    assert_eq!(target.run(), 50021);
+    let output = monitor.output();
+    let (kept, lost) = (output.figure("upcalls received"), output.figure("lost"));
+    assert!(lost > 0, "the ring held a burst of 50021");
+    assert_eq!(kept + lost, 50021);
+    assert_eq!(output.figure("upcalls fired"), 50021);
+    assert_eq!(output.rows().len() as u64, kept);
+    assert_eq!(packets(&file), kept);
+    assert!(
+        output.stderr.contains(&format!("{lost} ring full")),
+        "{}",
+        output.stderr
+    );
+    assert!(output.stderr.contains("warning: "), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("--buffer-page-count"),
+        "{}",
+        output.stderr
+    );
+    let interfaces = run("tshark", &["-r", &file, "-z", "io,phs", "-q"]);
+    assert!(
+        interfaces.contains(&format!("frames:{kept} ")),
+        "{interfaces}"
+    );
+    let about = run("capinfos", &[&file]);
+    assert!(about.contains(&format!("{lost} upcalls lost")), "{about}");
+}
+
+/// Check that the probe is found and read in memory operands, and in a shared library.
+fn every_build() {
+    for name in ["standin", "standin-O0", "standin-shared"] {
+        let target = StandIn::start(name, &["--rate", "5000", "--count", "503"]);
+        let monitor = Monitor::attach(target.pid, &["-k", "odp"]);
+        assert_eq!(target.run(), 503, "{name}");
+        let output = monitor.output();
+        let mut marks = marks(&output);
+        marks.sort_unstable();
+        assert_eq!(marks, (0..503).collect::<Vec<_>>(), "{name}");
+        assert_eq!(output.figure("shown"), 503, "{name}");
+    }
+}
+
+/// Check that a probe with a semaphore is switched on while we are attached, and only then.
+fn semaphore() {
+    let mut target = StandIn::start("standin-semaphore", &["--rate", "5000", "--count", "307"]);
+    let monitor = Monitor::attach(target.pid, &[]);
+    target.go();
+    assert_eq!(target.fired(), 307);
+    let output = monitor.output();
+    assert_eq!(output.rows().len(), 307);
+
+    let mut target = StandIn::start("standin-semaphore", &["--rate", "5000", "--count", "307"]);
+    let monitor = Monitor::attach(target.pid, &[]);
+    monitor.signal("INT");
+    monitor.output();
+    target.go();
+    assert_eq!(target.fired(), 0);
+}
+
+/// Check that snap lengths cut what is captured and not what is said of its size.
+fn snap_lengths() {
+    let target = StandIn::start("standin", &["--rate", "5000", "--count", "101"]);
+    let monitor = Monitor::attach(
+        target.pid,
+        &["-s", "60", "-f", "50", "-d", "hex", "-k", "nlraw"],
+    );
+    target.run();
+    let output = monitor.output();
+    assert_eq!(output.rows().len(), 101);
+    for line in output
+        .stdout
+        .lines()
+        .filter(|line| line.contains("size captured"))
+    {
+        let numbers: Vec<u32> = line
+            .split([' ', ':'])
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        let [.., size, captured] = numbers[..] else {
+            panic!("{line}")
+        };
+        let snaplen = if line.contains("Flow key") { 50 } else { 60 };
+        assert_eq!(captured, size.min(snaplen), "{line}");
+    }
+    assert_eq!(output.stdout.matches("WARN: decode truncated").count(), 101);
+    assert!(
+        output
+            .stdout
+            .contains("packet size 9014 bytes, size captured 60 bytes.")
+    );
+}
+
+/// Check that what cannot be read is said to be unreadable, is counted, and shows no byte.
+fn unreadable() {
+    let args = [
+        "--rate",
+        "5000",
+        "--count",
+        "300",
+        "--bad-packet",
+        "3",
+        "--bad-key",
+        "5",
+    ];
+    let target = StandIn::start("standin", &args);
+    let monitor = Monitor::attach(target.pid, &["-d", "hex", "-k", "hex"]);
+    target.run();
+    let output = monitor.output();
+    assert_eq!(output.rows().len(), 300);
+    assert_eq!(output.figure("shown without their packet"), 100);
+    assert_eq!(output.figure("shown without their flow key"), 60);
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    let mut unreadable = 0;
+    for (line, next) in lines.iter().zip(lines.iter().skip(1).chain([&""])) {
+        if line.contains("unreadable (Bad address") {
+            unreadable += 1;
+            assert!(!next.starts_with("    "), "bytes are shown below {line:?}");
+        }
+    }
+    assert_eq!(unreadable, 160);
+    // Where the key is not known, neither is the port.
+    assert_eq!(
+        output
+            .rows()
+            .iter()
+            .filter(|row| row.contains(" Unknown ("))
+            .count(),
+        60
+    );
+}
+
+/// Check that -c and --duration end it, the one with just as many rows.
+fn count_and_duration() {
+    let mut target = StandIn::start("standin", &["--rate", "20000"]);
+    let monitor = Monitor::attach(target.pid, &["-c", "97"]);
+    target.go();
+    let output = monitor.output();
+    assert!(output.status.success());
+    assert_eq!(output.rows().len(), 97);
+    assert_eq!(output.figure("upcalls received"), 97);
+
+    let started = std::time::Instant::now();
+    let monitor = Monitor::attach(target.pid, &["--duration", "0.3"]);
+    let output = monitor.output();
+    assert!(output.status.success());
+    assert!(started.elapsed().as_secs_f64() >= 0.3);
+    assert_eq!(output.rows().len() as u64, output.figure("shown"));
+}
+
+/// Check that SIGINT, SIGTERM and SIGHUP end it with all that was received.
+fn signals() {
+    for signal in ["INT", "TERM", "HUP"] {
+        let mut target = StandIn::start("standin", &["--rate", "50000", "--count", "211"]);
+        // A second process keeps the event count exact: all is fired before the signal.
+        let monitor = Monitor::attach(target.pid, &[]);
+        target.go();
+        assert_eq!(target.fired(), 211);
+        monitor.signal(signal);
+        let output = monitor.output();
+        assert!(output.status.success(), "{signal}");
+        assert_eq!(output.rows().len(), 211, "{signal}");
+        assert_eq!(output.figure("upcalls fired"), 211, "{signal}");
+    }
+}
+
+/// Check that the death of the target ends it, with a message and the summary.
+fn target_exits() {
+    let target = StandIn::start("standin", &["--rate", "5000", "--count", "13"]);
+    let pid = target.pid;
+    let monitor = Monitor::attach(pid, &[]);
+    target.run();
+    let output = monitor.output();
+    assert!(output.status.success());
+    assert!(
+        output.stderr.contains(&format!("process {pid} has exited")),
+        "{}",
+        output.stderr
+    );
+    assert_eq!(output.figure("shown"), 13);
+}
+
+/// Check that a reader who goes away is no error.
+fn closed_pipe() {
+    let mut target = StandIn::start("standin", &["--rate", "20000"]);
+    let mut command = Command::new(UPCALL_MONITOR);
+    command.args(["-p", &target.pid.to_string(), "-k", "nlraw"]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    target.go();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", output.status);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!stderr.contains("error"), "{stderr}");
+    assert!(stderr.contains("upcalls received"), "{stderr}");
+}
+
+/// Check that a full disk ends it with one error, and that what was written before can be read.
+fn full_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    run(
+        "mount",
+        &[
+            "-t",
+            "tmpfs",
+            "-o",
+            "size=256k",
+            "tmpfs",
+            folder.path().to_str().unwrap(),
+        ],
+    );
+    let file = path(&folder, "out.pcapng");
+    let mut target = StandIn::start("standin", &["--rate", "20000"]);
+    let monitor = Monitor::attach(target.pid, &["-w", &file]);
+    target.go();
+    let output = monitor.output();
+    let read = Command::new("tshark").args(["-r", &file]).output().unwrap();
+    run("umount", &[folder.path()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        output.stderr.contains("No space left on device"),
+        "{}",
+        output.stderr
+    );
+    assert_eq!(
+        output.stderr.matches("error:").count(),
+        1,
+        "{}",
+        output.stderr
+    );
+    let shown = String::from_utf8_lossy(&read.stdout).lines().count();
+    assert!(
+        shown > 50,
+        "{shown} packets\n{}",
+        String::from_utf8_lossy(&read.stderr)
+    );
+}
+
+/// Check that -w - is a capture and nothing else.
+fn capture_to_stdout() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = path(&folder, "out.pcapng");
+    let target = StandIn::start("standin", &["--rate", "5000", "--count", "101"]);
+    let mut command = Command::new(UPCALL_MONITOR);
+    command.args(["-p", &target.pid.to_string(), "-w", "-"]);
+    command
+        .stdout(fs::File::create(&file).unwrap())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    assert!(lines.any(|line| line.unwrap().contains("attached")));
+    target.run();
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert!(child.wait().unwrap().success());
+    assert!(rest.join("\n").contains("101 shown"), "{rest:?}");
+    assert_eq!(packets(&file), 101);
+}
+
+/// Check that a recording shows, without privilege, what was shown live, to the byte.
+fn replay_is_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let recording = path(&folder, "out.rec");
+    let args = ["--rate", "5000", "--count", "199", "--bad-packet", "7"];
+    let target = StandIn::start("standin", &args);
+    let forms = ["-k", "nlraw", "-d", "decode"];
+    let live_capture = path(&folder, "live.pcapng");
+    let mut live = forms.to_vec();
+    live.extend(["--record", &recording, "-w", &live_capture]);
+    let monitor = Monitor::attach(target.pid, &live);
+    target.run();
+    let live = monitor.output();
+    assert_eq!(live.rows().len(), 199);
+    let mode = fs::metadata(&recording).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let capture = path(&folder, "replayed.pcapng");
+    let mut command = Command::new(UPCALL_MONITOR);
+    command
+        .args(forms)
+        .args(["--replay", &recording, "-w", &capture]);
+    let replayed = Monitor::spawn(command).output();
+    assert!(replayed.status.success(), "{}", replayed.stderr);
+    assert!(live.stdout == replayed.stdout, "the tables differ");
+    let bytes = |file: &str| fs::read(file).unwrap();
+    assert!(
+        bytes(&live_capture) == bytes(&capture),
+        "the captures differ"
+    );
+    assert_eq!(replayed.figure("shown without their packet"), 28);
+}
+
+/// Check that a daemon whose binary was replaced, by an upgrade for one, is traced as it runs.
+fn deleted_binary() {
+    let folder = tempfile::tempdir().unwrap();
+    let binary = path(&folder, "vswitchd");
+    fs::copy(standins().join("standin"), &binary).unwrap();
+    let mut command = Command::new(&binary);
+    command.args(["--rate", "5000", "--count", "103"]);
+    let target = StandIn::spawn(command);
+    fs::remove_file(&binary).unwrap();
+    fs::write(&binary, "a newer one").unwrap();
+    let monitor = Monitor::attach(target.pid, &[]);
+    target.run();
+    assert_eq!(monitor.output().rows().len(), 103);
+}
+
+/// Check that a daemon whose binary only its own mount namespace has is traced.
+fn other_mount_namespace() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c"]);
+    command.arg(r#"mount -t tmpfs tmpfs "$1" && cp "$2" "$1/vswitchd" && folder=$1 && shift 2 && exec "$folder/vswitchd" "$@""#);
+    command
+        .arg("sh")
+        .arg(folder.path())
+        .arg(standins().join("standin"));
+    command.args(["--rate", "5000", "--count", "107"]);
+    let target = StandIn::spawn(command);
+    assert!(!folder.path().join("vswitchd").exists());
+    let monitor = Monitor::attach(target.pid, &[]);
+    target.run();
+    assert_eq!(monitor.output().rows().len(), 107);
+}
+
+/// Check that the daemon is found by its name, that a second one is an error which lists both, and that none is one.
+fn finds_the_daemon() {
+    let without_pid = || {
+        let mut command = Command::new(UPCALL_MONITOR);
+        command.args(["--duration", "0.01"]);
+        command
+    };
+    let output = Monitor::spawn(without_pid()).output();
+    assert_eq!(output.status.code(), Some(1), "an ovs-vswitchd runs here");
+    assert!(output.stderr.starts_with("error: "), "{}", output.stderr);
+    assert!(output.stderr.contains("ovs-vswitchd"), "{}", output.stderr);
+
+    let first = StandIn::start("standin", &["--comm", "ovs-vswitchd"]);
+    let output = Monitor::spawn(without_pid()).output();
+    assert!(output.status.success(), "{}", output.stderr);
+    assert!(
+        output.stderr.contains(&format!("process {}", first.pid)),
+        "{}",
+        output.stderr
+    );
+
+    let second = StandIn::start("standin", &["--comm", "ovs-vswitchd"]);
+    let output = Monitor::spawn(without_pid()).output();
+    assert_eq!(output.status.code(), Some(1));
+    for expected in [&first.pid.to_string()[..], &second.pid.to_string(), "-p"] {
+        assert!(output.stderr.contains(expected), "{}", output.stderr);
+    }
+    assert!(output.stderr.lines().count() <= 2, "{}", output.stderr);
+}
+
+/// Check that a user without privilege is told which capabilities are missing.
+fn no_privilege() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let binary = path(&folder, "upcall-monitor");
+    fs::copy(UPCALL_MONITOR, &binary).unwrap();
+    let target = StandIn::start("standin", &[]);
+    let mut command = Command::new(&binary);
+    command
+        .args(["-p", &target.pid.to_string()])
+        .uid(65534)
+        .gid(65534);
+    let output = Monitor::spawn(command).output();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        output.stderr,
+        "error: no privilege to trace: CAP_BPF and CAP_PERFMON are missing\n  \
+         run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE\n"
+    );
+}
+
+/// Check that a probe with other arguments, and a program without probes, are told as what they are.
+fn wrong_arguments() {
+    let target = StandIn::start("standin-badargs", &[]);
+    let mut command = Command::new(UPCALL_MONITOR);
+    command.args(["-p", &target.pid.to_string()]);
+    let output = Monitor::spawn(command).output();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        output.stderr.contains("other arguments"),
+        "{}",
+        output.stderr
+    );
+    assert!(output.stderr.lines().count() <= 2, "{}", output.stderr);
+
+    let mut without = Command::new("sleep").arg("1000").spawn().unwrap();
+    let mut command = Command::new(UPCALL_MONITOR);
+    command.args(["-p", &without.id().to_string()]);
+    let output = Monitor::spawn(command).output();
+    without.kill().unwrap();
+    without.wait().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        output.stderr.contains("--enable-usdt-probes"),
+        "{}",
+        output.stderr
+    );
+    assert!(output.stderr.lines().count() <= 2, "{}", output.stderr);
+}
+
+/// Check that no file is overwritten without --force, nor through a link with it.
+fn existing_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, link) = (path(&folder, "precious"), path(&folder, "link"));
+    fs::write(&file, "precious").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let target = StandIn::start("standin", &["--count", "7"]);
+    for option in ["--pcap", "--record"] {
+        for (name, force) in [(&file, false), (&link, false), (&link, true)] {
+            let mut command = Command::new(UPCALL_MONITOR);
+            command.args(["-p", &target.pid.to_string(), option, name]);
+            command.args(force.then_some("--force"));
+            let output = Monitor::spawn(command).output();
+            assert_eq!(output.status.code(), Some(1), "{option} {name}");
+            assert!(output.stderr.contains(name.as_str()), "{}", output.stderr);
+            assert_eq!(
+                fs::read(&file).unwrap(),
+                b"precious",
+                "{option} {name} {force}"
+            );
+        }
+    }
+    let monitor = Monitor::attach(target.pid, &["--record", &file, "--force"]);
+    target.run();
+    assert!(monitor.output().status.success());
+    assert!(fs::read(&file).unwrap().starts_with(b"OVSTRACE"));
+    assert!(Path::new(&link).is_symlink());
+}

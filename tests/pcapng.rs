@@ -1,0 +1,680 @@
+//! The pcapng writer, read back by pcap-parser, capinfos and tshark.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{self, Write};
+use std::process::Command;
+
+use ovs_tracers::event::{Captured, Upcall};
+use ovs_tracers::pcapng::{LOST, Section, Stats, Writer};
+use pcap_parser::{Block, Linktype, OptionCode, PcapNGOption, parse_block_le};
+use proptest::prelude::*;
+
+/// 2023-11-14 22:13:20.123456789 UTC: the nanoseconds do not fit microseconds, the halves differ.
+const TIME: u64 = 1_700_000_000_123_456_789;
+
+const SECTION: Section<'_> = Section {
+    hardware: "x86_64",
+    os: "Linux 6.12.9",
+    application: "upcall-monitor 0.1.0",
+    comment: "a test",
+};
+
+/// Counts the allocations of each thread.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is passed on to `System` unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: `ptr` came from `System`.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+        // SAFETY: `ptr` came from `System`.
+        unsafe { System.realloc(ptr, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What a reader finds in a capture.
+#[derive(Debug, Default, PartialEq)]
+struct File {
+    /// Hardware, operating system, application, comment.
+    section: [Option<String>; 4],
+    interfaces: Vec<Interface>,
+    packets: Vec<Packet>,
+    statistics: Vec<Statistics>,
+    /// Bytes behind the last whole block.
+    rest: usize,
+}
+
+#[derive(Debug, PartialEq)]
+struct Interface {
+    name: String,
+    description: Option<String>,
+    snaplen: u32,
+    tsresol: u8,
+}
+
+#[derive(Debug, PartialEq)]
+struct Packet {
+    interface: u32,
+    time: u64,
+    original: u32,
+    data: Vec<u8>,
+    comment: String,
+    flags: Option<Vec<u8>>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Statistics {
+    interface: u32,
+    time: u64,
+    start: u64,
+    end: u64,
+    received: u64,
+    dropped: Option<u64>,
+}
+
+fn bytes(options: &[PcapNGOption<'_>], code: u16) -> Option<Vec<u8>> {
+    let mut found = options
+        .iter()
+        .filter(|option| option.code == OptionCode(code));
+    let first = found.next()?;
+    assert!(found.next().is_none(), "option {code} twice");
+    Some(first.value[..usize::from(first.len)].to_vec())
+}
+
+fn text(options: &[PcapNGOption<'_>], code: u16) -> Option<String> {
+    bytes(options, code).map(|value| String::from_utf8(value).expect("not UTF-8"))
+}
+
+fn number(options: &[PcapNGOption<'_>], code: u16) -> Option<u64> {
+    bytes(options, code).map(|value| u64::from_le_bytes(value.try_into().expect("not 64 bits")))
+}
+
+/// A time of an option: two 32-bit words, the high one first.
+fn time(options: &[PcapNGOption<'_>], code: u16) -> u64 {
+    number(options, code).expect("no time").rotate_left(32)
+}
+
+fn read(mut data: &[u8]) -> File {
+    let mut file = File::default();
+    while !data.is_empty() {
+        let Ok((rest, block)) = parse_block_le(data) else {
+            file.rest = data.len();
+            break;
+        };
+        data = rest;
+        match block {
+            Block::SectionHeader(b) => {
+                assert_eq!(
+                    (b.major_version, b.minor_version, b.section_len),
+                    (1, 0, -1)
+                );
+                file.section = [2, 3, 4, 1].map(|code| text(&b.options, code));
+            }
+            Block::InterfaceDescription(b) => {
+                assert_eq!(b.linktype, Linktype::ETHERNET);
+                file.interfaces.push(Interface {
+                    name: text(&b.options, 2).expect("no name"),
+                    description: text(&b.options, 3),
+                    snaplen: b.snaplen,
+                    tsresol: bytes(&b.options, 9).expect("no if_tsresol")[0],
+                });
+            }
+            Block::EnhancedPacket(b) => {
+                assert!(
+                    (b.if_id as usize) < file.interfaces.len(),
+                    "not yet described"
+                );
+                file.packets.push(Packet {
+                    interface: b.if_id,
+                    time: u64::from(b.ts_high) << 32 | u64::from(b.ts_low),
+                    original: b.origlen,
+                    data: b.data[..b.caplen as usize].to_vec(),
+                    comment: text(&b.options, 1).expect("no comment"),
+                    flags: bytes(&b.options, 2),
+                });
+            }
+            Block::InterfaceStatistics(b) => {
+                assert!(
+                    (b.if_id as usize) < file.interfaces.len(),
+                    "not yet described"
+                );
+                file.statistics.push(Statistics {
+                    interface: b.if_id,
+                    time: u64::from(b.ts_high) << 32 | u64::from(b.ts_low),
+                    start: time(&b.options, 2),
+                    end: time(&b.options, 3),
+                    received: number(&b.options, 4).expect("no isb_ifrecv"),
+                    dropped: number(&b.options, 5),
+                });
+            }
+            other => panic!("unexpected block: {other:?}"),
+        }
+    }
+    file
+}
+
+fn upcall(packet: &[u8]) -> Upcall<'_> {
+    Upcall {
+        time: 5_953_013_333_214_231,
+        cpu: 2,
+        pid: 1_381_150,
+        tid: 1_381_158,
+        comm: b"handler4",
+        datapath: b"system@ovs-system",
+        kind: 0,
+        result: 0,
+        packet: Captured {
+            len: packet.len() as u32,
+            bytes: packet,
+            error: None,
+        },
+        key: Captured::default(),
+    }
+}
+
+/// A broadcast ARP request and its padding, made by hand.
+fn arp() -> Vec<u8> {
+    let mut packet = vec![0xff; 6];
+    packet.extend([2, 0, 0, 0, 0, 1, 8, 6]);
+    packet.extend([0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 10, 0, 0, 1]);
+    packet.extend([0, 0, 0, 0, 0, 0, 10, 0, 0, 2]);
+    packet.resize(61, 0);
+    packet
+}
+
+const COMMENT: &str = "cpu=2 comm=handler4 pid=1381158 upcall_type=0 result=0";
+const END: u64 = TIME + 5_000_000_001;
+
+/// Four upcalls on three ports, one of them unread, one without a packet.
+fn sample(lost: u64) -> Vec<u8> {
+    let arp = arp();
+    let mut writer = Writer::new(Vec::new(), 60, &SECTION).unwrap();
+    let key = "in_port(1),eth_type(0x0806)\n  truncated";
+    writer
+        .write(&upcall(&arp), "eth0 (system@ovs-system)", TIME, Some(key))
+        .unwrap();
+    let mut action = upcall(&arp);
+    action.kind = 1;
+    action.cpu = 0;
+    action.result = -105;
+    writer
+        .write(&action, "9 (system@ovs-system)", TIME + 1, None)
+        .unwrap();
+    let mut unread = upcall(&[]);
+    unread.packet = Captured {
+        len: 1514,
+        bytes: &[],
+        error: Some(14),
+    };
+    writer
+        .write(&unread, "eth0 (system@ovs-system)", TIME + 2, None)
+        .unwrap();
+    writer
+        .write(&upcall(&[]), "Unknown (system@ovs-system)", TIME + 3, None)
+        .unwrap();
+    let stats = Stats {
+        start: TIME - 1,
+        end: END,
+        lost,
+    };
+    writer.finish(&stats).unwrap()
+}
+
+/// Check that every field of every block comes out as it went in.
+#[test]
+fn every_field_is_read_back() {
+    let packet = |interface, time, original, data: &[u8], comment: &str| Packet {
+        interface,
+        time,
+        original,
+        data: data.to_vec(),
+        comment: comment.to_string(),
+        flags: Some(vec![1, 0, 0, 0]),
+    };
+    let interface = |name: &str| Interface {
+        name: name.to_string(),
+        description: None,
+        snaplen: 60,
+        tsresol: 9,
+    };
+    let statistics = |interface, received| Statistics {
+        interface,
+        time: END,
+        start: TIME - 1,
+        end: END,
+        received,
+        dropped: Some(0),
+    };
+    let arp = arp();
+    let expected = File {
+        section: [
+            SECTION.hardware,
+            SECTION.os,
+            SECTION.application,
+            SECTION.comment,
+        ]
+        .map(|text| Some(text.to_string())),
+        interfaces: vec![
+            interface("eth0 (system@ovs-system)"),
+            interface("9 (system@ovs-system)"),
+            interface("Unknown (system@ovs-system)"),
+        ],
+        packets: vec![
+            packet(
+                0,
+                TIME,
+                61,
+                &arp[..60],
+                &format!("{COMMENT}\nin_port(1),eth_type(0x0806)\n  truncated"),
+            ),
+            packet(
+                1,
+                TIME + 1,
+                61,
+                &arp[..60],
+                "cpu=0 comm=handler4 pid=1381158 upcall_type=1 result=-105",
+            ),
+            packet(
+                0,
+                TIME + 2,
+                1514,
+                &[],
+                &format!("{COMMENT}\npacket unreadable: errno 14"),
+            ),
+            packet(2, TIME + 3, 0, &[], COMMENT),
+        ],
+        statistics: vec![statistics(0, 2), statistics(1, 1), statistics(2, 1)],
+        rest: 0,
+    };
+    assert_eq!(read(&sample(0)), expected);
+}
+
+/// Check that lost upcalls are counted on an interface of their own, and that no port claims to
+/// have lost none.
+#[test]
+fn lost_upcalls_have_their_own_interface() {
+    let file = read(&sample(7));
+    let names: Vec<_> = file.interfaces.iter().map(|i| i.name.as_str()).collect();
+    assert_eq!(names[3..], [LOST]);
+    assert_eq!(
+        file.interfaces[3].description.as_deref(),
+        Some("7 upcalls lost: their ports are not known")
+    );
+    let counts: Vec<_> = file
+        .statistics
+        .iter()
+        .map(|s| (s.interface, s.received, s.dropped))
+        .collect();
+    assert_eq!(
+        counts,
+        [(0, 2, None), (1, 1, None), (2, 1, None), (3, 7, Some(7))]
+    );
+}
+
+/// Check that a capture of nothing still has an interface, which some readers need, and says that
+/// nothing was lost.
+#[test]
+fn a_capture_of_nothing_has_an_interface() {
+    let writer = Writer::new(Vec::new(), 0, &Section::default()).unwrap();
+    let file = read(&writer.finish(&Stats::default()).unwrap());
+    assert_eq!(file.section, [None, None, None, None]);
+    assert_eq!(file.interfaces.len(), 1);
+    assert_eq!(file.statistics[0].dropped, Some(0));
+}
+
+/// Check that a thread's name can neither break the comment's line nor its encoding, and that the
+/// escaping is unambiguous.
+#[test]
+fn a_hostile_thread_name_is_escaped() {
+    let mut hostile = upcall(&[]);
+    hostile.comm = b"a\nb\\x\xff\x1b\xc3\xa9\xc2\x85";
+    let mut writer = Writer::new(Vec::new(), 0, &SECTION).unwrap();
+    writer.write(&hostile, "p", TIME, None).unwrap();
+    let file = read(&writer.finish(&Stats::default()).unwrap());
+    assert_eq!(
+        file.packets[0].comment,
+        "cpu=2 comm=a\\x0ab\\\\x\\xff\\x1bé\\xc2\\x85 pid=1381158 upcall_type=0 result=0"
+    );
+}
+
+/// Check that a text too long for an option is cut at a character, and that the packets behind it
+/// are still found.
+#[test]
+fn a_long_text_is_cut() {
+    let long = "é".repeat(40_000);
+    let mut writer = Writer::new(Vec::new(), 0, &SECTION).unwrap();
+    writer
+        .write(&upcall(&arp()), &long, TIME, Some(&long))
+        .unwrap();
+    writer.write(&upcall(&arp()), "p", TIME, None).unwrap();
+    let file = read(&writer.finish(&Stats::default()).unwrap());
+    let comment = &file.packets[0].comment;
+    assert!(
+        (65_530..=65_535).contains(&comment.len()),
+        "{}",
+        comment.len()
+    );
+    assert!(comment.ends_with("éé..."));
+    assert!(file.interfaces[0].name.ends_with("éé..."));
+    assert_eq!(file.packets[1].data, arp());
+}
+
+/// Takes so many bytes, then fails once, like a disk that is full until somebody makes room.
+struct Disk {
+    data: Vec<u8>,
+    size: usize,
+}
+
+impl Write for &mut Disk {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let n = buf.len().min(self.size - self.data.len());
+        if n == 0 {
+            self.size = usize::MAX;
+            return Err(io::Error::from_raw_os_error(28));
+        }
+        self.data.extend(&buf[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Check that a disk that fills up at any byte is reported as such, leaves whole blocks and part of
+/// at most one, and that nothing is written behind that.
+#[test]
+fn a_full_disk_leaves_whole_blocks() {
+    let arp = arp();
+    // Section header, interface, 13 packets, statistics.
+    let capture = |disk: &mut Disk| -> io::Result<()> {
+        let mut writer = Writer::new(disk, 0, &SECTION)?;
+        for i in 0..13 {
+            writer
+                .write(&upcall(&arp), "eth0 (system@ovs-system)", TIME + i, None)
+                .inspect_err(|_| {
+                    let again = writer.write(&upcall(&arp), "eth0 (system@ovs-system)", 0, None);
+                    assert!(again.is_err());
+                })?;
+        }
+        writer.finish(&Stats::default())?;
+        Ok(())
+    };
+    let mut disk = Disk {
+        data: Vec::new(),
+        size: usize::MAX,
+    };
+    capture(&mut disk).unwrap();
+    let whole = disk.data;
+    for size in 0..whole.len() {
+        let mut disk = Disk {
+            data: Vec::new(),
+            size,
+        };
+        let error = capture(&mut disk).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(disk.data, whole[..size]);
+        let file = read(&disk.data);
+        assert!(file.rest < 200, "more than one block is lost");
+        for (i, packet) in file.packets.iter().enumerate() {
+            assert_eq!((packet.time, &packet.data), (TIME + i as u64, &arp));
+        }
+    }
+}
+
+/// Check that each block reaches the output in one piece, so that a buffer before a file is flushed
+/// between blocks.
+#[test]
+fn a_block_is_one_write() {
+    struct Writes(Vec<Vec<u8>>);
+    impl Write for Writes {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            self.0.push(buf.to_vec());
+            Ok(buf.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut writer = Writer::new(Writes(Vec::new()), 0, &SECTION).unwrap();
+    for _ in 0..3 {
+        writer
+            .write(&upcall(&arp()), "p", TIME, Some("key"))
+            .unwrap();
+    }
+    let writes = writer.finish(&Stats::default()).unwrap().0;
+    assert_eq!(writes.len(), 1 + 1 + 3 + 1);
+    for block in writes {
+        assert!(matches!(parse_block_le(&block), Ok(([], _))));
+    }
+}
+
+/// Check that a packet costs no allocation once its ports are known: pcap-file wants a list of
+/// options for each, whose memory must be used again.
+#[test]
+fn a_packet_costs_no_allocation() {
+    let arp = arp();
+    let mut writer = Writer::new(io::sink(), 0, &SECTION).unwrap();
+    let mut write = |i: u64| {
+        let port = ["eth0 (system@ovs-system)", "eth1 (system@ovs-system)"][i as usize % 2];
+        writer
+            .write(&upcall(&arp), port, TIME + i, Some("key"))
+            .unwrap();
+    };
+    (0..4).for_each(&mut write);
+    let before = ALLOCATIONS.get();
+    (4..100).for_each(&mut write);
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+}
+
+/// Runs a program of Wireshark's on a capture; none if it is not installed.
+fn wireshark(program: &str, capture: &[u8], args: &[&str]) -> Option<String> {
+    let mut file = tempfile::Builder::new()
+        .suffix(".pcapng")
+        .tempfile()
+        .unwrap();
+    file.write_all(capture).unwrap();
+    let command = Command::new(program)
+        .env("LC_ALL", "C.UTF-8")
+        .args(args)
+        .arg(file.path())
+        .output();
+    match command {
+        Ok(output) => {
+            assert!(output.status.success(), "{program}: {output:?}");
+            Some(String::from_utf8(output.stdout).unwrap())
+        }
+        Err(error) => {
+            eprintln!("skipped: {program} ({error})");
+            None
+        }
+    }
+}
+
+/// Check that capinfos counts the packets by port, and shows the loss.
+#[test]
+fn capinfos_agrees() {
+    let Some(text) = wireshark("capinfos", &sample(7), &["-M"]) else {
+        return;
+    };
+    let value = |name: &str| -> Vec<&str> {
+        let lines = text.lines().filter_map(|line| line.split_once([':', '=']));
+        lines
+            .filter(|(key, _)| key.trim() == name)
+            .map(|(_, value)| value.trim())
+            .collect()
+    };
+    assert_eq!(value("File encapsulation"), ["ether"]);
+    assert_eq!(value("File timestamp precision"), ["nanoseconds (9)"]);
+    assert_eq!(value("Data size"), [format!("{} bytes", 61 + 61 + 1514)]);
+    assert_eq!(value("Capture duration"), ["0.000000003 seconds"]);
+    assert_eq!(value("Capture hardware"), [SECTION.hardware]);
+    assert_eq!(value("Capture oper-sys"), [SECTION.os]);
+    assert_eq!(value("Capture application"), [SECTION.application]);
+    assert_eq!(value("Capture comment"), [SECTION.comment]);
+    assert_eq!(value("Number of interfaces in file"), ["4"]);
+    assert_eq!(
+        value("Name"),
+        [
+            "eth0 (system@ovs-system)",
+            "9 (system@ovs-system)",
+            "Unknown (system@ovs-system)",
+            LOST
+        ]
+    );
+    assert_eq!(
+        value("Description"),
+        ["7 upcalls lost: their ports are not known"]
+    );
+    assert_eq!(value("Capture length"), ["60"; 4]);
+    assert_eq!(value("Time resolution"), ["0x09"; 4]);
+    assert_eq!(value("Number of stat entries"), ["1"; 4]);
+    // The first is the file's, then each interface's.
+    assert_eq!(value("Number of packets"), ["4", "2", "1", "1", "0"]);
+}
+
+/// Check that tshark reads the packets' fields as they went in.
+#[test]
+fn tshark_agrees_on_packets() {
+    let fields = "frame.time_epoch frame.cap_len frame.len frame.interface_name frame.comment \
+                  frame.packet_flags_direction arp.dst.proto_ipv4";
+    let mut args = vec!["-T", "fields", "-E", "separator=|"];
+    args.extend(
+        fields
+            .split(' ')
+            .filter(|field| !field.is_empty())
+            .flat_map(|f| ["-e", f]),
+    );
+    args.push("-r");
+    let Some(text) = wireshark("tshark", &sample(7), &args) else {
+        return;
+    };
+    let expected = [
+        format!(
+            "1700000000.123456789|60|61|eth0 (system@ovs-system)|{COMMENT}\\n\
+             in_port(1),eth_type(0x0806)\\n  truncated|0x00000001|10.0.0.2"
+        ),
+        "1700000000.123456790|60|61|9 (system@ovs-system)|cpu=0 comm=handler4 pid=1381158 \
+         upcall_type=1 result=-105|0x00000001|10.0.0.2"
+            .to_string(),
+        format!(
+            "1700000000.123456791|0|1514|eth0 (system@ovs-system)|{COMMENT}\\n\
+             packet unreadable: errno 14|0x00000001|"
+        ),
+        format!("1700000000.123456792|0|0|Unknown (system@ovs-system)|{COMMENT}|0x00000001|"),
+    ];
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines, expected);
+}
+
+/// Check that tshark, reading the file as a file, finds the same statistics: it shows them in no
+/// other way.
+#[test]
+fn tshark_agrees_on_statistics() {
+    for (lost, received, dropped) in [(0, "2,1,1", "0,0,0"), (7, "2,1,1,7", "7")] {
+        let mut args = vec!["-X", "read_format:MIME Files Format", "-T", "fields"];
+        args.extend(["-e", "pcapng.options.option.data.interface.received"]);
+        args.extend(["-e", "pcapng.options.option.data.interface.dropped"]);
+        args.push("-r");
+        let Some(text) = wireshark("tshark", &sample(lost), &args) else {
+            return;
+        };
+        assert_eq!(text.trim_end(), format!("{received}\t{dropped}"));
+    }
+}
+
+proptest! {
+    /// Check that whatever the traced process and the kernel hand over is read back, and is valid.
+    #[test]
+    fn anything_is_read_back(
+        upcalls in prop::collection::vec(
+            (
+                prop::collection::vec(any::<u8>(), 0..200),
+                0..4000u32,
+                prop::collection::vec(any::<u8>(), 0..16),
+                any::<(u64, u32, u32, i32)>(),
+                prop::collection::vec(any::<u8>(), 0..20),
+                prop::option::of(".{0,300}"),
+            ),
+            0..20,
+        ),
+        snaplen in prop_oneof![Just(0), 1..300u32],
+        lost in prop_oneof![Just(0), any::<u64>()],
+    ) {
+        let mut writer = Writer::new(Vec::new(), snaplen, &SECTION).unwrap();
+        for (packet, more, comm, (time, cpu, kind, result), port, key) in &upcalls {
+            let mut upcall = upcall(packet);
+            upcall.packet.len += more;
+            (upcall.comm, upcall.cpu, upcall.kind, upcall.result) = (comm, *cpu, *kind, *result);
+            let port = String::from_utf8_lossy(port);
+            writer.write(&upcall, &port, *time, key.as_deref()).unwrap();
+        }
+        let file = read(&writer.finish(&Stats { start: 1, end: u64::MAX, lost }).unwrap());
+        prop_assert_eq!(file.rest, 0);
+        prop_assert_eq!(file.packets.len(), upcalls.len());
+        for (found, (packet, more, comm, (time, cpu, kind, result), port, key)) in
+            file.packets.iter().zip(&upcalls)
+        {
+            let captured = match snaplen as usize {
+                0 => packet.len(),
+                snaplen => packet.len().min(snaplen),
+            };
+            prop_assert_eq!(&found.data, &packet[..captured]);
+            prop_assert_eq!(found.original, packet.len() as u32 + more);
+            prop_assert_eq!(found.time, *time);
+            let name = &file.interfaces[found.interface as usize].name;
+            prop_assert_eq!(name.as_str(), String::from_utf8_lossy(port));
+            let mut end = format!(" pid=1381158 upcall_type={kind} result={result}");
+            if let Some(key) = key {
+                end = format!("{end}\n{key}");
+            }
+            let start = format!("cpu={cpu} comm=");
+            let escaped = found.comment.strip_prefix(&start).and_then(|c| c.strip_suffix(&end));
+            prop_assert!(escaped.is_some(), "{}", found.comment);
+            prop_assert_eq!(unescape(escaped.unwrap()), comm.as_slice());
+        }
+        // Received less dropped are the packets; the drops are what was lost.
+        let received: u128 = file.statistics.iter().map(|s| u128::from(s.received)).sum();
+        let dropped: u128 = file.statistics.iter().filter_map(|s| s.dropped).map(u128::from).sum();
+        prop_assert_eq!(dropped, u128::from(lost));
+        prop_assert_eq!(received - dropped, upcalls.len() as u128);
+        prop_assert_eq!(file.statistics.len(), file.interfaces.len());
+    }
+}
+
+/// The bytes behind an escaped name.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next() {
+                Some('x') => {
+                    let hex: String = chars.by_ref().take(2).collect();
+                    bytes.push(u8::from_str_radix(&hex, 16).unwrap());
+                }
+                other => assert_eq!(other.map(|c| bytes.push(c as u8)), Some(())),
+            },
+            c => bytes.extend(c.to_string().as_bytes()),
+        }
+    }
+    bytes
+}
