@@ -9,7 +9,7 @@ STANDIN_PACKAGES := systemtap-sdt-dev
 TEST_PACKAGES := binutils tshark util-linux
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
-RELEASE = $(TARGET_DIR)/$(shell rustc --print host-tuple)/release
+RELEASE := $(TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/release
 
 PREFIX ?= /usr/local
 
@@ -50,8 +50,19 @@ check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-install: build
-	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(RELEASE)/upcall-monitor
+TOOLS := upcall-monitor
+
+# Not built here: root, whom it mostly takes, has no Rust toolchain as a rule.
+install:
+	@test -x $(RELEASE)/upcall-monitor || { echo "nothing to install yet: run make first" >&2; exit 1; }
+	@for tool in $(TOOLS); do \
+		install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(RELEASE)/$$tool && \
+		$(RELEASE)/$$tool --generate man | install -D -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/share/man/man8/$$tool.8 && \
+		$(RELEASE)/$$tool --generate bash | install -D -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$tool && \
+		$(RELEASE)/$$tool --generate zsh | install -D -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$tool && \
+		$(RELEASE)/$$tool --generate fish | install -D -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$tool.fish \
+		|| exit 1; \
+	done
 
 clean:
 	$(CARGO) clean

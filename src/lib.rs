@@ -1,6 +1,7 @@
 //! Small tracers for Open vSwitch: what upcall-monitor and its siblings are made of.
 
 pub mod bpf;
+pub mod cli;
 pub mod clock;
 pub mod event;
 pub mod flow_key;

@@ -23,6 +23,8 @@
 
 use std::io::{self, Read, Write};
 
+use crate::cli::cause;
+
 const MAGIC: &[u8; 8] = b"OVSTRACE";
 /// Changes with the layout of any block or record.
 pub const VERSION: u32 = 1;
@@ -38,7 +40,7 @@ const END: u32 = 6;
 /// Why a file is not read, or not read on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("failed to read the recording: {0}")]
+    #[error("failed to read the recording: {}", cause(.0))]
     Io(#[from] io::Error),
     #[error("not a recording: it does not begin with OVSTRACE\n--replay reads what --record wrote")]
     Foreign,

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use object::ReadCache;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::cli::cause;
 use crate::usdt::{self, Probe, Probes};
 
 /// What `comm` of the daemon is.
@@ -56,7 +57,7 @@ pub enum Error {
     #[error("not permitted to read {0:?}\nrun as root, or with CAP_SYS_PTRACE")]
     Permission(PathBuf),
     /// A file cannot be read for another reason.
-    #[error("failed to read {path:?}: {source}")]
+    #[error("failed to read {path:?}: {}", cause(source))]
     Read {
         /// The file.
         path: PathBuf,

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 
 use clap::ValueEnum;
 
+use crate::cli::cause;
 use crate::event::{Captured, Upcall};
 use crate::{flow_key, hexdump, packet};
 
@@ -154,7 +155,7 @@ fn captured(text: &mut String, captured: &Captured<'_>) -> fmt::Result {
         Some(errno) => writeln!(
             text,
             "unreadable ({}).",
-            io::Error::from_raw_os_error(errno)
+            cause(&io::Error::from_raw_os_error(errno))
         ),
         None => writeln!(text, "size captured {} bytes.", captured.bytes.len()),
     }
@@ -319,7 +320,7 @@ TIME               CPU  COMM             PID        PORT_NAME                   
         let last = shown.lines().last().unwrap();
         assert_eq!(
             last,
-            "  2: Receive dp_port eth1, packet size 98 bytes, unreadable (Bad address (os error 14))."
+            "  2: Receive dp_port eth1, packet size 98 bytes, unreadable (Bad address)."
         );
     }
 }

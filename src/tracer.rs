@@ -16,6 +16,7 @@ use libbpf_rs::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::CapabilitySet;
 
+use crate::cli::cause;
 use crate::target::{self, Object, Target};
 use crate::usdt::Site;
 
@@ -64,7 +65,7 @@ pub enum Error {
     },
     #[error(transparent)]
     Target(#[from] target::Error),
-    #[error("failed to read the ring buffer: {0}")]
+    #[error("failed to read the ring buffer: {}", cause(.0))]
     Ring(io::Error),
 }
 
@@ -346,11 +347,8 @@ pub fn drain(
         }
     };
     drop(links);
-    while end != End::Enough {
-        let (consumed, enough) = consume()?;
-        if enough || consumed == 0 {
-            break;
-        }
+    if end != End::Enough {
+        while let (1.., false) = consume()? {}
     }
     Ok(end)
 }

@@ -22,7 +22,7 @@ pub const MAX_KEY_SIZE: u32 = 2048;
     after_help = "\
 Examples:
   upcall-monitor                              a row for every upcall of the ovs-vswitchd that runs
-  upcall-monitor -k odp                       ... and its flow key, as ovs-dpctl dump-flows prints it
+  upcall-monitor -k odp                       ... and its flow key, as ovs-dpctl shows it
   upcall-monitor -k nlraw -d decode -c 10     ten upcalls with all that is in them
   upcall-monitor --pcap out.pcap -p PID       write the packets to a pcapng file as well
   upcall-monitor -w - | tshark -i -           look at them live in tshark

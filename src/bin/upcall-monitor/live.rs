@@ -33,6 +33,9 @@ const DEFAULT_RING: usize = 16 << 20;
 /// At most one message a second tells of lost upcalls.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often the kernel is asked for the names of all ports; a port that has none yet does not wait for it.
+const NAMES_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Sites of one object, each with the number of its argument string.
 type Sites = (Object, Vec<(Site, u64)>);
 
@@ -118,6 +121,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         }
     };
     let mut told = None::<Instant>;
+    let mut named = Instant::now();
     let mut lost_now = Lost::default();
     let end = tracer::drain(
         &skel.maps.ring,
@@ -133,6 +137,10 @@ fn trace(args: &Args) -> anyhow::Result<()> {
                 {
                     told = Some(Instant::now());
                     monitor.lost(lost_now)?;
+                }
+                if named.elapsed() >= NAMES_INTERVAL {
+                    named = Instant::now();
+                    monitor.refresh_ports();
                 }
                 if clock.follow() {
                     monitor.clock(clock.offset())?;

@@ -2,13 +2,14 @@
 
 mod args;
 mod live;
+mod manual;
 mod monitor;
 
 use std::fs::File;
 use std::io::BufReader;
 use std::process::ExitCode;
 
-use clap::Parser;
+use ovs_tracers::cli;
 use ovs_tracers::recording::{self, Block};
 use ovs_tracers::summary::Lost;
 
@@ -16,26 +17,18 @@ use args::Args;
 use monitor::Monitor;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let result = match &args.replay {
+    let args: Args = cli::parse(manual::SECTIONS);
+    cli::exit(match &args.replay {
         Some(path) => replay(&args, path),
         None => live::run(&args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // One or two lines, the fact and the way out; never a chain of causes or a backtrace.
-            let text = error.to_string().replace('\n', "\n  ");
-            eprintln!("error: {text}");
-            ExitCode::FAILURE
-        }
-    }
+    })
 }
 
 /// Shows a recording: the same blocks in the same order as they were when it was made.
 fn replay(args: &Args, path: &std::path::Path) -> anyhow::Result<()> {
-    let file = File::open(path)
-        .map_err(|error| anyhow::anyhow!("failed to open {}: {error}", path.display()))?;
+    let file = File::open(path).map_err(|error| {
+        anyhow::anyhow!("failed to open {}: {}", path.display(), cli::cause(&error))
+    })?;
     let mut reader = recording::Reader::new(BufReader::new(file), env!("CARGO_BIN_NAME"))?;
     let mut monitor = Monitor::new(args, reader.start())?;
     let error = loop {

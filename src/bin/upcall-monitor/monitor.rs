@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
+use ovs_tracers::cli::cause;
 use ovs_tracers::event::Upcall;
 use ovs_tracers::ports::PortNames;
 use ovs_tracers::recording::{self, Start};
@@ -121,6 +122,12 @@ impl Monitor {
     /// Takes the names of ports from the kernel from now on.
     pub fn set_ports(&mut self, ports: PortNames) {
         self.ports = ports;
+    }
+
+    /// Notices which ports were given to other devices since the kernel was last asked.
+    pub fn refresh_ports(&mut self) {
+        // No names are better than no upcalls.
+        let _ = self.ports.refresh();
     }
 
     /// The name of a port, from a recording.
@@ -265,7 +272,10 @@ impl Monitor {
             }
             Err(error) => {
                 self.failure.get_or_insert_with(|| {
-                    anyhow!("failed to write {what}: {error}\nwhat was written before can be read")
+                    anyhow!(
+                        "failed to write {what}: {}\nwhat was written before can be read",
+                        cause(&error)
+                    )
                 });
                 ControlFlow::Break(())
             }
@@ -332,6 +342,7 @@ fn create(path: &Path, force: bool) -> anyhow::Result<Output> {
         }
         other => other,
     };
-    let file = file.map_err(|error| anyhow!("failed to create {}: {error}", path.display()))?;
+    let file =
+        file.map_err(|error| anyhow!("failed to create {}: {}", path.display(), cause(&error)))?;
     Ok(BufWriter::with_capacity(BUFFER, Box::new(file)))
 }

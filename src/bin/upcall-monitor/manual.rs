@@ -1,0 +1,124 @@
+//! The sections of the manual page that clap knows nothing of.
+
+use ovs_tracers::cli::Section;
+
+pub const SECTIONS: &[Section] = &[
+    (
+        "THE TABLE",
+        "\
+A row for each upcall. Columns and widths are those of upcall_monitor.py of Open vSwitch 3.6.
+
+    TIME          when the daemon took the upcall from its socket: seconds, CLOCK_MONOTONIC
+    CPU           on which it did
+    COMM          name of the thread, handler1 for example
+    PID           id of the thread
+    PORT_NAME     port by which the packet came in, and datapath
+    TYPE          0: no flow matched the packet; 1: an action sent it up
+    PKT_LEN       bytes of the packet
+    FLOW_KEY_LEN  bytes of the flow key
+    RESULT        0
+
+A port has the name that the kernel gives it (generic netlink, family ovs_vport), or its number if the kernel does not
+know it, or Unknown if the flow key has no port or could not be read. A port that vanished keeps its last name.
+
+With -k, the flow key is shown below the row; with -d or --pcap the packet is announced there, and with -d it is shown.
+What could not be read of the daemon's memory is said to be unreadable; it is never shown as something else.
+
+-k odp leaves out the attribute OVS_KEY_ATTR_IPV6_EXTHDRS, which Linux 5.18 and later add to the key of every IPv6
+packet and ofproto/trace does not take; it has a line of its own.",
+    ),
+    (
+        "CAPTURES",
+        "\
+--pcap writes pcapng. Each port of each datapath is an interface with the name of the PORT_NAME column. A packet has the
+wall-clock time of its upcall in nanoseconds, its original length, and a comment with cpu, comm, pid, upcall_type and
+result; with -k, the flow key too.
+
+At the end, the interface statistics tell how many upcalls were lost. It is not known of which port they were, so they
+are counted on an interface called \"lost upcalls\", which is there if any were lost.
+
+With --pcap - the capture goes to standard output and no table is printed.",
+    ),
+    (
+        "RECORDINGS",
+        "\
+--record keeps what the kernel delivered, with the names of the ports; --replay shows it again with any choice of -k, -d,
+--pcap and -c, on any machine and without privilege. A recording that was cut off, or is damaged, is shown up to there;
+the exit status is 1 then.",
+    ),
+    (
+        "LOST UPCALLS",
+        "\
+The kernel delivers upcalls through a ring buffer. What does not fit into it because upcall-monitor does not keep up is
+lost to upcall-monitor, though not to ovs-vswitchd. Each such upcall is counted, with the reason. A warning tells of
+them at most once a second, and the summary at the end has the sum:
+
+    fired = received + lost
+    received = shown + undecodable
+
+A larger --buffer-page-count helps against bursts; a smaller --packet-size makes the ring hold more.",
+    ),
+    (
+        "OVERHEAD",
+        "\
+Every upcall runs into a uprobe: the thread of the daemon enters the kernel, a BPF program copies flow key and packet into
+the ring, and the thread goes on. Nobody is woken for it: upcall-monitor looks into the ring 50 times a second, and is
+woken only when a quarter of it is full. Without -d, --pcap or --record no packet is copied.",
+    ),
+    (
+        "LIMITS",
+        "\
+Upcalls of the userspace datapath (netdev) do not pass the probe. Nor are those seen which the kernel could not hand to
+the daemon: the lost counter of ovs-dpctl show has them.
+
+At most 2048 bytes of a flow key and 65535 bytes of a packet are captured.
+
+Linux 5.8 or later is needed, and 5.15 if the compiler duplicated the probe with different arguments; on x86-64 and
+aarch64.",
+    ),
+    (
+        "PRIVILEGE",
+        "\
+root, or CAP_BPF and CAP_PERFMON to load and attach, CAP_SYS_PTRACE to look at the daemon's memory map,
+CAP_CHECKPOINT_RESTORE for a daemon whose binary was replaced since it started, and CAP_SYS_ADMIN for the names of
+ports in another network namespace.",
+    ),
+    (
+        "EXIT STATUS",
+        "\
+0 when it was ended by a signal, --count, --duration, the end of the daemon or a reader that went away; 1 after an error;
+2 if the command line makes no sense. That upcalls were lost does not change it.",
+    ),
+    (
+        "EXAMPLES",
+        "\
+Every upcall of the ovs-vswitchd that runs, with its flow key:
+
+    upcall-monitor -k odp
+
+What would Open vSwitch do with the packet of an upcall? Paste the key:
+
+    ovs-appctl ofproto/trace system@ovs-system 'recirc_id(0),in_port(2),eth(...'
+
+Ten upcalls with all that is in them:
+
+    upcall-monitor -k nlraw -d decode -c 10
+
+Capture a minute, then look at it in Wireshark:
+
+    upcall-monitor --pcap upcalls.pcapng --duration 60 > /dev/null
+
+Look at them live:
+
+    upcall-monitor -w - | tshark -i -
+
+Take a recording home:
+
+    upcall-monitor --record upcalls.rec --duration 60 > /dev/null
+    upcall-monitor --replay upcalls.rec -k odp -d decode",
+    ),
+    (
+        "SEE ALSO",
+        "ovs-vswitchd(8), ovs-dpctl(8), ovs-appctl(8), tshark(1)",
+    ),
+];

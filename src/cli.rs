@@ -1,0 +1,118 @@
+//! What the command lines of all tools have in common: the manual page, shell completions, the form of an error.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::builder::EnumValueParser;
+use clap::{Arg, Command, Parser, ValueEnum};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, roman};
+
+/// A section of a manual page that clap knows nothing of: its title and its text. Blank lines part paragraphs; a
+/// paragraph whose lines begin with four blanks is shown as it is.
+pub type Section = (&'static str, &'static str);
+
+/// What `--generate` writes. It is hidden: who packages the tools needs it, and nobody else.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Generate {
+    Man,
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// The arguments of this process, or the end of it: with a message and status 2 if they make no sense, and with
+/// status 0 after `--help`, `--version` and `--generate`.
+pub fn parse<T: Parser>(sections: &[Section]) -> T {
+    let mut command = T::command().arg(
+        Arg::new("generate")
+            .long("generate")
+            .hide(true)
+            .exclusive(true)
+            .value_parser(EnumValueParser::<Generate>::new()),
+    );
+    let matches = command.get_matches_mut();
+    if let Some(what) = matches.get_one("generate") {
+        let written = generate(&T::command(), *what, sections, &mut io::stdout().lock());
+        std::process::exit(i32::from(written.is_err()));
+    }
+    T::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+}
+
+fn generate(
+    command: &Command,
+    what: Generate,
+    sections: &[Section],
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut complete = |shell: Shell| {
+        let mut script = Vec::new();
+        let mut command = command.clone();
+        let name = command.get_name().to_string();
+        clap_complete::generate(shell, &mut command, name, &mut script);
+        out.write_all(&script)
+    };
+    match what {
+        Generate::Bash => complete(Shell::Bash),
+        Generate::Zsh => complete(Shell::Zsh),
+        Generate::Fish => complete(Shell::Fish),
+        Generate::Man => man(command, sections, out),
+    }
+}
+
+fn man(command: &Command, sections: &[Section], out: &mut dyn Write) -> io::Result<()> {
+    // What is below --help, the examples, is a section of its own here.
+    let page = Man::new(command.clone().after_help("").after_long_help(""))
+        .section("8")
+        .manual("Open vSwitch tracers");
+    page.render_title(out)?;
+    page.render_name_section(out)?;
+    page.render_synopsis_section(out)?;
+    page.render_description_section(out)?;
+    page.render_options_section(out)?;
+    for (title, text) in sections {
+        section(title, text).to_writer(out)?;
+    }
+    Ok(())
+}
+
+fn section(title: &str, text: &str) -> Roff {
+    let mut roff = Roff::new();
+    roff.control("SH", [title]);
+    for paragraph in text.trim_matches('\n').split("\n\n") {
+        let literal = paragraph.starts_with("    ");
+        roff.control("PP", []);
+        if literal {
+            roff.control("nf", []);
+        }
+        for line in paragraph.lines() {
+            roff.text([roman(line)]);
+        }
+        if literal {
+            roff.control("fi", []);
+        }
+    }
+    roff
+}
+
+/// The end of a tool: an error is one or two lines, the fact and the way out, and status 1.
+pub fn exit(result: Result<(), impl Display>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", error.to_string().replace('\n', "\n  "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What an error of the system says, without the number that Rust adds.
+pub fn cause(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(end) => text[..end].to_string(),
+        None => text,
+    }
+}

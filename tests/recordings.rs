@@ -1,0 +1,124 @@
+//! Recordings of real upcalls, made by the lab, through the whole of what comes after the kernel.
+//!
+//! `fixtures/recordings/NAME.rec` was recorded by upcall-monitor in a virtual machine with a real Open vSwitch, as
+//! `NAME.txt` says; `NAME.FORM.txt` is what it shows of it. `UPDATE=1 cargo test --test recordings` writes the latter.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const UPCALL_MONITOR: &str = env!("CARGO_BIN_EXE_upcall-monitor");
+
+fn recordings() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/recordings");
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .expect("the recordings are there")
+        .map(|entry| entry.expect("a readable folder").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rec"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+fn replay(recording: &Path, args: &[&str]) -> Output {
+    Command::new(UPCALL_MONITOR)
+        .arg("--replay")
+        .arg(recording)
+        .args(args)
+        .output()
+        .expect("upcall-monitor starts")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("the output is UTF-8")
+}
+
+/// Check that every recording shows what it showed when its expected text was read and found right.
+#[test]
+fn golden() {
+    for recording in recordings() {
+        for (form, args) in [
+            ("raw", ["-k", "nlraw", "-d", "hex"]),
+            ("decoded", ["-k", "odp", "-d", "decode"]),
+        ] {
+            let output = replay(&recording, &args);
+            assert!(output.status.success(), "{recording:?}");
+            let expected = recording.with_extension(format!("{form}.txt"));
+            let shown = [&output.stdout[..], &output.stderr].concat();
+            if std::env::var_os("UPDATE").is_some() {
+                fs::write(&expected, &shown).expect("the folder can be written to");
+                continue;
+            }
+            let expected = fs::read(&expected).expect("an expected text");
+            let (shown, expected) = (text(&shown), text(&expected));
+            for (number, (shown, expected)) in shown.lines().zip(expected.lines()).enumerate() {
+                assert_eq!(
+                    shown,
+                    expected,
+                    "{recording:?} as {form}, line {}",
+                    number + 1
+                );
+            }
+            assert_eq!(shown.lines().count(), expected.lines().count());
+        }
+    }
+}
+
+/// Check that a recording which was cut off shows the beginning of what the whole one shows, and says so.
+#[test]
+fn cut_off() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("cut.rec");
+    for recording in recordings() {
+        let bytes = fs::read(&recording).expect("a recording");
+        let whole = replay(&recording, &["-k", "odp", "-d", "hex"]).stdout;
+        // A prime step meets every part of a block.
+        for cut in (0..bytes.len()).step_by(4999) {
+            fs::write(&file, &bytes[..cut]).expect("it can be written");
+            let output = replay(&file, &["-k", "odp", "-d", "hex"]);
+            assert_eq!(output.status.code(), Some(1), "cut at {cut}");
+            assert!(whole.starts_with(&output.stdout), "cut at {cut}");
+            let stderr = text(&output.stderr);
+            let said = if cut == 0 {
+                "not a recording"
+            } else {
+                "cut off"
+            };
+            assert!(stderr.contains(said), "cut at {cut}: {stderr}");
+        }
+    }
+}
+
+/// Check that a damaged recording shows what comes before the damage, and says so.
+#[test]
+fn damaged() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("damaged.rec");
+    for recording in recordings() {
+        let whole = replay(&recording, &[]).stdout;
+        let original = fs::read(&recording).expect("a recording");
+        for at in (12..original.len()).step_by(4999) {
+            let mut bytes = original.clone();
+            bytes[at] ^= 0x20;
+            fs::write(&file, &bytes).expect("it can be written");
+            let output = replay(&file, &[]);
+            assert_eq!(output.status.code(), Some(1), "damaged at {at}");
+            assert!(whole.starts_with(&output.stdout), "damaged at {at}");
+            let stderr = text(&output.stderr);
+            assert!(
+                stderr.contains("damaged at byte") || stderr.contains("cut off"),
+                "damaged at {at}: {stderr}"
+            );
+        }
+    }
+}
+
+/// Check that --count stops a replay as it stops a trace.
+#[test]
+fn count() {
+    let output = replay(&recordings()[0], &["-c", "7"]);
+    assert!(output.status.success());
+    assert_eq!(text(&output.stdout).lines().count(), 1 + 7);
+    assert!(text(&output.stderr).contains("7 upcalls received: 7 shown"));
+}
