@@ -37,24 +37,4 @@ fn main() {
             });
     }
     println!("cargo::rerun-if-changed=bpf");
-    link_what_libelf_needs();
-}
-
-/// Linked statically, libelf needs what its own package says it needs: besides zlib, which libbpf-sys links, zstd since
-/// elfutils 0.189 in most distributions. It goes to the end of the command line, behind libelf.
-fn link_what_libelf_needs() {
-    let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
-    if !features.split(',').any(|feature| feature == "crt-static") {
-        return;
-    }
-    let libelf = pkg_config::Config::new()
-        .statik(true)
-        .cargo_metadata(false)
-        .probe("libelf");
-    // Without its description the linker will say what is missing, if anything is.
-    for library in libelf.map(|libelf| libelf.libs).unwrap_or_default() {
-        if !["elf", "z"].contains(&library.as_str()) {
-            println!("cargo::rustc-link-arg=-l{library}");
-        }
-    }
 }

@@ -1,8 +1,11 @@
 //! What the command lines of all tools have in common: the manual page, shell completions, the form of an error.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::builder::EnumValueParser;
 use clap::{Arg, Command, Parser, ValueEnum};
@@ -106,6 +109,27 @@ pub fn exit(result: Result<(), impl Display>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Takes the value of an option that is a time in seconds.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_string())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("not a positive number of seconds".to_string()),
+    }
+}
+
+/// Where a tool writes, and the most that waits there for a flush.
+pub type Output = BufWriter<Box<dyn Write>>;
+pub const BUFFER: usize = 1 << 17;
+
+/// Standard output. Not `io::stdout()`, which would write a line at a time: the tools flush whenever the ring is empty.
+pub fn stdout() -> io::Result<Output> {
+    let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    Ok(BufWriter::with_capacity(BUFFER, Box::new(file)))
 }
 
 /// What an error of the system says, without the number that Rust adds.

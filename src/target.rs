@@ -219,6 +219,14 @@ impl Target {
         }
     }
 
+    /// The process with this id, or else the one ovs-vswitchd that runs.
+    ///
+    /// # Errors
+    /// Those of [`Target::from_pid`] and [`find_ovs_vswitchd`].
+    pub fn find(pid: Option<u32>) -> Result<Self, Error> {
+        Self::from_pid(pid.map_or_else(find_ovs_vswitchd, Ok)?)
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.pid

@@ -175,7 +175,7 @@ fn column(
 }
 
 /// Appends text that another process made, without what could steer a terminal or break a row.
-fn escape(text: &mut String, bytes: &[u8]) -> fmt::Result {
+pub fn escape(text: &mut String, bytes: &[u8]) -> fmt::Result {
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             if c.is_control() {

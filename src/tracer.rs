@@ -74,7 +74,7 @@ static LIBBPF_LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 const LIBBPF_LOG_MAX: usize = 1 << 20;
 
 /// Keeps libbpf's messages from stderr; [`libbpf_log`] has them.
-pub fn capture_libbpf_log() {
+fn capture_libbpf_log() {
     fn keep(_level: PrintLevel, message: String) {
         if let Ok(mut log) = LIBBPF_LOG.lock() {
             log.extend_from_slice(message.as_bytes());
@@ -85,8 +85,18 @@ pub fn capture_libbpf_log() {
     set_print(Some((PrintLevel::Info, keep)));
 }
 
+/// Runs a trace with libbpf's messages kept from stderr; if it fails and `verbose` is set they are shown.
+pub fn with_libbpf_log<T, E>(verbose: bool, trace: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    capture_libbpf_log();
+    let result = trace();
+    if result.is_err() && verbose {
+        eprint!("{}", libbpf_log());
+    }
+    result
+}
+
 /// The end of what libbpf said so far.
-pub fn libbpf_log() -> String {
+fn libbpf_log() -> String {
     let log = LIBBPF_LOG.lock().map(|log| log.clone()).unwrap_or_default();
     String::from_utf8_lossy(&log).into_owned()
 }
@@ -210,6 +220,22 @@ pub fn attach(
 pub struct RingState<'a> {
     pub sleeping: &'a AtomicU64,
     pub lost: &'a [AtomicU64],
+}
+
+impl<'a> RingState<'a> {
+    pub fn new(sleeping: &'a mut u64, lost: &'a mut [u64]) -> Self {
+        Self {
+            sleeping: &shared(std::slice::from_mut(sleeping))[0],
+            lost: shared(lost),
+        }
+    }
+}
+
+/// Variables of a BPF program's `.bss`, which the kernel changes while we look.
+pub fn shared(variables: &mut [u64]) -> &[AtomicU64] {
+    // SAFETY: the layout is the same, and whoever writes them, here and in the kernel, does so atomically. The slice
+    // was borrowed for as long as the result lives, so that nobody here sees them as plain numbers meanwhile.
+    unsafe { std::slice::from_raw_parts(variables.as_ptr().cast(), variables.len()) }
 }
 
 /// What a ring hands out.

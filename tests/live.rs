@@ -11,34 +11,21 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
-use common::{Monitor, Output, StandIn, UPCALL_MONITOR, is_installed, run, standins};
-use libtest_mimic::{Arguments, Failed, Trial};
+use common::{
+    Monitor, Output, StandIn, UPCALL_MONITOR, is_installed, is_root, run, standins, trial,
+};
+use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
     let mut args = Arguments::from_args();
     // One after another: they count on an idle machine, and on no other process called ovs-vswitchd.
     args.test_threads.get_or_insert(1);
-    let root = rustix::process::geteuid().is_root();
+    let root = is_root();
     let tshark = is_installed("tshark") && is_installed("capinfos");
     let mut trials = Vec::new();
     macro_rules! trial {
         ($name:ident $(, $needs:literal if $have:expr)*) => {
-            let mut lacks: Vec<&str> = Vec::new();
-            if !root {
-                lacks.push("root");
-            }
-            $(if !$have {
-                lacks.push($needs);
-            })*
-            let test = Trial::test(stringify!($name), || -> Result<(), Failed> {
-                $name();
-                Ok(())
-            });
-            trials.push(if lacks.is_empty() {
-                test
-            } else {
-                test.with_kind(format!("skipped, needs {}", lacks.join(" and "))).with_ignored_flag(true)
-            });
+            trials.push(trial(stringify!($name), $name, &[("root", root) $(, ($needs, $have))*]));
         };
     }
     trial!(prime_number, "tshark" if tshark);

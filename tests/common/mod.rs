@@ -10,6 +10,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use libtest_mimic::Trial;
+
 /// Longer than anything takes on a machine that works at all.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -151,7 +153,7 @@ impl StandIn {
     }
 }
 
-/// A running upcall-monitor.
+/// A running tool: upcall-monitor, unless another is named.
 pub struct Monitor {
     process: Process,
     stdout: Option<JoinHandle<Vec<u8>>>,
@@ -168,7 +170,12 @@ impl Monitor {
     /// Starts it and waits until it has attached.
     #[track_caller]
     pub fn attach(pid: u32, args: &[&str]) -> Self {
-        let mut command = Command::new(UPCALL_MONITOR);
+        Self::attach_tool(UPCALL_MONITOR, pid, args)
+    }
+
+    #[track_caller]
+    pub fn attach_tool(tool: &str, pid: u32, args: &[&str]) -> Self {
+        let mut command = Command::new(tool);
         command.args(["-p", &pid.to_string()]).args(args);
         let mut monitor = Self::spawn(command);
         monitor.process.await_line("attached");
@@ -182,7 +189,7 @@ impl Monitor {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("upcall-monitor starts");
+            .expect("the tool starts");
         let stderr = child.stderr.take().expect("standard error is a pipe");
         let mut out = child.stdout.take().expect("standard output is a pipe");
         let stdout = thread::spawn(move || {
@@ -262,6 +269,30 @@ pub fn run(program: &str, args: &[impl AsRef<OsStr>]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A test of a harness that lists it as ignored, with the reason, where one of `needs` is not met.
+pub fn trial(name: &str, test: fn(), needs: &[(&str, bool)]) -> Trial {
+    let trial = Trial::test(name, move || {
+        test();
+        Ok(())
+    });
+    let lacks: Vec<&str> = needs
+        .iter()
+        .filter(|(_, met)| !met)
+        .map(|(need, _)| *need)
+        .collect();
+    if lacks.is_empty() {
+        trial
+    } else {
+        trial
+            .with_kind(format!("skipped, needs {}", lacks.join(" and ")))
+            .with_ignored_flag(true)
+    }
+}
+
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 pub fn is_installed(program: &str) -> bool {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use ovs_tracers::cli::seconds;
 use ovs_tracers::text::{KeyDecode, PacketDecode};
 
 /// The most that a record of the kernel carries: MAX_PACKET and MAX_KEY of bpf/upcall_monitor.h.
@@ -84,16 +85,6 @@ pub struct Args {
     /// When the kernel refuses the BPF program, show libbpf's messages and the verifier's log
     #[arg(short, long)]
     pub verbose: bool,
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text
-        .parse()
-        .map_err(|_| "not a number of seconds".to_string())?;
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("not a positive number of seconds".to_string()),
-    }
 }
 
 impl Args {

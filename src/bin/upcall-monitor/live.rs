@@ -1,8 +1,6 @@
 //! Tracing a running ovs-vswitchd.
 
 use std::mem::MaybeUninit;
-use std::slice;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
@@ -12,7 +10,7 @@ use ovs_tracers::clock::WallClock;
 use ovs_tracers::ports::PortNames;
 use ovs_tracers::recording::Start;
 use ovs_tracers::summary::Lost;
-use ovs_tracers::target::{self, Object, Target};
+use ovs_tracers::target::{Object, Target};
 use ovs_tracers::tracer::{self, Delivery, End, RingState, Until};
 use ovs_tracers::usdt::{self, Probe, Site};
 
@@ -40,20 +38,12 @@ const NAMES_INTERVAL: Duration = Duration::from_secs(10);
 type Sites = (Object, Vec<(Site, u64)>);
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    tracer::capture_libbpf_log();
-    let result = trace(args);
-    if result.is_err() && args.verbose {
-        eprint!("{}", tracer::libbpf_log());
-    }
-    result
+    tracer::with_libbpf_log(args.verbose, || trace(args))
 }
 
 fn trace(args: &Args) -> anyhow::Result<()> {
-    let pid = match args.pid {
-        Some(pid) => pid,
-        None => target::find_ovs_vswitchd()?,
-    };
-    let target = Target::from_pid(pid)?;
+    let target = Target::find(args.pid)?;
+    let pid = target.pid();
     tracer::check_privilege()?;
     let (specs, sites) = specs(target.find_probe(PROVIDER, PROBE)?)?;
     if specs.len() > 1 && !tracer::has_cookie() {
@@ -112,14 +102,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     let Some(bss) = skel.maps.bss_data.as_deref_mut() else {
         bail!("the BPF program has no variables to share");
     };
-    // SAFETY: the variables are aligned u64s in a mapping that lives as long as `skel`; whoever writes them, here and
-    // in the kernel, does so atomically.
-    let state = unsafe {
-        RingState {
-            sleeping: AtomicU64::from_ptr(&raw mut bss.ring_sleeping),
-            lost: slice::from_raw_parts(bss.lost.as_ptr().cast::<AtomicU64>(), bss.lost.len()),
-        }
-    };
+    let state = RingState::new(&mut bss.ring_sleeping, &mut bss.lost);
     let mut told = None::<Instant>;
     let mut named = Instant::now();
     let mut lost_now = Lost::default();

@@ -1,15 +1,14 @@
 //! Where every upcall goes, live or from a recording: the table, the capture file, a recording, the summary.
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, ErrorKind};
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use ovs_tracers::cli::cause;
+use ovs_tracers::cli::{BUFFER, Output, cause, stdout};
 use ovs_tracers::event::Upcall;
 use ovs_tracers::ports::PortNames;
 use ovs_tracers::recording::{self, Start};
@@ -18,10 +17,6 @@ use ovs_tracers::text::{KeyDecode, Table, key_lines};
 use ovs_tracers::{flow_key, pcapng};
 
 use crate::args::Args;
-
-const BUFFER: usize = 1 << 17;
-
-type Output = BufWriter<Box<dyn Write>>;
 
 pub struct Monitor {
     key_decode: KeyDecode,
@@ -312,12 +307,6 @@ impl Monitor {
         }
         Ok(())
     }
-}
-
-fn stdout() -> io::Result<Output> {
-    // Not io::stdout(), which would write a line at a time: the outputs are flushed whenever the ring is empty.
-    let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    Ok(BufWriter::with_capacity(BUFFER, Box::new(file)))
 }
 
 /// Creates an output file for its owner alone. What exists is left alone, unless `force` is given or it is a device or
