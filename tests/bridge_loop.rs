@@ -691,10 +691,8 @@ fn real_main_loop() {
 
     signal(pid, "STOP");
     let mut bpftrace = Command::new("bpftrace");
-    bpftrace
-        .args(["-p", &pid.to_string(), SCRIPT])
-        .env("BPFTRACE_MAX_PROBES", "1024");
-    let mut upstream = Monitor::spawn(bpftrace);
+    bpftrace.args(["-p", &pid.to_string(), SCRIPT]);
+    let upstream = Monitor::spawn(bpftrace);
     // It says nothing when it has attached: that is when it opens no more perf events.
     let deadline = Instant::now() + WAIT;
     let mut last = (0, Instant::now());
