@@ -2,7 +2,7 @@
 
 use crate::usdt::{Arg, Operand};
 
-/// A skeleton, and what goes into its `.rodata`.
+/// A skeleton.
 macro_rules! skeleton {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -10,7 +10,12 @@ macro_rules! skeleton {
             #![allow(clippy::all, missing_docs, dead_code)]
             include!(concat!(env!("OUT_DIR"), "/", stringify!($name), ".skel.rs"));
         }
+    };
+}
 
+/// What goes into the `.rodata` of a skeleton whose probes have arguments.
+macro_rules! usdt_arg {
+    ($name:ident) => {
         /// The argument as `bpf/usdt_arg.bpf.h` fetches it.
         impl From<&Arg> for $name::types::usdt_arg {
             fn from(arg: &Arg) -> Self {
@@ -29,7 +34,12 @@ macro_rules! skeleton {
                         spec.operand = REGISTER;
                         spec.reg = register.index;
                     }
-                    Operand::Memory { base, index, scale, offset } => {
+                    Operand::Memory {
+                        base,
+                        index,
+                        scale,
+                        offset,
+                    } => {
                         spec.operand = MEMORY;
                         spec.reg = base.index;
                         spec.value = offset;
@@ -52,6 +62,11 @@ const MEMORY: u8 = 2;
 const NO_REGISTER: u8 = 0xff;
 
 skeleton! {
+    /// `bpf/bridge_loop.bpf.c`
+    bridge_loop
+}
+skeleton! {
     /// `bpf/upcall_monitor.bpf.c`
     upcall_monitor
 }
+usdt_arg!(upcall_monitor);

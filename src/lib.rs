@@ -6,6 +6,7 @@ pub mod clock;
 pub mod event;
 pub mod flow_key;
 pub mod hexdump;
+pub mod histogram;
 pub mod packet;
 pub mod pcapng;
 pub mod ports;

@@ -3,12 +3,15 @@
 use std::cell::RefCell;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use libbpf_rs::libbpf_sys::{
+    PERF_COUNT_SW_TASK_CLOCK, PERF_FLAG_FD_CLOEXEC, PERF_TYPE_SOFTWARE, perf_event_attr,
+};
 use libbpf_rs::{
     Link, MapCore, MapType, PrintLevel, ProgramMut, RingBufferBuilder, UprobeMultiOpts, UprobeOpts,
     set_print,
@@ -214,6 +217,33 @@ pub fn attach(
         path: object.path.display().to_string(),
         error,
     })
+}
+
+/// A clock that samples thread `tid` every `period` of the time that it is on a CPU, for a program of type perf_event.
+pub fn thread_clock(tid: u32, period: Duration) -> io::Result<OwnedFd> {
+    let mut attr = perf_event_attr {
+        type_: PERF_TYPE_SOFTWARE,
+        size: size_of::<perf_event_attr>() as u32,
+        config: PERF_COUNT_SW_TASK_CLOCK.into(),
+        ..Default::default()
+    };
+    attr.__bindgen_anon_1.sample_period = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
+    let (any_cpu, no_group) = (-1, -1);
+    // SAFETY: the kernel reads as many bytes of `attr` as its field `size` says, and returns a new descriptor or -1.
+    unsafe {
+        let fd = libc::syscall(
+            libc::SYS_perf_event_open,
+            &raw const attr,
+            tid.cast_signed(),
+            any_cpu,
+            no_group,
+            libc::c_ulong::from(PERF_FLAG_FD_CLOEXEC),
+        );
+        match i32::try_from(fd) {
+            Ok(fd) if fd >= 0 => Ok(OwnedFd::from_raw_fd(fd)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
 }
 
 /// The variables of `bpf/ring.bpf.h`, which the program shares.

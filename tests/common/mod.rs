@@ -16,6 +16,7 @@ use libtest_mimic::Trial;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub const UPCALL_MONITOR: &str = env!("CARGO_BIN_EXE_upcall-monitor");
+pub const BRIDGE_LOOP: &str = env!("CARGO_BIN_EXE_bridge-loop");
 
 /// The directory of the stand-ins, built once.
 pub fn standins() -> &'static Path {
@@ -150,6 +151,15 @@ impl StandIn {
         let (status, _) = self.process.finish();
         assert!(status.success(), "the stand-in failed: {status}");
         fired
+    }
+
+    /// The same, and returns all that it printed.
+    #[track_caller]
+    pub fn run_text(mut self) -> String {
+        self.go();
+        let (status, text) = self.process.finish();
+        assert!(status.success(), "the stand-in failed: {status}");
+        text
     }
 }
 
