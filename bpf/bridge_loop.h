@@ -34,6 +34,7 @@ enum interval_kind {
 enum bridge_loop_lost {
 	LOST_LINE_RING_FULL = 0, /* a line; the interval is counted */
 	LOST_PROBE_NO_THREAD = 1, /* a probe of a thread beyond MAX_THREADS */
+	LOST_REASONS = 2,
 };
 
 #define MAX_FRAMES 64

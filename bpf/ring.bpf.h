@@ -28,14 +28,14 @@ static __always_inline void ring_submit(void *record)
 	__u64 flags = BPF_RB_NO_WAKEUP;
 
 	if (ring_sleeping && bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > targ_wake_at) {
+		/* One aligned store; two who do it at once wake twice, no harm. */
 		ring_sleeping = 0;
 		flags = BPF_RB_FORCE_WAKEUP;
 	}
 	bpf_ringbuf_submit(record, flags);
 }
 
-#define LOST_REASONS 4
-/* Events that were not delivered, by a reason that each tool numbers. */
+/* Events that were not delivered, by a reason that each tool numbers up to LOST_REASONS. */
 __u64 lost[LOST_REASONS];
 
 static __always_inline void count_lost(int reason)

@@ -25,6 +25,7 @@ enum recv_upcall_arg {
 enum lost_reason {
 	LOST_RING_FULL = 0,
 	LOST_ARGUMENTS = 1, /* an argument in memory could not be read */
+	LOST_REASONS = 2,
 };
 
 /* One upcall. The key's bytes come first in data, then the packet's. */

@@ -1,9 +1,7 @@
 //! What the command lines of all tools have in common: the manual page, shell completions, the form of an error.
 
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -105,7 +103,10 @@ pub fn exit(result: Result<(), impl Display>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", error.to_string().replace('\n', "\n  "));
+            note(format_args!(
+                "error: {}",
+                error.to_string().replace('\n', "\n  ")
+            ));
             ExitCode::FAILURE
         }
     }
@@ -122,14 +123,9 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Where a tool writes, and the most that waits there for a flush.
-pub type Output = BufWriter<Box<dyn Write>>;
-pub const BUFFER: usize = 1 << 17;
-
-/// Standard output. Not `io::stdout()`, which would write a line at a time: the tools flush whenever the ring is empty.
-pub fn stdout() -> io::Result<Output> {
-    let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    Ok(BufWriter::with_capacity(BUFFER, Box::new(file)))
+/// Tells the user something on standard error. That nobody reads it any more, as after `2>&1 | head`, ends nothing.
+pub fn note(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// What an error of the system says, without the number that Rust adds.

@@ -1,43 +1,32 @@
 //! The wall clock of an event that the kernel stamped with its monotonic clock.
 
-use std::time::{Duration, Instant};
-
 use rustix::time::{ClockId, clock_gettime};
 
-/// How often the wall clock is looked at, and by how much it must have moved to be followed: below that, the
-/// difference is the noise of reading two clocks, and following it would put events out of order.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// By how much the wall clock must have moved to be followed: below that, the difference is the noise of reading two
+/// clocks, and following it would put events out of order.
 const TOLERANCE: u64 = 50_000;
 
 /// `CLOCK_REALTIME` less `CLOCK_MONOTONIC`, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct WallClock {
     offset: i64,
-    checked: Instant,
 }
 
 impl WallClock {
     pub fn now() -> Self {
-        Self {
-            offset: measure(),
-            checked: Instant::now(),
-        }
+        Self { offset: measure() }
     }
 
     pub fn offset(&self) -> i64 {
         self.offset
     }
 
-    /// Looks at the clocks again, if it is time to. Returns whether the wall clock was set.
+    /// Looks at the clocks again. Returns whether the wall clock was set, or the machine suspended, since.
     pub fn follow(&mut self) -> bool {
-        if self.checked.elapsed() < INTERVAL {
-            return false;
-        }
-        let now = Self::now();
-        let moved = now.offset.abs_diff(self.offset) > TOLERANCE;
-        self.checked = now.checked;
+        let offset = measure();
+        let moved = offset.abs_diff(self.offset) > TOLERANCE;
         if moved {
-            self.offset = now.offset;
+            self.offset = offset;
         }
         moved
     }

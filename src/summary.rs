@@ -1,11 +1,15 @@
-//! What became of the events: received = shown + undecodable, fired = received + lost.
+//! What became of the events: received = shown + undecodable + left, fired = received + lost.
 
 use std::fmt::{self, Display};
 
+use crate::bpf::upcall_monitor::types::bss;
 use crate::event::Upcall;
 
 /// Why an upcall was fired and not delivered: `enum lost_reason` of `bpf/upcall_monitor.h`, in its order.
 pub const LOST_REASONS: [&str; 2] = ["ring full", "arguments unreadable"];
+
+// A reason that only the kernel knows would not be told.
+const _: fn(&bss) -> &[u64; LOST_REASONS.len()] = |bss| &bss.lost;
 
 /// Counts of lost events, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +70,8 @@ pub struct Summary {
     pub shown: u64,
     /// Records whose bytes make no sense.
     pub undecodable: u64,
+    /// Records that came when the run had ended: after the last one of `--count`, or when an output took no more.
+    pub left: u64,
     /// Shown upcalls of which the packet, the flow key or the datapath's name could not be read.
     pub packets_unreadable: u64,
     pub keys_unreadable: u64,
@@ -82,7 +88,7 @@ impl Summary {
     }
 
     pub fn received(&self) -> u64 {
-        self.shown + self.undecodable
+        self.shown + self.undecodable + self.left
     }
 
     pub fn fired(&self) -> u64 {
@@ -110,6 +116,9 @@ impl Display for Summary {
             "\n{} upcalls received: {shown} shown, {undecodable} undecodable",
             self.received()
         )?;
+        if self.left > 0 {
+            write!(f, ", {} after the last one shown", self.left)?;
+        }
         for (count, what) in [
             (self.packets_unreadable, "packet"),
             (self.keys_unreadable, "flow key"),

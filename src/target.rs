@@ -44,6 +44,17 @@ pub enum Error {
     /// A zombie.
     #[error("process {0} has exited, only its parent has not noticed yet; start it again")]
     Exited(u32),
+    /// What `--monitor` leaves in the foreground: it restarts the daemon, and receives nothing.
+    #[error(
+        "process {pid} is the --monitor of ovs-vswitchd; use {}",
+        child.map_or("the process that it watches".to_string(), |child| format!("-p {child}"))
+    )]
+    Monitor {
+        /// The id given.
+        pid: u32,
+        /// The process that it watches, if its title says.
+        child: Option<u32>,
+    },
     /// A kernel thread, or a process that exited just now.
     #[error("process {0} runs no program: it is a kernel thread, or has just exited")]
     NoObjects(u32),
@@ -208,6 +219,10 @@ impl Target {
         }
         if process.exited {
             return Err(Error::Exited(pid));
+        }
+        if process.is_monitor() {
+            let child = process.watched();
+            return Err(Error::Monitor { pid, child });
         }
         match pidfd_open(raw, PidfdFlags::empty()) {
             Ok(pidfd) => Ok(Target { pid, pidfd }),
@@ -549,10 +564,20 @@ impl Process {
         let program = self.command.split(' ').next().unwrap_or_default();
         let named = self.comm == OVS_VSWITCHD
             || in_pidfile && (self.comm.contains(OVS_VSWITCHD) || program.contains(OVS_VSWITCHD));
-        // `monitor_daemon()` of lib/daemon-unix.c titles itself "ovs-vswitchd: monitoring pid 12
-        // (healthy)", cut to the length of the original arguments.
-        let monitor = self.command.starts_with("ovs-vswitchd: ");
-        named && !self.exited && !self.kernel && !monitor
+        named && !self.exited && !self.kernel && !self.is_monitor()
+    }
+
+    /// Whether this is what `--monitor` leaves in the foreground: `monitor_daemon()` of lib/daemon-unix.c titles itself
+    /// "ovs-vswitchd: monitoring pid 12 (healthy)", cut to the length of the original arguments.
+    fn is_monitor(&self) -> bool {
+        self.command.starts_with("ovs-vswitchd: ")
+    }
+
+    /// The process that a monitor watches, if its title has room for that.
+    fn watched(&self) -> Option<u32> {
+        let (_, title) = self.command.split_once("monitoring pid ")?;
+        let (child, _) = title.split_once(' ')?;
+        child.parse().ok()
     }
 }
 

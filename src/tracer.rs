@@ -1,6 +1,6 @@
 //! Attaching BPF programs to the USDT probes of a process, and draining their ring buffer.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
@@ -13,8 +13,8 @@ use libbpf_rs::libbpf_sys::{
     PERF_COUNT_SW_TASK_CLOCK, PERF_FLAG_FD_CLOEXEC, PERF_TYPE_SOFTWARE, perf_event_attr,
 };
 use libbpf_rs::{
-    Link, MapCore, MapType, PrintLevel, ProgramMut, RingBufferBuilder, UprobeMultiOpts, UprobeOpts,
-    set_print,
+    Link, MapCore, MapType, PrintLevel, ProgramMut, ProgramType, RingBufferBuilder,
+    UprobeMultiOpts, UprobeOpts, set_print,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::CapabilitySet;
@@ -134,6 +134,11 @@ pub fn ring_size(pages: u32) -> usize {
     (pages.max(1) as usize).next_power_of_two() * rustix::param::page_size()
 }
 
+/// That size as the kernel takes it.
+pub fn max_entries(ring_bytes: usize) -> Result<u32, Error> {
+    u32::try_from(ring_bytes).map_err(|_| Error::RingSize(ring_bytes))
+}
+
 /// Whether to attach by one uprobe-multi link rather than by one perf event a site.
 ///
 /// Links of this kind came with Linux 6.6, but took the process for a thread until 46ba0e49b642 ("bpf: fix
@@ -145,7 +150,9 @@ pub fn has_uprobe_multi() -> bool {
 /// Whether a program can know the site that fired: `bpf_get_attach_cookie()` on uprobes came with Linux 5.15
 /// (82e6b1eee6a8, "bpf: Allow to specify user-provided bpf_cookie for BPF perf links").
 pub fn has_cookie() -> bool {
-    kernel_version() >= (5, 15)
+    ProgramType::Kprobe
+        .is_helper_supported(libbpf_sys::BPF_FUNC_get_attach_cookie)
+        .unwrap_or(true)
 }
 
 fn kernel_version() -> (u32, u32) {
@@ -170,7 +177,11 @@ pub fn explain_load(error: libbpf_rs::Error, ring_bytes: usize) -> Error {
         Error::NoRingBuffer(kernel_release())
     } else if log.contains("BEGIN PROG LOAD LOG") {
         Error::Rejected
-    } else if log.contains("map 'ring': failed to create") {
+    } else if log.contains("map 'ring': failed to create")
+        && ["-ENOMEM", "-EINVAL", "-E2BIG"]
+            .iter()
+            .any(|errno| log.contains(errno))
+    {
         Error::RingSize(ring_bytes)
     } else {
         Error::Load(error)
@@ -265,7 +276,7 @@ impl<'a> RingState<'a> {
 pub fn shared(variables: &mut [u64]) -> &[AtomicU64] {
     // SAFETY: the layout is the same, and whoever writes them, here and in the kernel, does so atomically. The slice
     // was borrowed for as long as the result lives, so that nobody here sees them as plain numbers meanwhile.
-    unsafe { std::slice::from_raw_parts(variables.as_ptr().cast(), variables.len()) }
+    unsafe { std::slice::from_raw_parts(variables.as_mut_ptr().cast(), variables.len()) }
 }
 
 /// What a ring hands out.
@@ -316,7 +327,8 @@ impl<'a> Until<'a> {
         Ok(Self {
             signals,
             target,
-            deadline: duration.map(|duration| Instant::now() + duration),
+            // A time beyond what the clock can say is never reached.
+            deadline: duration.and_then(|duration| Instant::now().checked_add(duration)),
         })
     }
 
@@ -361,21 +373,33 @@ fn ignored_signals() -> u64 {
 }
 
 /// Hands the records of `ring` to `deliver` until something ends it; then detaches `links` and hands out what is left.
+///
+/// If it was `deliver` that ended it, what is left is only counted: the second result is how many records that were.
 pub fn drain(
     ring: &dyn MapCore,
     state: &RingState<'_>,
     until: &Until<'_>,
     links: Vec<Link>,
     deliver: &mut dyn FnMut(Delivery<'_>) -> ControlFlow<()>,
-) -> Result<End, Error> {
+) -> Result<(End, u64), Error> {
     const STOP: i32 = -1;
     let deliver = RefCell::new(deliver);
+    // Set when `deliver` has enough; then records are counted and not delivered.
+    let enough = Cell::new(false);
+    let left = Cell::new(0);
     let mut builder = RingBufferBuilder::new();
     let buffer = builder
         .add(ring, |record: &[u8]| {
+            if enough.get() {
+                left.set(left.get() + 1);
+                return 0;
+            }
             match deliver.borrow_mut()(Delivery::Record(record)) {
                 ControlFlow::Continue(()) => 0,
-                ControlFlow::Break(()) => STOP,
+                ControlFlow::Break(()) => {
+                    enough.set(true);
+                    STOP
+                }
             }
         })
         .map(|_| ())
@@ -385,7 +409,8 @@ pub fn drain(
     let ring_fd = unsafe { BorrowedFd::borrow_raw(buffer.epoll_fd()) };
 
     let mut lost = vec![0; state.lost.len()];
-    let mut consume = || -> Result<(usize, bool), Error> {
+    // Returns how many records there were.
+    let mut consume = || -> Result<usize, Error> {
         let consumed = buffer.consume_raw_n(BATCH);
         if consumed < 0 && consumed != STOP {
             return Err(Error::Ring(io::Error::from_raw_os_error(-consumed)));
@@ -394,17 +419,19 @@ pub fn drain(
             *count = shared.load(Relaxed);
         }
         let pause = deliver.borrow_mut()(Delivery::Pause { lost: &lost });
-        let enough = consumed == STOP || pause.is_break();
-        Ok((usize::try_from(consumed).unwrap_or(0), enough))
+        enough.set(enough.get() || pause.is_break());
+        // One at least, if it stopped in between.
+        Ok(usize::try_from(consumed).unwrap_or(1))
     };
 
     let end = loop {
-        let (consumed, enough) = consume()?;
-        if enough {
+        let consumed = consume()?;
+        if enough.get() {
             break End::Enough;
         }
         let mut interval = Duration::ZERO;
         if consumed < BATCH {
+            // Whatever came since is in the ring for the next drain, or fills it and wakes us.
             state.sleeping.store(1, Relaxed);
             interval = DRAIN_INTERVAL;
         }
@@ -415,8 +442,6 @@ pub fn drain(
         }
     };
     drop(links);
-    if end != End::Enough {
-        while let (1.., false) = consume()? {}
-    }
-    Ok(end)
+    while consume()? > 0 {}
+    Ok((end, left.get()))
 }

@@ -37,7 +37,12 @@ fn main() -> ExitCode {
     trial!(snap_lengths);
     trial!(unreadable);
     trial!(count_and_duration);
+    trial!(count_is_exact);
+    trial!(closed_stderr);
     trial!(signals);
+    trial!(one_file_twice);
+    trial!(failed_start);
+    trial!(monitor_parent);
     trial!(nohup);
     trial!(target_exits);
     trial!(closed_pipe, "tshark" if tshark);
@@ -367,7 +372,7 @@ fn count_and_duration() {
     let output = monitor.output();
     assert!(output.status.success());
     assert_eq!(output.rows().len(), 97);
-    assert_eq!(output.figure("upcalls received"), 97);
+    assert_eq!(output.figure("shown"), 97);
 
     let started = std::time::Instant::now();
     let monitor = Monitor::attach(target.pid, &["--duration", "0.3"]);
@@ -375,6 +380,52 @@ fn count_and_duration() {
     assert!(output.status.success());
     assert!(started.elapsed().as_secs_f64() >= 0.3);
     assert_eq!(output.rows().len() as u64, output.figure("shown"));
+}
+
+/// Check that what is fired after the last upcall of -c, or lost, is neither shown nor forgotten.
+fn count_is_exact() {
+    for (pages, count) in [("1", 5), ("4096", 31)] {
+        let args = ["--rate", "0", "--count", "20011", "--threads", "2"];
+        let mut target = StandIn::start("standin", &args);
+        let wanted = count.to_string();
+        let options = ["-c", &wanted, "--buffer-page-count", pages];
+        let mut monitor = Monitor::attach(target.pid, &options);
+        // It sees the first upcalls when all have been fired.
+        monitor.signal("STOP");
+        target.go();
+        assert_eq!(target.fired(), 20011);
+        monitor.signal("CONT");
+        let output = monitor.output();
+        assert_eq!(output.rows().len() as u64, count);
+        assert_eq!(output.figure("shown"), count);
+        let (received, lost) = (output.figure("upcalls received"), output.figure("lost"));
+        assert_eq!(received + lost, 20011, "{}", output.stderr);
+        let left = output.figure("after the last one shown");
+        assert_eq!(received, count + left, "{}", output.stderr);
+        assert_eq!(lost > 0, pages == "1", "{}", output.stderr);
+    }
+}
+
+/// Check that a reader of standard error who goes away ends nothing.
+fn closed_stderr() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = path(&folder, "out.rec");
+    let mut target = StandIn::start("standin", &["--rate", "5000"]);
+    let mut command = Command::new(UPCALL_MONITOR);
+    command.args(["-p", &target.pid.to_string(), "-c", "50", "--record", &file]);
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    target.go();
+    assert!(child.wait().unwrap().success());
+    let mut command = Command::new(UPCALL_MONITOR);
+    command.args(["--replay", &file]);
+    let output = Monitor::spawn(command).output();
+    assert!(output.status.success(), "{}", output.stderr);
+    assert_eq!(output.rows().len(), 50);
 }
 
 /// Check that SIGINT, SIGTERM and SIGHUP end it with all that was received.
@@ -689,6 +740,89 @@ fn wrong_arguments() {
         output.stderr
     );
     assert!(output.stderr.lines().count() <= 2, "{}", output.stderr);
+}
+
+/// Check that no file is given to two outputs, or is both input and output.
+fn one_file_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, same) = (path(&folder, "f"), folder.path().join("./f"));
+    let target = StandIn::start("standin", &["--rate", "5000", "--count", "7"]);
+    let refused = |command: &mut Command| {
+        let command = std::mem::replace(command, Command::new("false"));
+        let output = Monitor::spawn(command).output();
+        assert_eq!(output.status.code(), Some(1), "{}", output.stderr);
+        assert!(
+            output.stderr.contains("is in use already"),
+            "{}",
+            output.stderr
+        );
+    };
+    let mut command = Command::new(UPCALL_MONITOR);
+    command
+        .args([
+            "-p",
+            &target.pid.to_string(),
+            "--force",
+            "-w",
+            &file,
+            "--record",
+        ])
+        .arg(&same);
+    refused(&mut command);
+    assert!(!same.exists(), "a failed start leaves a file behind");
+
+    let monitor = Monitor::attach(target.pid, &["--record", &file]);
+    target.run();
+    monitor.output();
+    let recorded = fs::read(&file).unwrap();
+    let mut command = Command::new(UPCALL_MONITOR);
+    command
+        .args(["--replay", &file, "--force", "-w"])
+        .arg(&same);
+    refused(&mut command);
+    assert!(fs::read(&file).unwrap() == recorded);
+}
+
+/// Check that a start which fails leaves no file behind, and prints no table.
+fn failed_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = path(&folder, "out.pcapng");
+    let target = StandIn::start("standin", &["--count", "7"]);
+    let mut command = Command::new(UPCALL_MONITOR);
+    command.args([
+        "-p",
+        &target.pid.to_string(),
+        "-w",
+        &file,
+        "--record",
+        "/no/such/folder",
+    ]);
+    let output = Monitor::spawn(command).output();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        output
+            .stderr
+            .contains("failed to create /no/such/folder: No such file or directory")
+    );
+    assert_eq!(output.stdout, "");
+    assert!(!Path::new(&file).exists());
+}
+
+/// Check that the parent which --monitor leaves is refused, and that the error names its child.
+fn monitor_parent() {
+    let mut command = Command::new(standins().join("standin"));
+    command.arg0("ovs-vswitchd: monitoring pid 4711 (healthy)");
+    command.args(["--comm", "ovs-vswitchd"]);
+    let target = StandIn::spawn(command);
+    let mut command = Command::new(UPCALL_MONITOR);
+    command.args(["-p", &target.pid.to_string()]);
+    let output = Monitor::spawn(command).output();
+    assert_eq!(output.status.code(), Some(1));
+    let expected = format!(
+        "error: process {} is the --monitor of ovs-vswitchd; use -p 4711\n",
+        target.pid
+    );
+    assert_eq!(output.stderr, expected);
 }
 
 /// Check that no file is overwritten without --force, nor through a link with it.

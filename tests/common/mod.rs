@@ -259,9 +259,11 @@ impl Output {
     pub fn figure(&self, what: &str) -> u64 {
         let words: Vec<&str> = self.stderr.split([' ', '\n', ',', ':', '(']).collect();
         let what: Vec<&str> = what.split(' ').collect();
-        let position = words.windows(what.len()).rposition(|window| window == what);
-        position
-            .and_then(|position| words.get(position.checked_sub(1)?)?.parse().ok())
+        let before = |position: usize| words.get(position.checked_sub(1)?)?.parse().ok();
+        (0..words.len())
+            .rev()
+            .filter(|&position| words[position..].starts_with(&what))
+            .find_map(before)
             .unwrap_or_else(|| panic!("no figure of {what:?} in:\n{}", self.stderr))
     }
 }

@@ -53,7 +53,9 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     open.progs.run_start.set_autoload(!multi);
     open.progs.poll_block.set_autoload(!multi);
     open.progs.take_stack.set_autoload(args.stack);
-    open.maps.ring.set_max_entries(u32::try_from(ring_bytes)?)?;
+    open.maps
+        .ring
+        .set_max_entries(tracer::max_entries(ring_bytes)?)?;
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.targ_threshold = Kind::ALL.map(|kind| {
             if args.quiet || args.only.is_some_and(|only| only != kind) {
@@ -126,54 +128,55 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     let mut before = counts.figures()?;
     let mut failure = None;
     let (mut records, mut was_done) = (0u64, false);
-    let end = tracer::drain(
-        &skel.maps.ring,
-        &state,
-        &until,
-        links,
-        &mut |delivery| match delivery {
-            Delivery::Record(record) => {
-                records += 1;
-                report.line(record)
-            }
-            Delivery::Pause { lost } => {
-                lost_now = Lost::new(lost);
-                if lost_now != report.reported()
-                    && told.is_none_or(|told| told.elapsed() >= LOSS_INTERVAL)
-                {
-                    told = Some(Instant::now());
-                    report.lost(lost_now);
+    let (end, _) =
+        tracer::drain(
+            &skel.maps.ring,
+            &state,
+            &until,
+            links,
+            &mut |delivery| match delivery {
+                Delivery::Record(record) => {
+                    records += 1;
+                    report.line(record)
                 }
-                if let Some((due, since)) = &mut interval
-                    && Instant::now() >= *due
-                {
-                    match counts.figures() {
-                        Ok(now) => {
-                            report.interval(&now.since(&before), since.elapsed())?;
-                            before = now;
+                Delivery::Pause { lost } => {
+                    lost_now = Lost::new(lost);
+                    if lost_now != report.reported()
+                        && told.is_none_or(|told| told.elapsed() >= LOSS_INTERVAL)
+                    {
+                        told = Some(Instant::now());
+                        report.lost(lost_now);
+                    }
+                    if let Some((due, since)) = &mut interval
+                        && Instant::now() >= *due
+                    {
+                        match counts.figures() {
+                            Ok(now) => {
+                                report.interval(&now.since(&before), since.elapsed())?;
+                                before = now;
+                            }
+                            Err(error) => {
+                                failure = Some(error);
+                                return ControlFlow::Break(());
+                            }
                         }
-                        Err(error) => {
-                            failure = Some(error);
-                            return ControlFlow::Break(());
+                        *since = Instant::now();
+                        let step = args.interval.unwrap_or_default();
+                        // Never two at once, after we were stopped for long.
+                        while *due <= *since {
+                            *due += step;
                         }
                     }
-                    *since = Instant::now();
-                    let step = args.interval.unwrap_or_default();
-                    // Never two at once, after we were stopped for long.
-                    while *due <= *since {
-                        *due += step;
+                    // What the last run sent is in the ring before the flag is set: the pause after that has it all.
+                    if was_done && records == 0 {
+                        return ControlFlow::Break(());
                     }
+                    was_done = done.load(Relaxed) != 0;
+                    records = 0;
+                    report.flush()
                 }
-                // What the last run sent is in the ring before the flag is set: the pause after that has it all.
-                if was_done && records == 0 {
-                    return ControlFlow::Break(());
-                }
-                was_done = done.load(Relaxed) != 0;
-                records = 0;
-                report.flush()
-            }
-        },
-    )?;
+            },
+        )?;
     if let Some(error) = failure {
         return Err(error);
     }

@@ -11,8 +11,9 @@ use anyhow::anyhow;
 use blazesym::symbolize::source::{Process, Source};
 use blazesym::symbolize::{Input, Symbolized, Symbolizer};
 use ovs_tracers::bpf::bridge_loop::types::loop_record;
-use ovs_tracers::cli::{Output, cause, stdout};
+use ovs_tracers::cli::cause;
 use ovs_tracers::histogram::{self, Histogram, Row};
+use ovs_tracers::output::{Output, stdout};
 use ovs_tracers::text::escape;
 
 use crate::args::{Args, Format, Kind};

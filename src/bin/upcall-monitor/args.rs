@@ -71,10 +71,10 @@ pub struct Args {
     pub buffer_page_count: Option<u32>,
 
     /// Record everything that the kernel delivers to FILE, for --replay
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = recording_name)]
     pub record: Option<PathBuf>,
 
-    /// Show a recording instead of a running ovs-vswitchd; needs no privilege
+    /// Show a recording instead of a running ovs-vswitchd; "-" is standard input; needs no privilege
     #[arg(
         long,
         value_name = "FILE",
@@ -85,6 +85,13 @@ pub struct Args {
     /// When the kernel refuses the BPF program, show libbpf's messages and the verifier's log
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+fn recording_name(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "-" => Err("standard output is for the table; name a file".to_string()),
+        _ => Ok(text.into()),
+    }
 }
 
 impl Args {

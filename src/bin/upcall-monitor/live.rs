@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, ensure};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use ovs_tracers::bpf::upcall_monitor::{UpcallMonitorSkelBuilder, types};
+use ovs_tracers::cli::note;
 use ovs_tracers::clock::WallClock;
+use ovs_tracers::output::Files;
 use ovs_tracers::ports::PortNames;
 use ovs_tracers::recording::Start;
 use ovs_tracers::summary::Lost;
@@ -22,6 +24,7 @@ const PROBE: &str = "recv_upcall";
 /// MAX_SPECS and RECV_UPCALL_ARGS of bpf/upcall_monitor.h.
 const MAX_SPECS: usize = 8;
 const ARGS: usize = 6;
+const _: fn(&types::rodata) -> &[[types::usdt_arg; ARGS]; MAX_SPECS] = |rodata| &rodata.targ_args;
 /// Arguments that are pointers: the datapath's name, the packet, the flow key.
 const POINTERS: [usize; 3] = [0, 2, 4];
 
@@ -60,7 +63,9 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         .map_err(|error| tracer::explain_load(error, ring_bytes))?;
     open.progs.recv_upcall_multi.set_autoload(multi);
     open.progs.recv_upcall.set_autoload(!multi);
-    open.maps.ring.set_max_entries(u32::try_from(ring_bytes)?)?;
+    open.maps
+        .ring
+        .set_max_entries(tracer::max_entries(ring_bytes)?)?;
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.targ_specs = u32::try_from(specs.len())?;
         rodata.targ_args[..specs.len()].copy_from_slice(&specs);
@@ -72,20 +77,6 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         .load()
         .map_err(|error| tracer::explain_load(error, ring_bytes))?;
 
-    let mut clock = WallClock::now();
-    let mut start = Start::new(env!("CARGO_BIN_NAME"));
-    start.set("kernel", tracer::kernel_release());
-    start.set("pid", pid);
-    start.set("packet_size", args.packet_snaplen());
-    start.set("flow_key_size", args.key_snaplen());
-    let mut monitor = Monitor::new(args, &start)?;
-    // No names are better than no upcalls.
-    monitor.set_ports(PortNames::open(pid).unwrap_or_else(|error| {
-        eprintln!("warning: {error}");
-        PortNames::default()
-    }));
-    let _ = monitor.clock(clock.offset());
-
     let until = Until::new(&target, args.duration)?;
     let program = if multi {
         &skel.progs.recv_upcall_multi
@@ -96,11 +87,25 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     for (object, sites) in &sites {
         links.extend(tracer::attach(program, multi, pid, object, sites)?);
     }
+    let mut clock = WallClock::now();
+    let mut start = Start::new(env!("CARGO_BIN_NAME"));
+    start.set("kernel", tracer::kernel_release());
+    start.set("pid", pid);
+    start.set("packet_size", args.packet_snaplen());
+    start.set("flow_key_size", args.key_snaplen());
+    let mut monitor = Monitor::new(args, &start, Files::default())?;
+    // No names are better than no upcalls.
+    monitor.set_ports(PortNames::open(pid).unwrap_or_else(|error| {
+        note(format_args!("warning: {error}"));
+        PortNames::default()
+    }));
+    let _ = monitor.clock(clock.offset());
+
     let count: usize = sites.iter().map(|(_, sites)| sites.len()).sum();
-    eprintln!(
+    note(format_args!(
         "attached to {PROVIDER}:{PROBE} of process {pid} ({count} site{}); Ctrl-C ends it",
         if count == 1 { "" } else { "s" }
-    );
+    ));
 
     let Some(bss) = skel.maps.bss_data.as_deref_mut() else {
         bail!("the BPF program has no variables to share");
@@ -109,37 +114,38 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     let mut told = None::<Instant>;
     let mut named = Instant::now();
     let mut lost_now = Lost::default();
-    let end = tracer::drain(
-        &skel.maps.ring,
-        &state,
-        &until,
-        links,
-        &mut |delivery| match delivery {
-            Delivery::Record(record) => monitor.record(record),
-            Delivery::Pause { lost } => {
-                lost_now = Lost::new(lost);
-                if lost_now != monitor.reported()
-                    && told.is_none_or(|told| told.elapsed() >= LOSS_INTERVAL)
-                {
-                    told = Some(Instant::now());
-                    monitor.lost(lost_now)?;
+    let (end, left) =
+        tracer::drain(
+            &skel.maps.ring,
+            &state,
+            &until,
+            links,
+            &mut |delivery| match delivery {
+                Delivery::Record(record) => monitor.record(record),
+                Delivery::Pause { lost } => {
+                    lost_now = Lost::new(lost);
+                    if lost_now != monitor.reported()
+                        && told.is_none_or(|told| told.elapsed() >= LOSS_INTERVAL)
+                    {
+                        told = Some(Instant::now());
+                        monitor.lost(lost_now)?;
+                    }
+                    if named.elapsed() >= NAMES_INTERVAL {
+                        named = Instant::now();
+                        monitor.refresh_ports();
+                    }
+                    if clock.follow() {
+                        monitor.clock(clock.offset())?;
+                    }
+                    monitor.flush()
                 }
-                if named.elapsed() >= NAMES_INTERVAL {
-                    named = Instant::now();
-                    monitor.refresh_ports();
-                }
-                if clock.follow() {
-                    monitor.clock(clock.offset())?;
-                }
-                monitor.flush()
-            }
-        },
-    )?;
+            },
+        )?;
     let _ = monitor.lost(lost_now);
     if end == End::TargetExited {
-        eprintln!("process {pid} has exited");
+        note(format_args!("process {pid} has exited"));
     }
-    monitor.finish()
+    monitor.finish(left)
 }
 
 /// The different argument strings of the probe's sites, and which of them each site has.

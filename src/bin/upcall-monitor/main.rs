@@ -6,10 +6,12 @@ mod manual;
 mod monitor;
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
 use std::process::ExitCode;
 
 use ovs_tracers::cli;
+use ovs_tracers::output::Files;
 use ovs_tracers::recording::{self, Block};
 use ovs_tracers::summary::Lost;
 
@@ -25,12 +27,18 @@ fn main() -> ExitCode {
 }
 
 /// Shows a recording: the same blocks in the same order as they were when it was made.
-fn replay(args: &Args, path: &std::path::Path) -> anyhow::Result<()> {
-    let file = File::open(path).map_err(|error| {
-        anyhow::anyhow!("failed to open {}: {}", path.display(), cli::cause(&error))
-    })?;
-    let mut reader = recording::Reader::new(BufReader::new(file), env!("CARGO_BIN_NAME"))?;
-    let mut monitor = Monitor::new(args, reader.start())?;
+fn replay(args: &Args, path: &Path) -> anyhow::Result<()> {
+    let mut files = Files::default();
+    let input: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        let opened = File::open(path).and_then(|file| files.protect(&file).map(|()| file));
+        Box::new(opened.map_err(|error| {
+            anyhow::anyhow!("failed to open {}: {}", path.display(), cli::cause(&error))
+        })?)
+    };
+    let mut reader = recording::Reader::new(BufReader::new(input), env!("CARGO_BIN_NAME"))?;
+    let mut monitor = Monitor::new(args, reader.start(), files)?;
     let error = loop {
         let flow = match reader.next_block() {
             Ok(Block::Record(record)) => monitor.record(record),
@@ -48,7 +56,7 @@ fn replay(args: &Args, path: &std::path::Path) -> anyhow::Result<()> {
             break None;
         }
     };
-    monitor.finish()?;
+    monitor.finish(0)?;
     error.map_or(Ok(()), |error| {
         Err(anyhow::anyhow!("{error}\nwhat comes before is shown above"))
     })

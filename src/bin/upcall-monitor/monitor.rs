@@ -1,15 +1,14 @@
 //! Where every upcall goes, live or from a recording: the table, the capture file, a recording, the summary.
 
 use std::fmt::Write as _;
-use std::fs::OpenOptions;
-use std::io::{self, BufWriter, ErrorKind};
+use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{anyhow, bail};
-use ovs_tracers::cli::{BUFFER, Output, cause, stdout};
+use ovs_tracers::cli::{cause, note};
 use ovs_tracers::event::Upcall;
+use ovs_tracers::output::{Files, Output, stdout};
 use ovs_tracers::ports::PortNames;
 use ovs_tracers::recording::{self, Start};
 use ovs_tracers::summary::{Lost, Summary};
@@ -90,7 +89,7 @@ fn report(
     if error.kind() != ErrorKind::BrokenPipe {
         failure.get_or_insert_with(|| {
             anyhow!(
-                "failed to write {name}: {}\nwhat was written before can be read",
+                "failed to write {name}: {}\nit can be read, and ends before the last upcalls of the summary",
                 cause(&error)
             )
         });
@@ -99,8 +98,8 @@ fn report(
 }
 
 impl Monitor {
-    /// Opens the output files. `start` describes the trace.
-    pub fn new(args: &Args, start: &Start) -> anyhow::Result<Self> {
+    /// Opens the output files; `files` are those in use already. `start` describes the trace.
+    pub fn new(args: &Args, start: &Start, mut files: Files) -> anyhow::Result<Self> {
         let pipe = |path: &Path| path == Path::new("-");
         let os = format!("Linux {}", start.get("kernel").unwrap_or_default());
         let application = format!(
@@ -129,10 +128,17 @@ impl Monitor {
                 Some(pcapng::Writer::new(stdout()?, snaplen, &section)?)
             }
             Some(path) => Some(pcapng::Writer::new(
-                create(path, args.force)?,
+                files.create(path, args.force)?,
                 snaplen,
                 &section,
             )?),
+        };
+        let recording = match &args.record {
+            None => None,
+            Some(path) => Some(Recording {
+                writer: recording::Writer::new(files.create(path, args.force)?, start)?,
+                ports: PortNames::default(),
+            }),
         };
         // As tcpdump has it: what goes to standard output is either text or a capture.
         let table = match &args.pcap {
@@ -143,13 +149,7 @@ impl Monitor {
                 capture.is_some(),
             )?),
         };
-        let recording = match &args.record {
-            None => None,
-            Some(path) => Some(Recording {
-                writer: recording::Writer::new(create(path, args.force)?, start)?,
-                ports: PortNames::default(),
-            }),
-        };
+        files.keep();
         Ok(Self {
             key_decode: args.flow_key_decode,
             table: Sink {
@@ -243,7 +243,8 @@ impl Monitor {
         })?;
         self.capture.write(&mut self.failure, |capture| {
             let time = upcall.time.saturating_add_signed(self.clock);
-            self.times = Some((self.times.map_or(time, |(first, _)| first), time));
+            let (first, last) = self.times.unwrap_or((time, time));
+            self.times = Some((first.min(time), last.max(time)));
             let _ = write!(self.port, " ({})", String::from_utf8_lossy(datapath));
             let key = (!self.key.is_empty()).then_some(self.key.as_str());
             capture.write(upcall, &self.port, time, key)
@@ -272,7 +273,10 @@ impl Monitor {
         } else {
             ""
         };
-        eprintln!("warning: {} upcalls lost ({new}){hint}", new.total());
+        note(format_args!(
+            "warning: {} upcalls lost ({new}){hint}",
+            new.total()
+        ));
         self.recording.write(&mut self.failure, |recording| {
             recording.writer.lost(lost.counts())
         })
@@ -292,8 +296,9 @@ impl Monitor {
             .write(&mut self.failure, |recording| recording.writer.flush())
     }
 
-    /// Completes the outputs and says what became of the upcalls.
-    pub fn finish(mut self) -> anyhow::Result<()> {
+    /// Completes the outputs and says what became of the upcalls, of which `left` came after the end of the run.
+    pub fn finish(mut self, left: u64) -> anyhow::Result<()> {
+        self.summary.left = left;
         let failure = &mut self.failure;
         self.table.complete(failure, |mut table| table.flush());
         let (start, end) = self.times.unwrap_or_default();
@@ -305,37 +310,10 @@ impl Monitor {
         });
         self.recording
             .complete(failure, |recording| recording.writer.finish().map(drop));
-        eprintln!("{}", self.summary);
+        note(self.summary);
         if self.summary.lost.ring_full() {
-            eprintln!("not all upcalls were captured; use a larger --buffer-page-count");
+            note("not all upcalls were captured; use a larger --buffer-page-count");
         }
         self.failure.map_or(Ok(()), Err)
     }
-}
-
-/// Creates an output file for its owner alone. What exists is left alone, unless `force` is given or it is a device or
-/// a named pipe.
-fn create(path: &Path, force: bool) -> anyhow::Result<Output> {
-    let mut options = OpenOptions::new();
-    options.write(true).mode(0o600);
-    let new = options.clone().create_new(true).open(path);
-    let file = match new {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let kind = path.symlink_metadata().map(|metadata| metadata.file_type());
-            let stream = kind.is_ok_and(|kind| kind.is_char_device() || kind.is_fifo());
-            if !stream && !force {
-                bail!(
-                    "{} exists already\nuse another name, or --force to overwrite it",
-                    path.display()
-                );
-            }
-            options.truncate(!stream);
-            options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
-            options.open(path)
-        }
-        other => other,
-    };
-    let file =
-        file.map_err(|error| anyhow!("failed to create {}: {}", path.display(), cause(&error)))?;
-    Ok(BufWriter::with_capacity(BUFFER, Box::new(file)))
 }

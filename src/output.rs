@@ -1,0 +1,134 @@
+//! The files that a tool writes.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::cli::cause;
+
+const BUFFER: usize = 1 << 17;
+
+/// A buffered output. Its owner flushes it whenever there is nothing more to write for now.
+pub type Output = BufWriter<Box<dyn Write>>;
+
+/// Why a file is not written to. Each says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{} exists already\nuse another name, or --force to overwrite it", .0.display())]
+    Exists(PathBuf),
+    #[error("{} is in use already, as input or as another output\nuse another name", .0.display())]
+    InUse(PathBuf),
+    #[error("{} is a symbolic link\nname the file that it leads to", .0.display())]
+    Link(PathBuf),
+    #[error("failed to create {}: {}", path.display(), cause(source))]
+    Create { path: PathBuf, source: io::Error },
+}
+
+/// Standard output. Not `io::stdout()`, which would write a line at a time.
+pub fn stdout() -> io::Result<Output> {
+    let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    Ok(BufWriter::with_capacity(BUFFER, Box::new(file)))
+}
+
+/// The files that a run writes: none is opened twice, and those that it created are removed again unless it gets as far
+/// as [`Files::keep`].
+#[derive(Debug, Default)]
+pub struct Files {
+    used: Vec<(u64, u64)>,
+    created: Vec<PathBuf>,
+}
+
+impl Files {
+    /// Takes note of a file that is read, so that it is not overwritten.
+    pub fn protect(&mut self, file: &File) -> io::Result<()> {
+        self.used.push(identity(&file.metadata()?));
+        Ok(())
+    }
+
+    /// Creates a file for its owner alone. What exists is left alone, unless `force` is given or it is a device or a
+    /// named pipe.
+    pub fn create(&mut self, path: &Path, force: bool) -> Result<Output, Error> {
+        let failed = |source| Error::Create {
+            path: path.to_path_buf(),
+            source,
+        };
+        let mut options = OpenOptions::new();
+        options.write(true).mode(0o600);
+        let file = match options.clone().create_new(true).open(path) {
+            Ok(file) => {
+                self.created.push(path.to_path_buf());
+                file
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let metadata = match fs::metadata(path) {
+                    Ok(metadata) => metadata,
+                    Err(_) if path.is_symlink() => return Err(Error::Link(path.to_path_buf())),
+                    Err(error) => return Err(failed(error)),
+                };
+                let kind = metadata.file_type();
+                if kind.is_char_device() || kind.is_fifo() {
+                    options.open(path).map_err(failed)?
+                } else {
+                    self.overwrite(path, &metadata, force, &mut options)?
+                }
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        if let Ok(metadata) = file.metadata()
+            && metadata.is_file()
+        {
+            self.used.push(identity(&metadata));
+        }
+        Ok(BufWriter::with_capacity(BUFFER, Box::new(file)))
+    }
+
+    fn overwrite(
+        &self,
+        path: &Path,
+        metadata: &Metadata,
+        force: bool,
+        options: &mut OpenOptions,
+    ) -> Result<File, Error> {
+        let failed = |source| Error::Create {
+            path: path.to_path_buf(),
+            source,
+        };
+        if self.used.contains(&identity(metadata)) {
+            return Err(Error::InUse(path.to_path_buf()));
+        }
+        if !force {
+            return Err(Error::Exists(path.to_path_buf()));
+        }
+        if path.is_symlink() {
+            return Err(Error::Link(path.to_path_buf()));
+        }
+        options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+        let file = options.open(path).map_err(failed)?;
+        // What was opened may be another file than what was looked at.
+        let opened = file.metadata().map_err(failed)?;
+        if self.used.contains(&identity(&opened)) {
+            return Err(Error::InUse(path.to_path_buf()));
+        }
+        file.set_len(0).map_err(failed)?;
+        Ok(file)
+    }
+
+    /// Lets the files stay.
+    pub fn keep(mut self) {
+        self.created.clear();
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        for path in &self.created {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
