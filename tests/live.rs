@@ -389,7 +389,7 @@ fn count_is_exact() {
         let mut target = StandIn::start("standin", &args);
         let wanted = count.to_string();
         let options = ["-c", &wanted, "--buffer-page-count", pages];
-        let mut monitor = Monitor::attach(target.pid, &options);
+        let monitor = Monitor::attach(target.pid, &options);
         // It sees the first upcalls when all have been fired.
         monitor.signal("STOP");
         target.go();
