@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use blazesym::symbolize::source::{Process, Source};
-use blazesym::symbolize::{Input, Symbolized, Symbolizer};
+use blazesym::symbolize::{Input, Reason, Symbolized, Symbolizer};
 use ovs_tracers::bpf::bridge_loop::types::loop_record;
 use ovs_tracers::cli::{Output, cause, stdout};
 use ovs_tracers::histogram::{self, Histogram, Row};
@@ -224,6 +224,10 @@ impl Report {
             .collect();
         let source = Source::Process(process);
         let symbols = self.symbolizer.symbolize(&source, Input::AbsAddr(&calls));
+        let unmapped =
+            |symbol: &Symbolized<'_>| matches!(symbol, Symbolized::Unknown(Reason::Unmapped));
+        // Of a process that has exited there are only the addresses.
+        let symbols = symbols.ok().filter(|symbols| !symbols.iter().all(unmapped));
         let mut symbols = symbols.unwrap_or_default().into_iter();
         let frame = |(addr, call): (&u64, &u64)| match symbols.next() {
             Some(Symbolized::Sym(symbol)) => {
@@ -235,11 +239,13 @@ impl Report {
                 let mut escaped = String::new();
                 // Writing to a String cannot fail.
                 let _ = escape(&mut escaped, frame.as_bytes());
-                escaped
+                Some(escaped)
             }
-            _ => format!("{addr:#x}"),
+            // Whoever called has no frame pointer, and what was taken for one leads nowhere.
+            Some(Symbolized::Unknown(Reason::Unmapped)) => None,
+            _ => Some(format!("{addr:#x}")),
         };
-        stack.iter().zip(&calls).map(frame).collect()
+        stack.iter().zip(&calls).map_while(frame).collect()
     }
 
     /// Shows what was counted in the last interval.
@@ -482,7 +488,7 @@ fn line_text(text: &mut String, line: &Line<'_>, frames: &[String]) -> fmt::Resu
     if !frames.is_empty() {
         text.push_str(match line.header.stack_at_end {
             0 => "    past the threshold it was in\n",
-            _ => "    past the threshold it had no CPU; at the end of the run it was in\n",
+            _ => "    not seen past the threshold; at the end of the run it was in\n",
         });
         for frame in frames {
             writeln!(text, "      {frame}")?;
