@@ -108,8 +108,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         }
     }
     let begun = Instant::now();
-    let attached = monotonic();
-    tracer::shared(std::slice::from_mut(&mut bss.attached))[0].store(attached, Relaxed);
+    tracer::shared(std::slice::from_mut(&mut bss.attached))[0].store(monotonic(), Relaxed);
     eprintln!(
         "attached to {PROVIDER}:run_start and {PROVIDER}:poll_block of process {pid}; Ctrl-C ends it"
     );
@@ -186,8 +185,8 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     }
     let figures = counts.figures()?;
     let elapsed = if was_done {
-        // What comes after the last run that counts is not part of it.
-        Duration::from_nanos(figures.last.saturating_sub(attached))
+        // What came after the last run that counts is not part of it.
+        Duration::from_nanos(figures.timed() / figures.threads.max(1))
     } else {
         begun.elapsed()
     };
@@ -245,7 +244,6 @@ impl<M: MapCore> Counts<'_, M> {
                     .read_unaligned()
             };
             figures.threads += 1;
-            figures.last = figures.last.max(thread.since);
             if thread.kind == Kind::Run as u32 {
                 figures.running = figures.running.max(now.saturating_sub(thread.since));
             }

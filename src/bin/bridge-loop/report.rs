@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use blazesym::symbolize::source::{Process, Source};
-use blazesym::symbolize::{Input, Symbolized, Symbolizer};
+use blazesym::symbolize::{Input, Reason, Symbolized, Symbolizer};
 use ovs_tracers::bpf::bridge_loop::types::loop_record;
 use ovs_tracers::cli::cause;
 use ovs_tracers::histogram::{self, Histogram, Row};
@@ -70,8 +70,6 @@ pub struct Figures {
     pub kinds: [Totals; 2],
     /// As many intervals had begun before their thread was first seen.
     pub threads: u64,
-    /// CLOCK_MONOTONIC, in nanoseconds, when a probe fired last.
-    pub last: u64,
     /// Nanoseconds since the beginning of the longest run that has not ended.
     pub running: u64,
 }
@@ -85,9 +83,9 @@ impl Figures {
             let extreme = |share| histogram.quantile(share);
             let (min, max) = (extreme(0.0), extreme(1.0));
             Totals {
-                count: now.count - then.count,
-                lines: now.lines - then.lines,
-                sum: now.sum - then.sum,
+                count: now.count.saturating_sub(then.count),
+                lines: now.lines.saturating_sub(then.lines),
+                sum: now.sum.saturating_sub(then.sum),
                 min: min.map_or(u64::MAX, |bucket| bucket.start.max(now.min)),
                 max: max.map_or(0, |bucket| bucket.end.min(now.max)),
                 linear: Vec::new(),
@@ -97,19 +95,22 @@ impl Figures {
         Self {
             kinds,
             threads: self.threads,
-            last: self.last,
             running: self.running,
         }
     }
 
-    /// Loops per second, and the percentage of their time that runs took.
-    fn rates(&self, elapsed: Duration) -> (f64, f64) {
-        let [run, wait] = &self.kinds;
-        let timed = (run.sum + wait.sum).max(1);
-        (
-            run.count as f64 / elapsed.as_secs_f64(),
-            run.sum as f64 * 100.0 / timed as f64,
-        )
+    /// Nanoseconds of all that was counted.
+    pub fn timed(&self) -> u64 {
+        self.kinds.iter().map(|totals| totals.sum).sum()
+    }
+
+    /// Loops per second, and the percentage of their time that runs took, if anything was timed.
+    fn rates(&self, elapsed: Duration) -> (f64, Option<f64>) {
+        let run = &self.kinds[0];
+        let rate = run.count as f64 / elapsed.as_secs_f64();
+        let timed = self.timed();
+        let busy = run.sum as f64 * 100.0 / timed as f64;
+        (rate, (timed > 0).then_some(busy))
     }
 }
 
@@ -225,6 +226,10 @@ impl Report {
             .collect();
         let source = Source::Process(process);
         let symbols = self.symbolizer.symbolize(&source, Input::AbsAddr(&calls));
+        let unmapped =
+            |symbol: &Symbolized<'_>| matches!(symbol, Symbolized::Unknown(Reason::Unmapped));
+        // Of a process that has exited there are only the addresses.
+        let symbols = symbols.ok().filter(|symbols| !symbols.iter().all(unmapped));
         let mut symbols = symbols.unwrap_or_default().into_iter();
         let frame = |(addr, call): (&u64, &u64)| match symbols.next() {
             Some(Symbolized::Sym(symbol)) => {
@@ -236,11 +241,13 @@ impl Report {
                 let mut escaped = String::new();
                 // Writing to a String cannot fail.
                 let _ = escape(&mut escaped, frame.as_bytes());
-                escaped
+                Some(escaped)
             }
-            _ => format!("{addr:#x}"),
+            // Whoever called has no frame pointer, and what was taken for one leads nowhere.
+            Some(Symbolized::Unknown(Reason::Unmapped)) => None,
+            _ => Some(format!("{addr:#x}")),
         };
-        stack.iter().zip(&calls).map(frame).collect()
+        stack.iter().zip(&calls).map_while(frame).collect()
     }
 
     /// Shows what was counted in the last interval.
@@ -250,7 +257,10 @@ impl Report {
         // Writing to a String cannot fail.
         let _ = match self.format {
             Format::Text => {
-                let _ = write!(text, "= {rate:.1} loops/s, {busy:.2} % busy");
+                let _ = write!(text, "= {rate:.1} loops/s");
+                if let Some(busy) = busy {
+                    let _ = write!(text, ", {busy:.2} % busy");
+                }
                 for (kind, totals) in Kind::ALL.into_iter().map(name).zip(&figures.kinds) {
                     if totals.count > 0 {
                         let _ = write!(
@@ -280,14 +290,14 @@ impl Report {
 
     /// Tells what is missing until now, if it is more than was told before.
     pub fn lost(&mut self, lost: Lost) {
-        let new = lost.lines - self.reported.lines;
+        let new = lost.lines.saturating_sub(self.reported.lines);
         if new > 0 {
             eprintln!(
                 "warning: {new} lines lost (ring full), though counted; --threshold makes less, a larger \
                  --buffer-page-count helps"
             );
         }
-        let new = lost.probes - self.reported.probes;
+        let new = lost.probes.saturating_sub(self.reported.probes);
         if new > 0 {
             eprintln!("warning: {new} probes not counted, of too many threads");
         }
@@ -411,7 +421,11 @@ impl Report {
         }
         let (rate, busy) = figures.rates(elapsed);
         let seconds = elapsed.as_secs_f64();
-        writeln!(out, "{rate:.1} loops/s in {seconds:.1} s, {busy:.2} % busy")
+        write!(out, "{rate:.1} loops/s in {seconds:.1} s")?;
+        match busy {
+            Some(busy) => writeln!(out, ", {busy:.2} % busy"),
+            None => writeln!(out),
+        }
     }
 
     fn summary_json(&mut self, figures: &Figures, elapsed: Duration) -> io::Result<()> {
@@ -483,7 +497,7 @@ fn line_text(text: &mut String, line: &Line<'_>, frames: &[String]) -> fmt::Resu
     if !frames.is_empty() {
         text.push_str(match line.header.stack_at_end {
             0 => "    past the threshold it was in\n",
-            _ => "    past the threshold it had no CPU; at the end of the run it was in\n",
+            _ => "    not seen past the threshold; at the end of the run it was in\n",
         });
         for frame in frames {
             writeln!(text, "      {frame}")?;
@@ -532,10 +546,11 @@ fn figures_json(
     elapsed: Duration,
 ) -> fmt::Result {
     let (rate, busy) = figures.rates(elapsed);
+    let busy = busy.map_or("null".to_string(), |busy| format!("{busy:.4}"));
     let seconds = elapsed.as_secs_f64();
     write!(
         text,
-        "{{\"type\":\"{what}\",\"seconds\":{seconds:.6},\"loops_per_second\":{rate:.3},\"busy_percent\":{busy:.4},\
+        "{{\"type\":\"{what}\",\"seconds\":{seconds:.6},\"loops_per_second\":{rate:.3},\"busy_percent\":{busy},\
          \"in_run_ns\":{}",
         figures.running
     )?;
@@ -594,5 +609,64 @@ fn human(ns: u64) -> String {
         1_000..1_000_000 => format!("{:.2} us", time / 1e3),
         1_000_000..1_000_000_000 => format!("{:.2} ms", time / 1e6),
         _ => format!("{:.3} s", time / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record as bpf/bridge_loop.bpf.c writes it.
+    fn record(kind: u32, unseen: u32, duration: u64, comm: &[u8; 16], stack: &[u64]) -> Vec<u8> {
+        let mut record = Vec::new();
+        for word in [5_000_000_000, duration] {
+            record.extend_from_slice(&word.to_ne_bytes());
+        }
+        for word in [41, 42, kind, unseen, stack.len() as u32 * 8, 0] {
+            record.extend_from_slice(&word.to_ne_bytes());
+        }
+        record.extend_from_slice(comm);
+        record.extend(stack.iter().flat_map(|frame| frame.to_ne_bytes()));
+        record
+    }
+
+    /// Check that a line is that of bridge_loop.bt, that a name cannot break it, and that JSON says the same.
+    #[test]
+    fn lines() {
+        let odd = b"a\"\n\\\xff\0garbage...";
+        let record = record(0, 0, 3_723_000_209_759, odd, &[0x10, 0x20]);
+        let line = Line::from_record(&record).unwrap();
+        assert_eq!(line.stack, [0x10, 0x20]);
+        let (mut text, mut json) = (String::new(), String::new());
+        line_text(&mut text, &line, &["f+0x1 (x)".to_string()]).unwrap();
+        line_json(&mut json, &line, &["f+0x1 (x)".to_string()]).unwrap();
+        assert_eq!(
+            text,
+            "- [42@a\"\\n\\\\xff] bridge run loop time  : 1:02:03.000209759\n    \
+             past the threshold it was in\n      f+0x1 (x)\n"
+        );
+        assert_eq!(
+            json,
+            "{\"type\":\"run\",\"end_ns\":5000000000,\"duration_ns\":3723000209759,\"begun_before\":false,\
+             \"pid\":41,\"tid\":42,\"comm\":\"a\\\"\\u000a\\\\\u{fffd}\",\"stack_at\":\"threshold\",\
+             \"stack\":[\"f+0x1 (x)\"]}\n"
+        );
+    }
+
+    /// Check that what began before is said to have, and that a record of any length is no cause for a panic.
+    #[test]
+    fn partial() {
+        let record = record(1, 1, 7, b"ovs-vswitchd\0\0\0\0", &[1, 2]);
+        let mut text = String::new();
+        line_text(&mut text, &Line::from_record(&record).unwrap(), &[]).unwrap();
+        assert_eq!(
+            text,
+            "- [42@ovs-vswitchd] poll_block() wait time: at least 0:00:00.000000007 (begun before, not counted)\n"
+        );
+        for len in 0..record.len() {
+            let line = Line::from_record(&record[..len]);
+            assert_eq!(line.is_some(), len >= offset_of!(loop_record, stack));
+            assert!(line.is_none_or(|line| line.stack.is_empty()));
+        }
     }
 }
