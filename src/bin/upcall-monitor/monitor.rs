@@ -1,4 +1,4 @@
-//! Where every upcall goes, live or from a recording: the table, the capture file, a recording, the summary.
+//! Where every upcall goes, live or from a recording: the table or JSON, the capture file, a recording, the summary.
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -10,17 +10,19 @@ use std::path::Path;
 use anyhow::{anyhow, bail};
 use ovs_tracers::cli::{BUFFER, Output, cause, stdout};
 use ovs_tracers::event::Upcall;
+use ovs_tracers::json::Json;
 use ovs_tracers::ports::PortNames;
 use ovs_tracers::recording::{self, Start};
 use ovs_tracers::summary::{Lost, Summary};
 use ovs_tracers::text::{KeyDecode, Table, key_lines};
 use ovs_tracers::{flow_key, pcapng};
 
-use crate::args::Args;
+use crate::args::{Args, Format};
 
 pub struct Monitor {
     key_decode: KeyDecode,
     table: Sink<Table<Output>>,
+    json: Sink<Json<Output>>,
     capture: Sink<pcapng::Writer<Output>>,
     recording: Sink<Recording>,
     ports: PortNames,
@@ -135,13 +137,13 @@ impl Monitor {
             )?),
         };
         // As tcpdump has it: what goes to standard output is either text or a capture.
-        let table = match &args.pcap {
-            Some(path) if pipe(path) => None,
-            _ => Some(Table::new(
-                stdout()?,
-                args.packet_decode,
-                capture.is_some(),
-            )?),
+        let (table, json) = match (&args.pcap, args.format) {
+            (Some(path), _) if pipe(path) => (None, None),
+            (_, Format::Text) => {
+                let table = Table::new(stdout()?, args.packet_decode, capture.is_some())?;
+                (Some(table), None)
+            }
+            (_, Format::Json) => (None, Some(Json::new(stdout()?, args.packet_decode, start)?)),
         };
         let recording = match &args.record {
             None => None,
@@ -155,6 +157,10 @@ impl Monitor {
             table: Sink {
                 name: "standard output",
                 writer: table,
+            },
+            json: Sink {
+                name: "standard output",
+                writer: json,
             },
             capture: Sink {
                 name: "the capture",
@@ -241,8 +247,10 @@ impl Monitor {
         self.table.write(&mut self.failure, |table| {
             table.upcall(upcall, &self.port, &self.key)
         })?;
+        let time = upcall.time.saturating_add_signed(self.clock);
+        self.json
+            .write(&mut self.failure, |json| json.event(upcall, name, time))?;
         self.capture.write(&mut self.failure, |capture| {
-            let time = upcall.time.saturating_add_signed(self.clock);
             self.times = Some((self.times.map_or(time, |(first, _)| first), time));
             let _ = write!(self.port, " ({})", String::from_utf8_lossy(datapath));
             let key = (!self.key.is_empty()).then_some(self.key.as_str());
@@ -267,6 +275,10 @@ impl Monitor {
         self.reported = lost;
         // In the order of events for whoever sees both.
         self.table.write(&mut self.failure, Table::flush)?;
+        self.json.write(&mut self.failure, |json| {
+            json.lost(&new)?;
+            json.flush()
+        })?;
         let hint = if new.ring_full() {
             "; a larger --buffer-page-count helps"
         } else {
@@ -286,6 +298,7 @@ impl Monitor {
     /// Lets readers of the outputs see what there is.
     pub fn flush(&mut self) -> ControlFlow<()> {
         self.table.write(&mut self.failure, Table::flush)?;
+        self.json.write(&mut self.failure, Json::flush)?;
         self.capture
             .write(&mut self.failure, pcapng::Writer::flush)?;
         self.recording
@@ -296,6 +309,10 @@ impl Monitor {
     pub fn finish(mut self) -> anyhow::Result<()> {
         let failure = &mut self.failure;
         self.table.complete(failure, |mut table| table.flush());
+        self.json.complete(failure, |mut json| {
+            json.summary(&self.summary)?;
+            json.flush()
+        });
         let (start, end) = self.times.unwrap_or_default();
         let lost = self.summary.lost.total();
         self.capture.complete(failure, |capture| {
