@@ -7,6 +7,7 @@ pub mod event;
 pub mod flow_key;
 pub mod hexdump;
 pub mod histogram;
+pub mod json;
 pub mod output;
 pub mod packet;
 pub mod pcapng;

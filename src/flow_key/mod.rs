@@ -16,6 +16,7 @@ mod value;
 
 pub use nlraw::nlraw;
 pub use odp::odp;
+pub(crate) use odp::{CT_STATE, Flag, TCP_FLAGS, key_name};
 pub use value::*;
 
 /// `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER` of `linux/netlink.h`: flags that share `nla_type` with
@@ -224,7 +225,7 @@ pub fn ipv6_exthdrs(key: &[u8]) -> Option<u16> {
     find(attributes(key), 0)
 }
 
-fn exthdrs(attribute: &Attribute<'_>) -> Option<u16> {
+pub(crate) fn exthdrs(attribute: &Attribute<'_>) -> Option<u16> {
     let value = <[u8; 2]>::try_from(attribute.payload).ok()?;
     let whole = attribute.is_complete() && attribute.kind == OVS_KEY_ATTR_IPV6_EXTHDRS;
     whole.then_some(u16::from_ne_bytes(value))
@@ -232,7 +233,7 @@ fn exthdrs(attribute: &Attribute<'_>) -> Option<u16> {
 
 /// How deep `OVS_KEY_ATTR_ENCAP` may nest. The kernel writes one level for each of at most two VLAN
 /// headers.
-const MAX_NESTED: u32 = 8;
+pub(crate) const MAX_NESTED: u32 = 8;
 
 /// The datapath's number of the port on which the packet came in, if its attribute is in the key as
 /// a whole.

@@ -436,7 +436,7 @@ fn bad_length(
 }
 
 /// Open vSwitch's name of an attribute of a key.
-fn key_name(kind: u16) -> Option<&'static str> {
+pub(crate) fn key_name(kind: u16) -> Option<&'static str> {
     Some(match kind {
         OVS_KEY_ATTR_UNSPEC => "unspec",
         OVS_KEY_ATTR_ENCAP => "encap",
@@ -474,10 +474,10 @@ fn key_name(kind: u16) -> Option<&'static str> {
     })
 }
 
-type Flag = (u32, &'static str);
+pub(crate) type Flag = (u32, &'static str);
 
 /// `OVS_CS_F_*` of `linux/openvswitch.h`.
-const CT_STATE: [Flag; 8] = [
+pub(crate) const CT_STATE: [Flag; 8] = [
     (0x01, "new"),
     (0x02, "est"),
     (0x04, "rel"),
@@ -490,7 +490,7 @@ const CT_STATE: [Flag; 8] = [
 
 /// The TCP header's flags (RFC 9293; `ns` is RFC 3540's), and the reserved bits below the data
 /// offset.
-const TCP_FLAGS: [Flag; 12] = [
+pub(crate) const TCP_FLAGS: [Flag; 12] = [
     (0x001, "fin"),
     (0x002, "syn"),
     (0x004, "rst"),

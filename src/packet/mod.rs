@@ -37,6 +37,7 @@ mod text;
 mod transport;
 
 pub use text::show;
+pub(crate) use text::write_value;
 pub use transport::{TcpOption, TcpOptions};
 
 /// How deep layers may be nested, options of neighbour discovery included; what lies deeper is

@@ -160,7 +160,7 @@ impl<W: Write> Text<'_, W> {
     }
 }
 
-fn write_value(out: &mut impl Write, value: Value<'_>) -> io::Result<()> {
+pub(crate) fn write_value(out: &mut impl Write, value: Value<'_>) -> io::Result<()> {
     match value {
         Value::Int(number) => write_int(out, number),
         Value::Hex(number) => write_hex(out, number),

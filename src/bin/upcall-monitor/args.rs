@@ -1,15 +1,25 @@
 //! What can be typed. Nothing here looks at the machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, ValueEnum};
 use ovs_tracers::cli::seconds;
 use ovs_tracers::text::{KeyDecode, PacketDecode};
 
 /// The most that a record of the kernel carries: MAX_PACKET and MAX_KEY of bpf/upcall_monitor.h.
 pub const MAX_PACKET_SIZE: u32 = 65535;
 pub const MAX_KEY_SIZE: u32 = 2048;
+
+/// What is written to standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table
+    Text,
+    /// JSON Lines: an object for each upcall, flow key included
+    Json,
+}
 
 /// Show, decode and capture every upcall that ovs-vswitchd receives from the kernel datapath
 ///
@@ -27,6 +37,7 @@ Examples:
   upcall-monitor -k nlraw -d decode -c 10     ten upcalls with all that is in them
   upcall-monitor --pcap out.pcap -p PID       write the packets to a pcapng file as well
   upcall-monitor -w - | tshark -i -           look at them live in tshark
+  upcall-monitor --format json | jq .key.odp  process them; the manual page has more
   upcall-monitor --record f --duration 60     record a minute; --replay f shows it again, anywhere"
 )]
 pub struct Args {
@@ -42,7 +53,11 @@ pub struct Args {
     #[arg(long)]
     pub force: bool,
 
-    /// Show the flow key of each upcall
+    /// Print a table, or JSON Lines for programs
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+
+    /// Show the flow key of each upcall; JSON always has it
     #[arg(short = 'k', long, value_name = "FORM", default_value = "none")]
     pub flow_key_decode: KeyDecode,
 
@@ -95,6 +110,16 @@ fn recording_name(text: &str) -> Result<PathBuf, String> {
 }
 
 impl Args {
+    /// Ends the process if two arguments contradict each other in a way that clap cannot be told of.
+    pub fn check(&self) {
+        if self.format == Format::Json && self.pcap.as_deref() == Some(Path::new("-")) {
+            let error = "the argument '--format json' cannot be used with '--pcap -': both go to standard output";
+            Self::command()
+                .error(ErrorKind::ArgumentConflict, error)
+                .exit();
+        }
+    }
+
     /// Bytes of a packet to capture at most.
     pub fn packet_snaplen(&self) -> u32 {
         let wanted = !matches!(self.packet_decode, PacketDecode::None)

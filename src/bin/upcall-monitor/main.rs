@@ -20,6 +20,7 @@ use monitor::Monitor;
 
 fn main() -> ExitCode {
     let args: Args = cli::parse(manual::SECTIONS);
+    args.check();
     cli::exit(match &args.replay {
         Some(path) => replay(&args, path),
         None => live::run(&args),

@@ -1,4 +1,4 @@
-//! Where every upcall goes, live or from a recording: the table, the capture file, a recording, the summary.
+//! Where every upcall goes, live or from a recording: the table or JSON, the capture file, a recording, the summary.
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{anyhow, bail};
 use ovs_tracers::cli::{cause, note};
 use ovs_tracers::event::Upcall;
+use ovs_tracers::json::Json;
 use ovs_tracers::output::{Files, Output, stdout};
 use ovs_tracers::ports::PortNames;
 use ovs_tracers::recording::{self, Start};
@@ -15,11 +16,12 @@ use ovs_tracers::summary::{Lost, Summary};
 use ovs_tracers::text::{KeyDecode, Table, key_lines};
 use ovs_tracers::{flow_key, pcapng};
 
-use crate::args::Args;
+use crate::args::{Args, Format};
 
 pub struct Monitor {
     key_decode: KeyDecode,
     table: Sink<Table<Output>>,
+    json: Sink<Json<Output>>,
     capture: Sink<pcapng::Writer<Output>>,
     recording: Sink<Recording>,
     ports: PortNames,
@@ -141,13 +143,13 @@ impl Monitor {
             }),
         };
         // As tcpdump has it: what goes to standard output is either text or a capture.
-        let table = match &args.pcap {
-            Some(path) if pipe(path) => None,
-            _ => Some(Table::new(
-                stdout()?,
-                args.packet_decode,
-                capture.is_some(),
-            )?),
+        let (table, json) = match (&args.pcap, args.format) {
+            (Some(path), _) if pipe(path) => (None, None),
+            (_, Format::Text) => {
+                let table = Table::new(stdout()?, args.packet_decode, capture.is_some())?;
+                (Some(table), None)
+            }
+            (_, Format::Json) => (None, Some(Json::new(stdout()?, args.packet_decode, start)?)),
         };
         files.keep();
         Ok(Self {
@@ -155,6 +157,10 @@ impl Monitor {
             table: Sink {
                 name: "standard output",
                 writer: table,
+            },
+            json: Sink {
+                name: "standard output",
+                writer: json,
             },
             capture: Sink {
                 name: "the capture",
@@ -241,8 +247,10 @@ impl Monitor {
         self.table.write(&mut self.failure, |table| {
             table.upcall(upcall, &self.port, &self.key)
         })?;
+        let time = upcall.time.saturating_add_signed(self.clock);
+        self.json
+            .write(&mut self.failure, |json| json.event(upcall, name, time))?;
         self.capture.write(&mut self.failure, |capture| {
-            let time = upcall.time.saturating_add_signed(self.clock);
             let (first, last) = self.times.unwrap_or((time, time));
             self.times = Some((first.min(time), last.max(time)));
             let _ = write!(self.port, " ({})", String::from_utf8_lossy(datapath));
@@ -268,6 +276,10 @@ impl Monitor {
         self.reported = lost;
         // In the order of events for whoever sees both.
         self.table.write(&mut self.failure, Table::flush)?;
+        self.json.write(&mut self.failure, |json| {
+            json.lost(&new)?;
+            json.flush()
+        })?;
         let hint = if new.ring_full() {
             "; a larger --buffer-page-count helps"
         } else {
@@ -290,6 +302,7 @@ impl Monitor {
     /// Lets readers of the outputs see what there is.
     pub fn flush(&mut self) -> ControlFlow<()> {
         self.table.write(&mut self.failure, Table::flush)?;
+        self.json.write(&mut self.failure, Json::flush)?;
         self.capture
             .write(&mut self.failure, pcapng::Writer::flush)?;
         self.recording
@@ -301,6 +314,10 @@ impl Monitor {
         self.summary.left = left;
         let failure = &mut self.failure;
         self.table.complete(failure, |mut table| table.flush());
+        self.json.complete(failure, |mut json| {
+            json.summary(&self.summary)?;
+            json.flush()
+        });
         let (start, end) = self.times.unwrap_or_default();
         let lost = self.summary.lost.total();
         self.capture.complete(failure, |capture| {
