@@ -32,37 +32,44 @@ packet and ofproto/trace does not take; it has a line of its own.",
         "\
 --format json writes JSON Lines instead of the table: an object on each line, whose record says what it is.
 
-    start    first line: schema, tool, tool_version, machine, kernel, pid, packet_size, flow_key_size
+    start    first line: schema, tool, tool_version, machine, kernel, pid,
+             packet_size, flow_key_size
     event    an upcall
-    lost     upcalls are missing between the line before and the line after: lost, and lost_reasons
-    summary  last line, of the whole run: fired, received, lost, lost_reasons, shown, undecodable, packets_unreadable,
-             keys_unreadable, names_unreadable
+    lost     upcalls are missing between the line before and the line after:
+             lost, and lost_reasons
+    summary  last line, of the whole run: fired, received, lost, lost_reasons,
+             shown, undecodable, packets_unreadable, keys_unreadable,
+             names_unreadable
 
 An event has
 
-    time_ns, wall_time        when: CLOCK_MONOTONIC in nanoseconds, and RFC 3339 in UTC, exact to the nanosecond
-    cpu, comm, pid, tid       which thread of which process took it, and where
-    datapath                  system@ovs-system for example; null if it could not be read
-    port                      number and name; null if the flow key has no port or could not be read
-    type, type_name           0, miss: no flow matched the packet; 1, action: an action sent it up
-    result, result_name       0, or a negative errno and its name
-    packet                    length and captured, in bytes; with -d hex, its bytes; with -d decode, its layers too
-    key                       length and captured, in bytes; odp, the text of -k odp; fields, the same as objects
+    time_ns, wall_time   CLOCK_MONOTONIC in nanoseconds; RFC 3339, in UTC
+    cpu, comm, pid, tid  which thread of which process took it, and where
+    datapath             as in the table; null if it could not be read
+    port                 number and name; null if the flow key has none
+    type, type_name      0, miss: no flow matched the packet;
+                         1, action: an action sent it up
+    result, result_name  0, or a negative errno and its name
+    packet               length and captured, in bytes;
+                         with -d hex its bytes, with -d decode its layers too
+    key                  length and captured, in bytes; odp, as -k odp;
+                         fields, the same as objects
 
-What could not be read of the daemon's memory has error and error_name (14 and EFAULT) in its place. packet.stopped
-says why a packet was not decoded to its end, key.undecoded which attributes are not in fields; both are there only if
-there is something to say. A port that the kernel does not know has a null name.
+If captured is less than length, the rest was not asked for. What could not be read of the daemon's memory has instead of
+bytes or fields an error and an error_name, 14 and EFAULT for example. packet.stopped says why a packet was not decoded
+to its end, key.undecoded which attributes are not in fields; both are there only if they have something to say. The
+name of a port is null if the kernel does not know it.
 
 Bytes are base64. A number that may be larger than 2^53 (tun_id, ct_label) is a string, 0x4d for example. time_ns is a
 number nonetheless; a reader that has only floating point, as jq 1.6, rounds it by a few nanoseconds after 104 days of
-uptime. A number with a meaning has that in a second field, proto_name; a set of bits has their names, ct_state_names.
-Names of layers and their fields are scapy's, those of key.fields Open vSwitch's. A field that occurs again in a layer
-is called timestamp_2 the second time.
+uptime, and wall_time is exact. A number that has a name has it in a second field, proto_name; a set of bits has the
+names of those that are set, ct_state_names. Names of layers and their fields are scapy's, those in key.fields Open
+vSwitch's. A field that occurs again in a layer is called timestamp_2 the second time.
 
 docs/upcall-monitor.schema.json of the source is the schema (JSON Schema, draft 2020-12). Its version is in the start
 record. It changes when a field goes or changes its meaning, not when one is added: pass over those you do not know.
 
--k does not matter to JSON, and --pcap - leaves no room for it.",
+-k does not matter to JSON. It cannot be had with --pcap -, which needs standard output for itself.",
     ),
     ("JQ RECIPES", include_str!("jq.txt")),
     (
