@@ -173,26 +173,31 @@ fn attribute(kind: u16, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Check that all lines of the recordings are of the schema, whatever is asked of the packets, and that there are as
+/// Check that all lines of all recordings are of the schema, whatever is asked of the packets, and that there are as
 /// many as there were upcalls.
 #[test]
 fn recordings() {
-    for decode in ["none", "hex", "decode"] {
-        let output = replay(recording(), &["-d", decode]);
-        assert!(output.status.success());
-        let lines = lines(&output.stdout);
-        let tags: Vec<_> = lines.iter().map(|line| line["record"].as_str()).collect();
-        assert_eq!(tags[0], Some("start"));
-        assert_eq!(tags[tags.len() - 1], Some("summary"));
-        let events = &lines[1..lines.len() - 1];
-        assert!(events.iter().all(|line| line["record"] == "event"));
-        assert_eq!(lines[lines.len() - 1]["shown"], events.len());
-        assert_eq!(events.len(), RECORDS.len());
-        for event in events {
-            let packet = &event["packet"];
-            assert_eq!(packet.get("bytes").is_some(), decode != "none");
-            assert_eq!(packet.get("layers").is_some(), decode == "decode");
-            assert_eq!(packet["captured"], packet["length"]);
+    let files = fs::read_dir("fixtures/recordings").unwrap();
+    let files = files.map(|entry| entry.unwrap().path());
+    for file in files.filter(|file| file.extension().is_some_and(|extension| extension == "rec")) {
+        for decode in ["none", "hex", "decode"] {
+            let output = replay(&file, &["-d", decode]);
+            assert!(output.status.success());
+            let lines = lines(&output.stdout);
+            let (start, summary) = (&lines[0], &lines[lines.len() - 1]);
+            assert_eq!(start["record"], "start");
+            assert_eq!(summary["record"], "summary");
+            let events = &lines[1..lines.len() - 1];
+            assert!(events.iter().all(|line| line["record"] == "event"));
+            assert_eq!(summary["shown"], events.len());
+            assert!(file != recording() || events.len() == RECORDS.len());
+            for event in events {
+                let packet = &event["packet"];
+                assert_eq!(packet.get("bytes").is_some(), decode != "none");
+                assert_eq!(packet.get("layers").is_some(), decode == "decode");
+                let cut = packet["captured"] != packet["length"];
+                assert_eq!(packet.get("stopped").is_some(), cut && decode == "decode");
+            }
         }
     }
 }
