@@ -124,7 +124,7 @@ impl<W: Write> Json<W> {
         self.write()
     }
 
-    /// Says that `lost` events are missing between the one before and the one after.
+    /// Says that `lost` events are missing since this was last said.
     pub fn lost(&mut self, lost: &Lost) -> io::Result<()> {
         self.line.record("lost");
         self.line.lost(lost);
