@@ -297,7 +297,7 @@ fn losses() {
         json!({
             "record": "summary", "fired": 13, "received": 3, "lost": 10,
             "lost_reasons": {"ring_full": 9, "arguments_unreadable": 1},
-            "shown": 2, "undecodable": 1, "packets_unreadable": 1, "keys_unreadable": 1, "names_unreadable": 0
+            "shown": 2, "undecodable": 1, "left": 0, "packets_unreadable": 1, "keys_unreadable": 1, "names_unreadable": 0
         })
     );
 }
@@ -326,13 +326,15 @@ fn summary() {
     let summary = Summary {
         shown: 5,
         undecodable: 2,
+        left: 3,
         lost: Lost::new(&[u64::MAX, 1]),
         ..Default::default()
     };
     json.summary(&summary).unwrap();
     let line = lines(&out).remove(1);
     assert_eq!(line["fired"], u64::MAX);
-    assert_eq!(line["received"], 7);
+    assert_eq!(line["received"], 10);
+    assert_eq!(line["left"], 3);
     assert_eq!(line["lost_reasons"]["ring_full"], u64::MAX);
 }
 

@@ -140,6 +140,7 @@ impl<W: Write> Json<W> {
         line.lost(&summary.lost);
         line.field("shown", summary.shown);
         line.field("undecodable", summary.undecodable);
+        line.field("left", summary.left);
         line.field("packets_unreadable", summary.packets_unreadable);
         line.field("keys_unreadable", summary.keys_unreadable);
         line.field("names_unreadable", summary.names_unreadable);

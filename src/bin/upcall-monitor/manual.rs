@@ -38,7 +38,7 @@ packet and ofproto/trace does not take; it has a line of its own.",
     lost     how many upcalls are missing since the last such line, or since
              the start: lost, and lost_reasons
     summary  last line, of the whole run: fired, received, lost, lost_reasons,
-             shown, undecodable, packets_unreadable, keys_unreadable,
+             shown, undecodable, left, packets_unreadable, keys_unreadable,
              names_unreadable
 
 An event has
