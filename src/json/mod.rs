@@ -124,11 +124,7 @@ impl<W: Write> Json<W> {
         self.write()
     }
 
-<<<<<<< HEAD
-    /// Says that `lost` events are missing between the one before and the one after.
-=======
     /// Says that `lost` events are missing since this was last said.
->>>>>>> json
     pub fn lost(&mut self, lost: &Lost) -> io::Result<()> {
         self.line.record("lost");
         self.line.lost(lost);

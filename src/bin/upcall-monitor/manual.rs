@@ -35,17 +35,10 @@ packet and ofproto/trace does not take; it has a line of its own.",
     start    first line: schema, tool, tool_version, machine, kernel, pid,
              packet_size, flow_key_size
     event    an upcall
-<<<<<<< HEAD
-    lost     upcalls are missing between the line before and the line after:
-             lost, and lost_reasons
-    summary  last line, of the whole run: fired, received, lost, lost_reasons,
-             shown, undecodable, packets_unreadable, keys_unreadable,
-=======
     lost     how many upcalls are missing since the last such line, or since
              the start: lost, and lost_reasons
     summary  last line, of the whole run: fired, received, lost, lost_reasons,
              shown, undecodable, left, packets_unreadable, keys_unreadable,
->>>>>>> json
              names_unreadable
 
 An event has
