@@ -175,13 +175,13 @@ fn column(
 }
 
 /// Appends text that another process made, without what could steer a terminal or break a row.
-pub fn escape(text: &mut String, bytes: &[u8]) -> fmt::Result {
+pub fn escape(text: &mut impl fmt::Write, bytes: &[u8]) -> fmt::Result {
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             if c.is_control() {
                 write!(text, "{}", c.escape_default())?;
             } else {
-                text.push(c);
+                text.write_char(c)?;
             }
         }
         for byte in chunk.invalid() {
