@@ -172,6 +172,13 @@ fn insert(datapaths: &mut Vec<Datapath>, datapath: &[u8], port: u32, name: &str)
     }
 }
 
+/// Whether this kernel has the datapath of Open vSwitch: its generic netlink families, which are
+/// there once the module openvswitch is loaded.
+pub fn has_kernel_datapath() -> Result<bool, Error> {
+    let mut socket = Socket::open(std::process::id())?;
+    Ok(socket.families(Instant::now() + TIMEOUT)?.is_some())
+}
+
 /// A generic netlink socket.
 #[derive(Debug)]
 struct Socket {
@@ -205,10 +212,8 @@ impl Socket {
         })
     }
 
-    /// Calls `each` with the datapath, as ovs-vswitchd names it, the number and the name of each
-    /// port.
-    fn for_each_port(&mut self, mut each: impl FnMut(&[u8], u32, &CStr)) -> io::Result<()> {
-        let deadline = Instant::now() + TIMEOUT;
+    /// The numbers of ovs_datapath and ovs_vport, if the kernel has both.
+    fn families(&mut self, deadline: Instant) -> io::Result<Option<(u16, u16)>> {
         let (mut datapath_family, mut vport_family) = (None, None);
         let mut request = Vec::new();
         nlctrl::OpGetfamilyDump::encode_request(&mut request);
@@ -221,7 +226,14 @@ impl Socket {
                 _ => {}
             }
         })?;
-        let (Some(datapath_family), Some(vport_family)) = (datapath_family, vport_family) else {
+        Ok(datapath_family.zip(vport_family))
+    }
+
+    /// Calls `each` with the datapath, as ovs-vswitchd names it, the number and the name of each
+    /// port.
+    fn for_each_port(&mut self, mut each: impl FnMut(&[u8], u32, &CStr)) -> io::Result<()> {
+        let deadline = Instant::now() + TIMEOUT;
+        let Some((datapath_family, vport_family)) = self.families(deadline)? else {
             return Ok(());
         };
 

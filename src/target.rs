@@ -174,15 +174,21 @@ fn escape(text: &str) -> String {
     text.chars().map(one).collect()
 }
 
+/// Which release of Open vSwitch brought the probe `provider:name`: the first tag that has it.
+pub fn release(probe: &str) -> Option<&'static str> {
+    match probe.split(':').next() {
+        Some("main" | "dpif_recv" | "dpif_netlink_operate__") => Some("2.17"),
+        Some("udpif_revalidator" | "revalidate_ukey__") => Some("3.2"),
+        Some("revalidate" | "revalidator_sweep__") => Some("3.4"),
+        _ => None,
+    }
+}
+
 /// Which release brought the probe, as the end of a sentence.
 fn since(probe: &str) -> String {
-    let release = match probe.split(':').next() {
-        Some("main" | "dpif_recv" | "dpif_netlink_operate__") => "2.17",
-        Some("udpif_revalidator" | "revalidate_ukey__") => "3.2",
-        Some("revalidate" | "revalidator_sweep__") => "3.4",
-        _ => return String::new(),
-    };
-    format!(", which needs Open vSwitch {release} or later")
+    release(probe).map_or(String::new(), |release| {
+        format!(", which needs Open vSwitch {release} or later")
+    })
 }
 
 /// A running process.

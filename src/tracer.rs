@@ -155,7 +155,8 @@ pub fn has_cookie() -> bool {
         .unwrap_or(true)
 }
 
-fn kernel_version() -> (u32, u32) {
+/// Major and minor number of the running kernel.
+pub fn kernel_version() -> (u32, u32) {
     let release = kernel_release();
     let mut numbers = release
         .split(|c: char| !c.is_ascii_digit())

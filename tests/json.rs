@@ -326,22 +326,15 @@ fn summary() {
     let summary = Summary {
         shown: 5,
         undecodable: 2,
-<<<<<<< HEAD
-=======
         left: 3,
->>>>>>> json
         lost: Lost::new(&[u64::MAX, 1]),
         ..Default::default()
     };
     json.summary(&summary).unwrap();
     let line = lines(&out).remove(1);
     assert_eq!(line["fired"], u64::MAX);
-<<<<<<< HEAD
-    assert_eq!(line["received"], 7);
-=======
     assert_eq!(line["received"], 10);
     assert_eq!(line["left"], 3);
->>>>>>> json
     assert_eq!(line["lost_reasons"]["ring_full"], u64::MAX);
 }
 

@@ -1,0 +1,75 @@
+//! Lists USDT probes, and says which of the tracers can use them.
+
+mod args;
+mod attached;
+mod check;
+mod code;
+mod listing;
+mod manual;
+mod show;
+
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use ovs_tracers::target::Target;
+use ovs_tracers::{cli, output, tracer};
+
+use args::{Args, Format};
+use attached::Attachments;
+use listing::Listing;
+
+fn main() -> ExitCode {
+    let args: Args = cli::parse(manual::SECTIONS);
+    match tracer::with_libbpf_log(false, || run(&args)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => match error.downcast_ref::<io::Error>() {
+            // Whoever reads it has enough.
+            Some(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            _ => cli::exit(Err(error)),
+        },
+    }
+}
+
+/// Whether all that was asked for is there.
+fn run(args: &Args) -> anyhow::Result<bool> {
+    let mut out = output::stdout()?;
+    if args.check {
+        let report = check::check(args.pid)?;
+        match args.format {
+            Format::Text => report.text(&mut out)?,
+            Format::Json => report.json(&mut out)?,
+        }
+        out.flush()?;
+        return Ok(report.all_can_run());
+    }
+
+    let mut listing = match &args.list {
+        Some(path) => Listing::of_file(path)?,
+        None => Listing::of_process(&Target::find(args.pid)?)?,
+    };
+    for warning in &listing.warnings {
+        cli::note(format_args!("warning: {warning}"));
+    }
+    listing.keep(args.pattern.as_ref())?;
+    let detailed = args.verbose || args.format == Format::Json;
+    let attachments = if detailed {
+        Attachments::query()
+    } else {
+        Attachments::default()
+    };
+    if !attachments.unknown.is_empty() {
+        let unknown = attachments.unknown.join(" and of ");
+        cli::note(format_args!(
+            "warning: who has a site attached is not known of {unknown}"
+        ));
+    }
+    let probes = listing.probes(&attachments);
+    match args.format {
+        Format::Json => show::json(&mut out, &probes, &attachments)?,
+        Format::Text if args.verbose => show::sites(&mut out, &probes, &attachments)?,
+        Format::Text => show::table(&mut out, &probes)?,
+    }
+    out.flush()?;
+    Ok(true)
+}

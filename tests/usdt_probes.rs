@@ -1,0 +1,1158 @@
+//! usdt-probes on files of every kind, compared with readelf and bcc's tplist, and on live processes.
+//!
+//! What this machine lacks is listed as ignored: the live tests need root, the comparisons the other program and the
+//! file. OVS_TRACERS_OVS may name more files to compare, separated by colons: ovs-vswitchd and its libraries, say.
+
+mod common;
+#[path = "common/elf.rs"]
+mod elf;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use common::{Monitor, StandIn, is_installed, run, standins};
+use elf::Elf;
+use libtest_mimic::{Arguments, Failed, Trial};
+use ovs_tracers::target;
+use serde_json::Value;
+
+const USDT_PROBES: &str = env!("CARGO_BIN_EXE_usdt-probes");
+
+fn main() -> ExitCode {
+    let mut args = Arguments::from_args();
+    // The live ones see each other's uprobes, and count on no other process called ovs-vswitchd.
+    args.test_threads.get_or_insert(1);
+    let root = rustix::process::geteuid().is_root();
+    let mut trials = Vec::new();
+    let mut add = |name: String, lacks: Vec<&str>, test: Box<dyn FnOnce() + Send>| {
+        let test = Trial::test(name, move || -> Result<(), Failed> {
+            test();
+            Ok(())
+        });
+        trials.push(if lacks.is_empty() {
+            test
+        } else {
+            let kind = format!("skipped, needs {}", lacks.join(" and "));
+            test.with_kind(kind).with_ignored_flag(true)
+        });
+    };
+    macro_rules! trial {
+        ($name:ident $(, $needs:literal if $have:expr)*) => {
+            let lacks: &[Option<&str>] = &[$((!$have).then_some($needs)),*];
+            add(stringify!($name).into(), lacks.iter().copied().flatten().collect(), Box::new($name));
+        };
+    }
+    trial!(golden_table);
+    trial!(golden_sites);
+    trial!(golden_json);
+    trial!(every_class_and_byte_order);
+    trial!(damaged);
+    trial!(stripped, "strip (binutils)" if is_installed("strip"));
+    trial!(nothing_to_list);
+    trial!(patterns);
+    trial!(hostile_names);
+    trial!(closed_pipe);
+    trial!(manual_and_help);
+    trial!(armed_and_attached, "root" if root);
+    trial!(armed_by_call, "root" if root, "x86-64" if cfg!(target_arch = "x86_64"));
+    trial!(armed_by_a_debugger, "root" if root, "x86-64" if cfg!(target_arch = "x86_64"));
+    trial!(semaphore_counts, "root" if root);
+    trial!(event_of_tracefs, "root" if root, "tracefs" if Path::new(UPROBE_EVENTS).exists());
+    trial!(attached_by_bpftrace, "root" if root, "bpftrace" if is_installed("bpftrace"));
+    trial!(library_of_a_process, "root" if root);
+    trial!(deleted_binary, "root" if root);
+    trial!(without_privilege, "root" if root);
+    trial!(check, "root" if root);
+    let alone = matches!(target::find_ovs_vswitchd(), Err(target::Error::NotFound));
+    trial!(finds_the_daemon, "root" if root, "that no ovs-vswitchd runs" if alone);
+
+    let readelf = is_installed("readelf");
+    let tplist = ["tplist-bpfcc", "tplist"]
+        .into_iter()
+        .find(|program| is_installed(program));
+    for (name, path) in files() {
+        let file = match path {
+            Some(_) => None,
+            None => Some("the file"),
+        };
+        let path = path.unwrap_or_default();
+        let (copy, program) = (path.clone(), tplist.unwrap_or_default());
+        let lacks = file
+            .into_iter()
+            .chain((!readelf).then_some("readelf (binutils)"));
+        add(
+            format!("readelf_{name}"),
+            lacks.collect(),
+            Box::new(move || against_readelf(&path)),
+        );
+        let missing = if tplist.is_some() {
+            None
+        } else {
+            Some("tplist (bpfcc-tools)")
+        };
+        // It asks the kernel for a symbol resolver.
+        let user = (!root).then_some("root");
+        add(
+            format!("tplist_{name}"),
+            file.into_iter().chain(missing).chain(user).collect(),
+            Box::new(move || against_tplist(program, &copy)),
+        );
+    }
+    libtest_mimic::run(&args, trials).exit_code()
+}
+
+struct Output {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs usdt-probes.
+fn probes(args: &[&str]) -> Output {
+    output(Command::new(USDT_PROBES).args(args))
+}
+
+fn output(command: &mut Command) -> Output {
+    let output = command.output().expect("usdt-probes starts");
+    Output {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+    }
+}
+
+/// Runs it with --format json.
+#[track_caller]
+fn json(args: &[&str]) -> Vec<Value> {
+    let mut command = Command::new(USDT_PROBES);
+    let output = output(command.args(["--format", "json"]).args(args));
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let lines = output.stdout.lines();
+    lines
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
+}
+
+fn sites(probe: &Value) -> &Vec<Value> {
+    probe["sites"].as_array().expect("an array of sites")
+}
+
+/// The number that an address stands for.
+#[track_caller]
+fn number(value: &Value) -> u64 {
+    let text = value.as_str().expect("an address is text");
+    u64::from_str_radix(text.strip_prefix("0x").expect("0x"), 16).expect("hexadecimal")
+}
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn fixture(name: &str) -> String {
+    let path = repository().join("fixtures/elf").join(name);
+    path.to_str().expect("UTF-8").into()
+}
+
+// ---- comparisons ----
+
+/// Files to compare, with a name for the test; without a path where this machine has none.
+fn files() -> Vec<(String, Option<PathBuf>)> {
+    let mut files = vec![(
+        "aarch64".to_string(),
+        Some(fixture("probes-aarch64.so").into()),
+    )];
+    // Building them is for the test: here they are only named.
+    for name in [
+        "standin",
+        "standin-O0",
+        "libstandin.so",
+        "standin-semaphore",
+        "standin-badargs",
+        "standin-nop5",
+        "standin-loop",
+    ] {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join("standin")
+            .join(name);
+        files.push((name.into(), Some(path)));
+    }
+    for library in [
+        "libc.so.6",
+        "libstdc++.so.6",
+        "libm.so.6",
+        "ld-linux-x86-64.so.2",
+    ] {
+        let folders = [
+            "/lib64",
+            "/usr/lib64",
+            "/lib/x86_64-linux-gnu",
+            "/usr/lib/x86_64-linux-gnu",
+        ];
+        let folders = folders
+            .into_iter()
+            .chain(["/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu"]);
+        let mut paths = folders.map(|folder| Path::new(folder).join(library));
+        let path = paths.find(|path| path.exists());
+        files.push((library.into(), path.filter(|path| path.is_file())));
+    }
+    let python = Path::new("/usr/bin/python3");
+    files.push(("python3".into(), python.exists().then(|| python.into())));
+    let ovs = ovs();
+    if ovs.is_empty() {
+        files.push(("ovs-vswitchd".into(), None));
+    }
+    for path in ovs {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        files.push((name.into_owned(), Some(path)));
+    }
+    files
+}
+
+/// What OVS_TRACERS_OVS names, or else what `make lab` has built.
+fn ovs() -> Vec<PathBuf> {
+    if let Some(list) = std::env::var_os("OVS_TRACERS_OVS") {
+        return std::env::split_paths(&list).collect();
+    }
+    let entries = |folder: &Path| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let mut found = Vec::new();
+    for tree in entries(&repository().join("target/lab")) {
+        found.extend(
+            ["vswitchd/ovs-vswitchd", "vswitchd/.libs/ovs-vswitchd"]
+                .map(|path| tree.join(path))
+                .into_iter()
+                // A shared build has a script in place of the program.
+                .filter(|path| fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"\x7fELF"))),
+        );
+        for folder in ["lib/.libs", "ofproto/.libs"] {
+            let is_library = |path: &PathBuf| path.extension().is_some_and(|end| end == "so");
+            found.extend(entries(&tree.join(folder)).into_iter().filter(is_library));
+        }
+    }
+    found
+}
+
+/// A site: probe, address, semaphore's address or 0, and what is known of its arguments.
+type Line = (String, u64, u64, String);
+
+/// What usdt-probes says, or no sites if it finds none.
+fn ours(path: &Path, describe: impl Fn(&Value) -> String) -> BTreeSet<Line> {
+    let path_text = path.to_str().expect("UTF-8");
+    let output = probes(&["--format", "json", "-l", path_text]);
+    if output.code == Some(1) {
+        assert_eq!(
+            output.stderr,
+            format!("error: no USDT probes in {path_text}\n")
+        );
+        return BTreeSet::new();
+    }
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let data = segments(path);
+    let mut lines = BTreeSet::new();
+    for line in output.stdout.lines() {
+        let probe: Value = serde_json::from_str(line).expect("JSON");
+        let name = |field: &str| probe[field].as_str().expect("a name").to_string();
+        for site in sites(&probe) {
+            let semaphore = match &site["semaphore"] {
+                Value::Null => 0,
+                semaphore => {
+                    let offset = number(&semaphore["offset"]);
+                    let (start, address, _) = data
+                        .iter()
+                        .find(|(start, _, len)| (*start..start + len).contains(&offset))
+                        .expect("a segment");
+                    offset - start + address
+                }
+            };
+            let line = (
+                format!("{}:{}", name("provider"), name("name")),
+                number(&site["address"]),
+                semaphore,
+                describe(site),
+            );
+            assert!(lines.insert(line), "listed twice: {site}");
+        }
+    }
+    lines
+}
+
+/// File offset, address and length of the data segments, by readelf.
+fn segments(path: &Path) -> Vec<(u64, u64, u64)> {
+    let text = run("readelf", &["-lW".as_ref(), path.as_os_str()]);
+    let hex =
+        |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).expect("a number");
+    text.lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|words| words.first() == Some(&"LOAD") && words.contains(&"RW"))
+        .map(|words| (hex(words[1]), hex(words[2]), hex(words[4])))
+        .collect()
+}
+
+/// Check that the sites of a file are those of `readelf -n`, with their semaphores and arguments to the letter.
+fn against_readelf(path: &Path) {
+    standins();
+    let text = run("readelf", &["-nW".as_ref(), path.as_os_str()]);
+    let mut theirs = BTreeSet::new();
+    let mut lines = text.lines().map(str::trim);
+    while let Some(line) = lines.next() {
+        let Some((_, provider)) = line.split_once("Provider: ") else {
+            continue;
+        };
+        let mut field = |title: &str| {
+            let line = lines.next().expect("a line more").strip_prefix(title);
+            line.expect("the next field").trim().to_string()
+        };
+        let name = field("Name:");
+        let addresses = field("Location:");
+        let args = field("Arguments:");
+        let [location, _base, semaphore] = addresses
+            .split(", ")
+            .map(|word| word.rsplit_once("0x").expect("a number").1)
+            .map(|digits| u64::from_str_radix(digits, 16).expect("hexadecimal"))
+            .collect::<Vec<_>>()[..]
+        else {
+            panic!("{addresses}");
+        };
+        theirs.insert((format!("{provider}:{name}"), location, semaphore, args));
+    }
+    let written = |site: &Value| {
+        let args = site["arguments"].as_array().expect("arguments");
+        let args: Vec<_> = args
+            .iter()
+            .map(|arg| arg["text"].as_str().expect("text"))
+            .collect();
+        args.join(" ")
+    };
+    assert_eq!(ours(path, written), theirs);
+    // Both could be blind: these have probes wherever they are.
+    let fixtures = repository().join("fixtures");
+    if path.starts_with(env!("CARGO_TARGET_TMPDIR")) || path.starts_with(fixtures) {
+        assert_ne!(theirs.len(), 0);
+    }
+}
+
+/// Check that the sites of a file are those of bcc's tplist, with semaphores, sizes and signs of arguments.
+fn against_tplist(program: &str, path: &Path) {
+    standins();
+    let text = run(program, &["-vv".as_ref(), "-l".as_ref(), path.as_os_str()]);
+    let native = fs::read(path).expect("a file")[18..20] == [62, 0];
+    let mut theirs: Vec<Line> = Vec::new();
+    let (mut probe, mut semaphore) = (String::new(), 0);
+    let hex = |word: &str| {
+        let digits = word.trim_start_matches("0x").trim_end_matches(']');
+        u64::from_str_radix(digits, 16).expect("hexadecimal")
+    };
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            [name, "[sema", value] => (probe, semaphore) = (name.into(), hex(value)),
+            ["location", _, _, address] => {
+                theirs.push((probe.clone(), hex(address), semaphore, String::new()));
+            }
+            ["argument", _, size, sign, "bytes", ..] => {
+                let args = &mut theirs.last_mut().expect("a location before").3;
+                *args += &format!("{size} {sign} ");
+            }
+            _ => panic!("{line}"),
+        }
+    }
+    let sizes = |site: &Value| {
+        // It reads the arguments of its own machine only.
+        let args = site["arguments"].as_array().filter(|_| native);
+        let one = |arg: &Value| {
+            let sign = if arg["signed"] == true {
+                "signed"
+            } else {
+                "unsigned"
+            };
+            format!("{} {sign} ", arg["size"])
+        };
+        args.into_iter().flatten().map(one).collect()
+    };
+    assert_eq!(ours(path, sizes), theirs.into_iter().collect());
+}
+
+// ---- files ----
+
+/// Check the table of a committed file, to the letter.
+fn golden_table() {
+    let output = probes(&["-l", &fixture("probes-aarch64.so")]);
+    assert_eq!(output.stderr, "");
+    assert_eq!(output.code, Some(0));
+    let path = fixture("probes-aarch64.so");
+    let expected = format!(
+        "\
+PROBE            SITES  ARGS  OBJECT
+forms:constants      1     7  {path}
+forms:element        1     2  {path}
+forms:floating       1     1  {path}
+forms:memory         1     6  {path}
+forms:registers      1     8  {path}
+forms:stack          1     3  {path}
+forms:symbol         1     1  {path}
+"
+    );
+    assert_eq!(output.stdout, expected);
+}
+
+/// Check all that is shown of sites, to the letter, of three probes of a committed file.
+fn golden_sites() {
+    let path = fixture("probes-aarch64.so");
+    let shown = |pattern| probes(&["-v", "-l", &path, pattern]).stdout;
+    let expected = format!(
+        "\
+forms:constants in {path} (aarch64)
+  site 1 of 1: address 0x4d0, file offset 0x4d0
+    code       1f 20 03 d5, nop
+    arg 1      4 bytes signed, always 0             -4@0
+    arg 2      4 bytes signed, always 5             -4@5
+    arg 3      4 bytes signed, always -1            -4@-1
+    arg 4      4 bytes, always 4294967295           4@-1
+    arg 5      8 bytes signed, always -5            -8@-5
+    arg 6      8 bytes, always 9223372036854775808  8@-9223372036854775808
+    arg 7      1 byte, always 255                   1@-1
+"
+    );
+    assert_eq!(shown("forms:constants"), expected);
+    let expected = format!(
+        "\
+forms:element in {path} (aarch64)
+  site 1 of 1: address 0x554, file offset 0x554
+    code       1f 20 03 d5, nop
+    arg 1      8 bytes signed in x1       -8@x1
+    arg 2      8 bytes signed at 24 + x0  -8@[x0, 24]
+
+forms:floating in {path} (aarch64)
+  site 1 of 1: address 0x574, file offset 0x574
+    code       1f 20 03 d5, nop
+    arg 1      cannot be fetched: it is a floating-point value  8f@[x0]
+"
+    );
+    assert_eq!(shown("*:?l*"), "");
+    assert_eq!(shown("forms:*l**n*"), expected);
+}
+
+/// Check the fields of JSON, to the letter.
+fn golden_json() {
+    let path = fixture("probes-aarch64.so");
+    let output = probes(&["--format", "json", "-l", &path, "*:element"]);
+    // Who may not ask the kernel does not know.
+    let attached = if output.stderr.is_empty() {
+        "[]"
+    } else {
+        "null"
+    };
+    let expected = format!(
+        r#"{{"provider":"forms","name":"element","object":"{path}","machine":"aarch64","pid":null,"sites":[{{"address":"0x554","offset":"0x554","mapped":null,"semaphore":null,"bytes":"1f 20 03 d5","instruction":"nop","armed":null,"arguments":[{{"text":"-8@x1","words":"8 bytes signed in x1","size":8,"signed":true}},{{"text":"-8@[x0, 24]","words":"8 bytes signed at 24 + x0","size":8,"signed":true}}],"attached":{attached}}}]}}
+"#
+    );
+    assert_eq!(output.stdout, expected);
+}
+
+/// Writes an ELF file and returns its path.
+fn write(folder: &tempfile::TempDir, elf: &Elf) -> String {
+    let path = folder.path().join("file");
+    let mut bytes = elf.build();
+    // Code of 0x40 bytes from 0x200.
+    bytes[0x204] = 0x90;
+    bytes[0x208..0x20d].copy_from_slice(&[0x0f, 0x1f, 0x44, 0, 0]);
+    bytes[0x210..0x214].copy_from_slice(&[0x1f, 0x20, 0x03, 0xd5]);
+    fs::write(&path, bytes).unwrap();
+    path.to_str().expect("UTF-8").into()
+}
+
+/// Check that a file of any class, byte order and machine is listed, prelinked or not, with the nop of its machine.
+fn every_class_and_byte_order() {
+    let folder = tempfile::tempdir().unwrap();
+    for (wide, big) in [(true, false), (true, true), (false, false), (false, true)] {
+        for (machine, name, instructions) in [
+            (62, "x86-64", ["nop1", "nop5", ""]),
+            (3, "e_machine 3", ["nop1", "nop5", ""]),
+            (183, "aarch64", ["", "", "nop"]),
+            (21, "e_machine 21", ["", "", ""]),
+        ] {
+            // As linked, and moved by prelink.
+            for moved in [0, 0x8000] {
+                let mut elf = Elf {
+                    wide,
+                    big,
+                    machine,
+                    ..Elf::default()
+                };
+                for site in [0x10204, 0x10208, 0x10210] {
+                    let addresses = [site - moved, 0x10230 - moved, 0x20240 - moved];
+                    elf.probe(addresses, b"main\0run_start\0-4@x0 8@%rax\0");
+                }
+                let found = json(&["-l", &write(&folder, &elf)]);
+                assert_eq!(found.len(), 1);
+                assert_eq!(found[0]["machine"], name);
+                let places: Vec<_> = sites(&found[0])
+                    .iter()
+                    .map(|site| (number(&site["address"]), number(&site["offset"])))
+                    .collect();
+                let expected = [(0x10204, 0x204), (0x10208, 0x208), (0x10210, 0x210)];
+                assert_eq!(places, expected, "{wide} {big} {machine} {moved:#x}");
+                for (site, instruction) in sites(&found[0]).iter().zip(instructions) {
+                    assert_eq!(
+                        site["instruction"].as_str().unwrap_or(""),
+                        instruction,
+                        "{site}"
+                    );
+                    assert_eq!(number(&site["semaphore"]["offset"]), 0x240);
+                    let understood = site["arguments"].as_array().unwrap().iter();
+                    let understood = understood.filter(|arg| !arg["size"].is_null()).count();
+                    assert_eq!(understood, usize::from(machine == 62 || machine == 183));
+                }
+            }
+        }
+    }
+}
+
+/// Check that damaged notes are warnings which hide no other, and are an error when nothing else is there.
+fn damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut elf = Elf::default();
+    elf.probe([0x10204, 0x10230, 0], b"a\0b\0\0")
+        .note(b"stapsdt\0", 3, b"short")
+        .note(b"GNU\0", 3, b"\x14\0\0\0")
+        .probe([0, 0x10230, 0], b"a\0dropped\0\0")
+        .probe([0x10208, 0x10230, 0], b"a\0b\0\0");
+    let path = write(&folder, &elf);
+    let output = probes(&["-l", &path]);
+    assert_eq!(output.code, Some(0));
+    assert_eq!(
+        output.stderr,
+        format!(
+            "warning: {path}: note 1 of .note.stapsdt is damaged: it has no addresses\n\
+             warning: {path}: the site of probe a:dropped at 0x0 is in no segment of the file\n"
+        )
+    );
+    let expected = format!("PROBE  SITES  ARGS  OBJECT\na:b        2     0  {path}\n");
+    assert_eq!(output.stdout, expected);
+
+    let mut elf = Elf::default();
+    elf.note(b"stapsdt\0", 3, b"short");
+    let path = write(&folder, &elf);
+    let output = probes(&["-l", &path]);
+    assert_eq!(output.code, Some(1));
+    assert_eq!(
+        output.stderr,
+        format!(
+            "warning: {path}: note 0 of .note.stapsdt is damaged: it has no addresses\n\
+             error: no USDT probes in {path}\n"
+        )
+    );
+}
+
+/// Check that strip takes no probe away.
+fn stripped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, stripped) = (standins().join("standin"), folder.path().join("stripped"));
+    fs::copy(&whole, &stripped).unwrap();
+    run("strip", &["--strip-all".as_ref(), stripped.as_os_str()]);
+    let listed = |path: &Path| {
+        let found = json(&["-l", path.to_str().unwrap()]);
+        found
+            .iter()
+            .map(|probe| probe["sites"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&whole), listed(&stripped));
+    assert_eq!(listed(&stripped)[0].as_array().unwrap().len(), 2);
+}
+
+/// Check that each way to have nothing to list is an error of its own, and what exit status it has.
+fn nothing_to_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    fs::write(path("text"), "#!/bin/sh\n").unwrap();
+    fs::write(path("empty"), "").unwrap();
+    run("mkfifo", &[path("fifo")]);
+    let none = write(&folder, &Elf::default());
+    let library = fixture("probes-aarch64.so");
+    for (args, code, message) in [
+        (vec!["-l", &none], 1, format!("no USDT probes in {none}")),
+        (
+            vec!["-l", &path("text")],
+            1,
+            format!("{}: failed to read the ELF file: ", path("text")),
+        ),
+        (
+            vec!["-l", &path("empty")],
+            1,
+            format!("{}: failed to read the ELF file: ", path("empty")),
+        ),
+        (
+            vec!["-l", &path("none")],
+            1,
+            format!("failed to read {}: No such file", path("none")),
+        ),
+        (vec!["-l", "/"], 1, "/ is no regular file".into()),
+        (
+            vec!["-l", &path("fifo")],
+            1,
+            format!("{} is no regular file", path("fifo")),
+        ),
+        (
+            vec!["-l", &library, "dpif_recv:*"],
+            1,
+            format!(
+                "nothing in {library} matches; it has 7 probes\n  without a pattern all are listed"
+            ),
+        ),
+        (
+            vec!["-l", &library, "recv_upcall"],
+            2,
+            "write '*:name'".into(),
+        ),
+        (
+            vec!["-l", &library, "-p", "1"],
+            2,
+            "cannot be used with".into(),
+        ),
+        (
+            vec!["-l", &library, "--check"],
+            2,
+            "cannot be used with".into(),
+        ),
+        (vec!["-p", "0"], 2, "0 is not in".into()),
+        (
+            vec!["-p", "4194305"],
+            1,
+            "no process has the id 4194305".into(),
+        ),
+        (
+            vec!["-p", "4194305", "--check"],
+            1,
+            "no process has the id 4194305".into(),
+        ),
+    ] {
+        let output = probes(&args);
+        assert_eq!(output.code, Some(code), "{args:?}");
+        assert_eq!(output.stdout, "", "{args:?}");
+        assert!(
+            output.stderr.starts_with("error: "),
+            "{args:?}: {}",
+            output.stderr
+        );
+        assert!(
+            output.stderr.contains(&message),
+            "{args:?}: {}",
+            output.stderr
+        );
+    }
+}
+
+/// Check which probes a pattern keeps.
+fn patterns() {
+    let names = |pattern: &str| {
+        let found = json(&["-l", &fixture("probes-aarch64.so"), pattern]);
+        let names = found
+            .iter()
+            .map(|probe| probe["name"].as_str().unwrap().to_string());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names("forms:*").len(), 7);
+    assert_eq!(names("*:s*"), ["stack", "symbol"]);
+    assert_eq!(names("f*s:*o*i*"), ["floating"]);
+    assert_eq!(names("forms:memory"), ["memory"]);
+}
+
+/// Check that names which a file chose can neither end a line nor steer a terminal, and are whole in JSON.
+fn hostile_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut elf = Elf::default();
+    elf.probe([0x10204, 0x10230, 0], b"a\x1b[2J\0b\nc\08@%rax\x1b\0");
+    let path = write(&folder, &elf);
+    for args in [&["-l", &path][..], &["-v", "-l", &path]] {
+        let output = probes(args);
+        assert!(
+            output.stdout.contains(r"a\u{1b}[2J:b\nc"),
+            "{}",
+            output.stdout
+        );
+        assert!(!output.stdout.contains('\x1b'), "{:?}", output.stdout);
+    }
+    let found = json(&["-l", &path]);
+    assert_eq!(found[0]["provider"], "a\x1b[2J");
+    assert_eq!(found[0]["name"], "b\nc");
+}
+
+/// Check that a reader who goes away is no error.
+fn closed_pipe() {
+    for form in ["text", "json"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(USDT_PROBES);
+        command.args(["--format", form, "-l", &fixture("probes-aarch64.so")]);
+        let output = command.stdout(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{form}");
+        assert!(
+            !String::from_utf8_lossy(&output.stderr).contains("error"),
+            "{form}"
+        );
+    }
+}
+
+/// Check that the manual has every option and the sections that the house wants, and that --help has examples.
+fn manual_and_help() {
+    let help = probes(&["--help"]);
+    assert_eq!(help.code, Some(0));
+    assert!(
+        help.stdout.contains("Examples:\n  usdt-probes "),
+        "{}",
+        help.stdout
+    );
+    let page = probes(&["--generate", "man"]).stdout;
+    for option in ["list", "pid", "verbose", "format", "check"] {
+        assert!(help.stdout.contains(&format!("--{option}")), "{option}");
+        assert!(page.contains(&format!("\\-\\-{option}")), "{option}");
+    }
+    for section in ["CHECK", "JSON", "PRIVILEGE", "EXIT STATUS", "EXAMPLES"] {
+        let sections = page.lines().filter_map(|line| line.strip_prefix(".SH "));
+        assert!(
+            sections
+                .map(|title| title.trim_matches('"'))
+                .any(|title| title == section)
+        );
+    }
+    // Every field that there is.
+    let found = &json(&["-l", &fixture("probes-aarch64.so")])[0];
+    let mut fields: Vec<&String> = found.as_object().unwrap().keys().collect();
+    fields.extend(sites(found)[0].as_object().unwrap().keys());
+    fields.extend(sites(found)[0]["arguments"][0].as_object().unwrap().keys());
+    for field in fields {
+        assert!(page.contains(field.as_str()), "{field}");
+    }
+}
+
+// ---- processes ----
+
+const UPROBE_EVENTS: &str = "/sys/kernel/tracing/uprobe_events";
+
+/// The only probe of a stand-in.
+#[track_caller]
+fn of_process(pid: u32) -> Value {
+    let mut found = json(&["-p", &pid.to_string(), "dpif_recv:*"]);
+    assert_eq!(found.len(), 1);
+    found.remove(0)
+}
+
+#[track_caller]
+fn all(probe: &Value, field: &str, expected: &Value) {
+    for site in sites(probe) {
+        assert_eq!(&site[field], expected, "{field} of {site}");
+    }
+}
+
+/// Asks until it is so: the kernel arms and disarms in its own time.
+#[track_caller]
+fn await_json(pid: u32, what: impl Fn(&Value) -> bool) -> Value {
+    for _ in 0..300 {
+        let probe = of_process(pid);
+        if what(&probe) {
+            return probe;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("it did not come about: {}", of_process(pid));
+}
+
+/// Check that sites are armed and attached while upcall-monitor runs, with its name, in this process only, and only then.
+fn armed_and_attached() {
+    let (target, other) = (
+        StandIn::start("standin", &[]),
+        StandIn::start("standin", &[]),
+    );
+    let file = standins().join("standin");
+    let file = file.to_str().unwrap();
+    let before = of_process(target.pid);
+    assert_eq!(sites(&before).len(), 2);
+    assert_eq!(before["pid"], target.pid);
+    all(&before, "armed", &false.into());
+    all(&before, "attached", &Value::Array(vec![]));
+    if cfg!(target_arch = "x86_64") {
+        all(&before, "bytes", &"90".into());
+    }
+
+    let monitor = Monitor::attach(target.pid, &[]);
+    let during = of_process(target.pid);
+    all(&during, "armed", &true.into());
+    let of_file = json(&["-l", file]).remove(0);
+    all(&of_file, "armed", &Value::Null);
+    for site in sites(&during).iter().chain(sites(&of_file)) {
+        let [attached] = &site["attached"].as_array().unwrap()[..] else {
+            panic!("{site}");
+        };
+        let holders = serde_json::json!([{"pid": monitor.id(), "comm": "upcall-monitor"}]);
+        assert_eq!(attached["holders"], holders);
+        assert!(
+            attached["program"]
+                .as_str()
+                .unwrap()
+                .starts_with("recv_upcall"),
+            "{site}"
+        );
+        assert!(attached["link"].is_u64(), "{site}");
+        if attached["by"] == "uprobe_multi" {
+            assert_eq!(attached["pid"], target.pid);
+        } else {
+            assert_eq!(attached["by"], "perf_event");
+        }
+    }
+    if cfg!(target_arch = "x86_64") {
+        all(&during, "bytes", &"cc".into());
+        all(&during, "instruction", &"int3".into());
+    }
+    // The other process of the same file has its own memory.
+    all(&of_process(other.pid), "armed", &false.into());
+    let table = probes(&["-p", &target.pid.to_string()]).stdout;
+    assert_eq!(
+        table,
+        format!(
+            "PROBE                  SITES  ARMED  ARGS  OBJECT\n\
+             dpif_recv:recv_upcall      2      2     6  {file}\n"
+        )
+    );
+    let text = probes(&["-v", "-p", &target.pid.to_string()]).stdout;
+    let line = format!(
+        "    attached   upcall-monitor ({}): program recv_upcall",
+        monitor.id()
+    );
+    assert_eq!(text.matches(&line).count(), 2, "{text}");
+
+    monitor.signal("INT");
+    monitor.output();
+    let after = await_json(target.pid, |probe| sites(probe)[0]["armed"] == false);
+    all(&after, "armed", &false.into());
+    all(&after, "attached", &Value::Array(vec![]));
+    all(&after, "bytes", &sites(&before)[0]["bytes"]);
+}
+
+/// Check that a five-byte nop is told from one byte, and the call that Linux 6.18 makes of it once it was hit.
+fn armed_by_call() {
+    let mut target = StandIn::start("standin-nop5", &["--rate", "1000"]);
+    let before = of_process(target.pid);
+    all(&before, "bytes", &"0f 1f 44 00 00".into());
+    all(&before, "instruction", &"nop5".into());
+    let monitor = Monitor::attach(target.pid, &[]);
+    let attached = of_process(target.pid);
+    all(&attached, "instruction", &"int3".into());
+    all(&attached, "armed", &true.into());
+    target.go();
+    let release = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let mut numbers = release
+        .split('.')
+        .map_while(|number| number.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= (6, 18) {
+        let is_call = |site: &Value| site["instruction"] == "call";
+        let hit = await_json(target.pid, |probe| sites(probe).iter().all(is_call));
+        all(&hit, "armed", &true.into());
+        let text = probes(&["-v", "-p", &target.pid.to_string()]).stdout;
+        assert_eq!(
+            text.matches(", call in place of a 5-byte nop: armed")
+                .count(),
+            2,
+            "{text}"
+        );
+    }
+    monitor.signal("INT");
+    monitor.output();
+}
+
+/// Check that a breakpoint which is none of the kernel's is seen, and that nobody is said to have attached it.
+fn armed_by_a_debugger() {
+    let target = StandIn::start("standin", &[]);
+    let before = of_process(target.pid);
+    let mem = fs::OpenOptions::new()
+        .write(true)
+        .open(format!("/proc/{}/mem", target.pid));
+    let address = number(&sites(&before)[1]["mapped"]);
+    mem.unwrap().write_all_at(&[0xcc], address).unwrap();
+    let after = of_process(target.pid);
+    assert_eq!(sites(&after)[0], sites(&before)[0]);
+    let site = &sites(&after)[1];
+    assert_eq!(site["armed"], true);
+    assert_eq!(site["attached"], Value::Array(vec![]));
+    let text = probes(&["-v", "-p", &target.pid.to_string()]).stdout;
+    let line = "    attached   something that the kernel does not tell of: perf, or a debugger\n";
+    assert_eq!(text.matches(line).count(), 1, "{text}");
+    let table = probes(&["-p", &target.pid.to_string()]).stdout;
+    assert!(table.contains("recv_upcall      2      1     6"), "{table}");
+}
+
+/// Check that the semaphore counts the sites that are armed.
+fn semaphore_counts() {
+    let target = StandIn::start("standin-semaphore", &[]);
+    let value = |probe: &Value, expected: u32| {
+        let mut sites = sites(probe).iter();
+        sites.all(|site| site["semaphore"]["value"] == expected)
+    };
+    let before = of_process(target.pid);
+    assert!(value(&before, 0), "{before}");
+    let monitor = Monitor::attach(target.pid, &[]);
+    let during = of_process(target.pid);
+    assert!(value(&during, 2), "{during}");
+    let text = probes(&["-v", "-p", &target.pid.to_string()]).stdout;
+    let offset = &sites(&during)[0]["semaphore"]["offset"];
+    let line = format!(
+        "    semaphore  at file offset {}, 2 now\n",
+        offset.as_str().unwrap()
+    );
+    assert_eq!(text.matches(&line).count(), 2, "{text}");
+    monitor.signal("INT");
+    monitor.output();
+    await_json(target.pid, |probe| value(probe, 0));
+}
+
+/// Check that an event of tracefs is found.
+fn event_of_tracefs() {
+    use std::io::Write;
+    let command = |text: &str| {
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .open(UPROBE_EVENTS)
+            .unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    };
+    let file = standins().join("standin-O0");
+    let file = file.to_str().unwrap();
+    let places = json(&["-l", file]).remove(0);
+    let offset = number(&sites(&places)[1]["offset"]);
+    command(&format!("p:ovs_tracers_test/site {file}:{offset:#x}\n"));
+    let found = json(&["-l", file]).remove(0);
+    let text = probes(&["-v", "-l", file]).stdout;
+    command("-:ovs_tracers_test/site\n");
+    let attached = |site: usize| sites(&found)[site]["attached"].as_array().unwrap();
+    assert_eq!(attached(0).len(), 0);
+    assert_eq!(attached(1).len(), 1);
+    assert_eq!(attached(1)[0]["by"], "tracefs");
+    assert_eq!(attached(1)[0]["program"], "ovs_tracers_test/site");
+    assert!(
+        text.contains("    attached   event ovs_tracers_test/site of tracefs\n"),
+        "{text}"
+    );
+}
+
+/// Check that bpftrace is found to have a site attached.
+fn attached_by_bpftrace() {
+    let target = StandIn::start("standin", &[]);
+    let file = standins().join("standin");
+    let script = format!(
+        "usdt:{}:dpif_recv:recv_upcall {{ @ = count(); }}",
+        file.display()
+    );
+    let mut bpftrace = Command::new("bpftrace");
+    bpftrace.args(["-p", &target.pid.to_string(), "-e", &script]);
+    bpftrace.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut bpftrace = bpftrace.spawn().unwrap();
+    let is_attached = |site: &Value| site["attached"].as_array().is_some_and(|a| !a.is_empty());
+    let found = await_json(target.pid, |probe| sites(probe).iter().all(is_attached));
+    let holder = serde_json::json!([{"pid": bpftrace.id(), "comm": "bpftrace"}]);
+    bpftrace.kill().unwrap();
+    bpftrace.wait().unwrap();
+    for site in sites(&found) {
+        assert_eq!(site["attached"].as_array().unwrap().len(), 1, "{site}");
+        assert_eq!(site["attached"][0]["holders"], holder, "{site}");
+    }
+}
+
+/// Check that the probes of a library are those of a process that has mapped it.
+fn library_of_a_process() {
+    let target = StandIn::start("standin-shared", &[]);
+    let probe = of_process(target.pid);
+    let library = standins().join("libstandin.so");
+    assert_eq!(probe["object"], library.to_str().unwrap());
+    all(&probe, "armed", &false.into());
+    let maps = fs::read_to_string(format!("/proc/{}/maps", target.pid)).unwrap();
+    for site in sites(&probe) {
+        let mapped = number(&site["mapped"]);
+        let line = maps
+            .lines()
+            .find(|line| {
+                let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+                let hex = |text| u64::from_str_radix(text, 16).unwrap();
+                (hex(start)..hex(end)).contains(&mapped)
+            })
+            .expect("a mapping");
+        assert!(
+            line.contains("r-xp") && line.ends_with("libstandin.so"),
+            "{line}"
+        );
+        assert_eq!(mapped & 0xfff, number(&site["offset"]) & 0xfff);
+    }
+}
+
+/// Check that a program which was replaced since is listed as it runs, and who has it attached.
+fn deleted_binary() {
+    let folder = tempfile::tempdir().unwrap();
+    let binary = folder.path().join("vswitchd");
+    fs::copy(standins().join("standin"), &binary).unwrap();
+    let target = StandIn::spawn(Command::new(&binary));
+    fs::remove_file(&binary).unwrap();
+    fs::write(&binary, "a newer one").unwrap();
+    let monitor = Monitor::attach(target.pid, &[]);
+    let probe = of_process(target.pid);
+    assert_eq!(probe["object"], binary.to_str().unwrap());
+    all(&probe, "armed", &true.into());
+    for site in sites(&probe) {
+        assert_eq!(
+            site["attached"][0]["holders"][0]["pid"],
+            monitor.id(),
+            "{site}"
+        );
+    }
+    monitor.signal("INT");
+    monitor.output();
+}
+
+/// Check what a user without privilege sees, and is told.
+fn without_privilege() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = |from: &str, to: &str| {
+        let path = folder.path().join(to);
+        fs::copy(from, &path).unwrap();
+        path
+    };
+    let binary = copy(USDT_PROBES, "usdt-probes");
+    let file = copy(&fixture("probes-aarch64.so"), "probes.so");
+    let target = StandIn::start("standin", &[]);
+    let pid = target.pid.to_string();
+    let as_nobody = |args: &[&str]| output(Command::new(&binary).args(args).uid(65534).gid(65534));
+
+    let listed = as_nobody(&["--format", "json", "-l", file.to_str().unwrap(), "*:stack"]);
+    assert_eq!(listed.code, Some(0));
+    assert!(
+        listed.stdout.contains(r#""attached":null"#),
+        "{}",
+        listed.stdout
+    );
+    let warning = "warning: who has a site attached is not known of BPF links (CAP_SYS_ADMIN)";
+    assert!(listed.stderr.starts_with(warning), "{}", listed.stderr);
+
+    let listed = as_nobody(&["-p", &pid]);
+    assert_eq!(listed.code, Some(1));
+    assert_eq!(
+        listed.stderr,
+        format!(
+            "error: not permitted to read \"/proc/{pid}/maps\"\n  run as root, or with CAP_SYS_PTRACE\n"
+        )
+    );
+    let checked = as_nobody(&["--check", "-p", &pid]);
+    assert_eq!(checked.code, Some(1));
+    for name in ["CAP_SYS_PTRACE", "CAP_BPF and CAP_PERFMON are missing"] {
+        assert!(checked.stdout.contains(name), "{}", checked.stdout);
+    }
+}
+
+/// What --check says of each tool.
+#[track_caller]
+fn checked(pid: u32) -> Vec<(String, Vec<String>)> {
+    let output = probes(&["--check", "--format", "json", "-p", &pid.to_string()]);
+    let answers = output.stdout.lines().map(|line| {
+        let answer: Value = serde_json::from_str(line).expect("JSON");
+        let lacks = answer["lacks"].as_array().expect("an array").iter();
+        let lacks: Vec<_> = lacks
+            .map(|text| text.as_str().unwrap().to_string())
+            .collect();
+        assert_eq!(answer["can_run"], lacks.is_empty());
+        (answer["tool"].as_str().unwrap().to_string(), lacks)
+    });
+    let answers: Vec<_> = answers.collect();
+    let all = answers.iter().all(|(_, lacks)| lacks.is_empty());
+    assert_eq!(
+        output.code,
+        Some(if all { 0 } else { 1 }),
+        "{}",
+        output.stderr
+    );
+    answers
+}
+
+/// Check that tools are told what this process and this kernel lack for them, and nothing else.
+fn check() {
+    let module = "no openvswitch module in the kernel, so no upcalls (modprobe openvswitch)";
+    let module = (!Path::new("/sys/module/openvswitch").exists()).then_some(module.to_string());
+    let lacks = |answers: &[(String, Vec<String>)], tool: &str| {
+        let answer = answers.iter().find(|(name, _)| name == tool);
+        answer.expect("the tool is known").1.clone()
+    };
+    let target = StandIn::start("standin", &[]);
+    let answers = checked(target.pid);
+    assert_eq!(
+        lacks(&answers, "upcall-monitor"),
+        Vec::from_iter(module.clone())
+    );
+    let old = "no main:run_start, no main:poll_block (needs Open vSwitch 2.17 or later)";
+    assert_eq!(lacks(&answers, "bridge-loop"), [old]);
+    let text = probes(&["--check", "-p", &target.pid.to_string()]).stdout;
+    let lines: Vec<&str> = text.lines().collect();
+    let file = standins().join("standin");
+    let expected = format!(
+        "process {}: {}, with the probes of Open vSwitch 2.17 or later",
+        target.pid,
+        file.display()
+    );
+    assert_eq!(lines[0], expected);
+    assert!(
+        lines[1].starts_with("kernel ") && lines[1].contains("BPF ring buffers"),
+        "{text}"
+    );
+    assert!(
+        lines.contains(&&*format!("bridge-loop     cannot: {old}")),
+        "{text}"
+    );
+
+    // The probes of the main loop alone.
+    let target = StandIn::start("standin-loop", &[]);
+    let answers = checked(target.pid);
+    let none: [&str; 0] = [];
+    assert_eq!(lacks(&answers, "bridge-loop"), none);
+    let old = "no dpif_recv:recv_upcall (needs Open vSwitch 2.17 or later)".to_string();
+    let expected: Vec<_> = [old].into_iter().chain(module.clone()).collect();
+    assert_eq!(lacks(&answers, "upcall-monitor"), expected);
+
+    let mut without = Command::new("sleep").arg("1000").spawn().unwrap();
+    let answers = checked(without.id());
+    without.kill().unwrap();
+    without.wait().unwrap();
+    let none = "built without probes (./configure --enable-usdt-probes)".to_string();
+    let expected: Vec<_> = [none.clone()].into_iter().chain(module).collect();
+    assert_eq!(lacks(&answers, "upcall-monitor"), expected);
+    assert_eq!(lacks(&answers, "bridge-loop"), [none]);
+}
+
+/// Check that without -l and -p it is the ovs-vswitchd that runs.
+fn finds_the_daemon() {
+    let output = probes(&[]);
+    assert_eq!(output.code, Some(1));
+    assert!(
+        output
+            .stderr
+            .starts_with("error: no ovs-vswitchd is running"),
+        "{}",
+        output.stderr
+    );
+    let target = StandIn::start("standin", &["--comm", "ovs-vswitchd"]);
+    let found = json(&[]);
+    assert_eq!(found[0]["pid"], target.pid);
+    let checked = probes(&["--check"]);
+    assert!(
+        checked
+            .stdout
+            .starts_with(&format!("process {}: ", target.pid)),
+        "{}",
+        checked.stdout
+    );
+}
