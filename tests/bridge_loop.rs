@@ -146,6 +146,30 @@ fn check_figures(figures: &Value, spans: &[(u64, u64)]) {
     }
 }
 
+/// Checks that the figures of the kernel are those of its lines, none of which was lost, to the nanosecond.
+#[track_caller]
+fn check_lines(output: &Output) {
+    let summary = object(output, "summary");
+    for kind in ["run", "wait"] {
+        let lines = objects(output, kind).into_iter();
+        let counted = lines.filter(|line| line["begun_before"] == false);
+        let times: Vec<u64> = counted.map(|line| number(&line["duration_ns"])).collect();
+        let figures = &summary[kind];
+        assert_eq!(number(&figures["count"]), times.len() as u64);
+        assert_eq!(number(&figures["sum_ns"]), times.iter().sum::<u64>());
+        assert_eq!(Some(&number(&figures["min_ns"])), times.iter().min());
+        assert_eq!(Some(&number(&figures["max_ns"])), times.iter().max());
+        let mut seen = 0;
+        for bucket in summary[format!("{kind}_histogram_ns")].as_array().unwrap() {
+            let (low, end) = (number(&bucket[0]), bucket[1].as_u64().unwrap_or(u64::MAX));
+            let within = times.iter().filter(|time| (low..end).contains(time));
+            assert_eq!(number(&bucket[2]), within.count() as u64, "{kind} {bucket}");
+            seen += number(&bucket[2]);
+        }
+        assert_eq!(seen, times.len() as u64);
+    }
+}
+
 /// Check that 10,007 loops at 100,000 a second are 10,007 runs and 10,006 waits, and that nothing said of them is
 /// other than the stand-in knows it.
 fn prime_number() {
@@ -213,7 +237,7 @@ fn lines(output: &str) -> BTreeMap<&'static str, Vec<u64>> {
 }
 
 /// Check that each run and each wait has its line, in order and with its time, and that the first wait, which had begun
-/// before, is said to have and not counted.
+/// before, is said to have and not counted; and that figures and histograms are those of the lines.
 fn every_line() {
     let target = StandIn::start(
         "standin-loop",
@@ -229,8 +253,12 @@ fn every_line() {
     );
     let pid = target.pid;
     let monitor = Monitor::attach_tool(BRIDGE_LOOP, pid, &[]);
+    let json = Monitor::attach_tool(BRIDGE_LOOP, pid, &["--format", "json"]);
+    let linear = Monitor::attach_tool(BRIDGE_LOOP, pid, &["--format", "json", "--linear"]);
     let spans = spans(&target.run_text());
     let output = monitor.output();
+    check_lines(&json.output());
+    check_lines(&linear.output());
     let lines = lines(&output.stdout);
     assert_eq!(lines["before"].len(), 1);
     for kind in ["run", "wait"] {
@@ -274,7 +302,7 @@ fn linear_buckets() {
             "--run",
             "200000,1500000,1003000000,7500000",
             "--poll",
-            "2000000,45000000",
+            "2000000,59000000",
             "--count",
             "8",
             "--dump",
