@@ -97,8 +97,8 @@ pub enum Error {
     },
     /// No probe of its own in any mapped file.
     #[error(
-        "process {pid} ({path:?}) was built without probes\nrebuild Open vSwitch with \
-         ./configure --enable-usdt-probes (the packages of Debian and Ubuntu have none)"
+        "process {pid} ({path:?}) was built without probes, as Debian's and Ubuntu's packages are\n\
+         rebuild Open vSwitch with ./configure --enable-usdt-probes; usdt-probes -p {pid} --check tells more"
     )]
     NoProbes {
         /// The process.
@@ -108,7 +108,7 @@ pub enum Error {
     },
     /// There are probes, but not this one.
     #[error(
-        "process {pid} has no probe {probe}{}\nit has {}",
+        "process {pid} has no probe {probe}{}\nit has {}; usdt-probes -p {pid} --check tells more",
         since(probe), escape(&present.join(", "))
     )]
     NoProbe {

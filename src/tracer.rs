@@ -33,12 +33,12 @@ const BATCH: usize = 4096;
 pub enum Error {
     #[error(
         "no privilege to trace: {missing} missing\n\
-         run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"
+         run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE; usdt-probes --check tells more"
     )]
     Privilege { missing: String },
     #[error(
         "this kernel ({0}) has no BPF ring buffers\n\
-         Linux 5.8 or later is needed"
+         Linux 5.8 or later is needed; usdt-probes --check tells more"
     )]
     NoRingBuffer(String),
     #[error(

@@ -709,7 +709,7 @@ fn no_privilege() {
     assert_eq!(
         output.stderr,
         "error: no privilege to trace: CAP_BPF and CAP_PERFMON are missing\n  \
-         run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE\n"
+         run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE; usdt-probes --check tells more\n"
     );
 }
 

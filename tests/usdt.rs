@@ -1209,12 +1209,14 @@ fn probe_not_found() {
         message(target.find_probe("revalidate", "flow_result")),
         format!(
             "process {pid} has no probe revalidate:flow_result, which needs Open vSwitch 3.4 or \
-             later\nit has dpif_recv:recv_upcall"
+             later\nit has dpif_recv:recv_upcall; usdt-probes -p {pid} --check tells more"
         )
     );
     assert_eq!(
         message(target.find_probe("no", "such")),
-        format!("process {pid} has no probe no:such\nit has dpif_recv:recv_upcall")
+        format!(
+            "process {pid} has no probe no:such\nit has dpif_recv:recv_upcall; usdt-probes -p {pid} --check tells more"
+        )
     );
 
     // That it answers says that the loader is done with it.
@@ -1233,8 +1235,8 @@ fn probe_not_found() {
     assert_eq!(
         message(find(pid)),
         format!(
-            "process {pid} ({program:?}) was built without probes\nrebuild Open vSwitch with \
-             ./configure --enable-usdt-probes (the packages of Debian and Ubuntu have none)"
+            "process {pid} ({program:?}) was built without probes, as Debian's and Ubuntu's packages are\n\
+             rebuild Open vSwitch with ./configure --enable-usdt-probes; usdt-probes -p {pid} --check tells more"
         )
     );
 

@@ -10,6 +10,7 @@ use anyhow::{bail, ensure};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags};
 use ovs_tracers::bpf::bridge_loop::{BridgeLoopSkelBuilder, types};
+use ovs_tracers::cli::{cause, note};
 use ovs_tracers::histogram::{BUCKETS, Histogram};
 use ovs_tracers::target::Target;
 use ovs_tracers::tracer::{self, Delivery, End, RingState, Until};
@@ -101,17 +102,17 @@ fn trace(args: &Args) -> anyhow::Result<()> {
                 let link = skel.progs.take_stack.attach_perf_event(clock.into_raw_fd());
                 links.push(link?);
             }
-            Err(error) => eprintln!(
+            Err(error) => note(format_args!(
                 "warning: no clock to sample the daemon with ({}); stacks are those at the end of a run",
-                ovs_tracers::cli::cause(&error)
-            ),
+                cause(&error)
+            )),
         }
     }
     let begun = Instant::now();
     tracer::shared(std::slice::from_mut(&mut bss.attached))[0].store(monotonic(), Relaxed);
-    eprintln!(
+    note(format_args!(
         "attached to {PROVIDER}:run_start and {PROVIDER}:poll_block of process {pid}; Ctrl-C ends it"
-    );
+    ));
 
     let state = RingState::new(&mut bss.ring_sleeping, &mut bss.lost);
     let done = &tracer::shared(std::slice::from_mut(&mut bss.done))[0];
@@ -181,7 +182,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     }
     report.lost(lost_now);
     if end == End::TargetExited {
-        eprintln!("process {pid} has exited");
+        note(format_args!("process {pid} has exited"));
     }
     let figures = counts.figures()?;
     let elapsed = if was_done {

@@ -11,7 +11,7 @@ use anyhow::anyhow;
 use blazesym::symbolize::source::{Process, Source};
 use blazesym::symbolize::{Input, Reason, Symbolized, Symbolizer};
 use ovs_tracers::bpf::bridge_loop::types::loop_record;
-use ovs_tracers::cli::cause;
+use ovs_tracers::cli::{cause, note};
 use ovs_tracers::histogram::{self, Histogram, Row};
 use ovs_tracers::output::{Output, stdout};
 use ovs_tracers::text::escape;
@@ -292,14 +292,16 @@ impl Report {
     pub fn lost(&mut self, lost: Lost) {
         let new = lost.lines.saturating_sub(self.reported.lines);
         if new > 0 {
-            eprintln!(
+            note(format_args!(
                 "warning: {new} lines lost (ring full), though counted; --threshold makes less, a larger \
                  --buffer-page-count helps"
-            );
+            ));
         }
         let new = lost.probes.saturating_sub(self.reported.probes);
         if new > 0 {
-            eprintln!("warning: {new} probes not counted, of too many threads");
+            note(format_args!(
+                "warning: {new} probes not counted, of too many threads"
+            ));
         }
         self.reported = lost;
     }
@@ -336,23 +338,28 @@ impl Report {
             let _ = self.check(result);
         }
         let [run, wait] = &figures.kinds;
-        eprintln!(
+        note(format_args!(
             "{} runs and {} waits counted, {} begun before and not counted",
             run.count, wait.count, figures.threads
-        );
+        ));
         let (lines, lost) = (run.lines + wait.lines, self.reported.lines);
         let shown = self.shown;
         if lines > 0 {
-            eprintln!("{lines} lines: {shown} shown, {lost} lost");
+            note(format_args!("{lines} lines: {shown} shown, {lost} lost"));
         }
         if self.reported.probes > 0 {
             let probes = self.reported.probes;
-            eprintln!("{probes} probes not counted, of too many threads");
+            note(format_args!(
+                "{probes} probes not counted, of too many threads"
+            ));
         }
         if figures.threads == 0 {
-            eprintln!("no probe fired: the main loop neither began nor ended a run");
+            note("no probe fired: the main loop neither began nor ended a run");
         } else if figures.running >= LONG {
-            eprintln!("in a run for {} when it ended", human(figures.running));
+            note(format_args!(
+                "in a run for {} when it ended",
+                human(figures.running)
+            ));
         }
         match self.failure {
             Some(error) if error.kind() != ErrorKind::BrokenPipe => Err(anyhow!(
