@@ -121,6 +121,9 @@ the daemon: the lost counter of ovs-dpctl show has them.
 
 At most 2048 bytes of a flow key and 65535 bytes of a packet are captured.
 
+Upcalls are shown in the order in which the kernel made room for them. Those that two threads took at the same moment
+may differ from the order of their times.
+
 Linux 5.8 or later is needed, and 5.15 if the compiler duplicated the probe with different arguments; on x86-64 and
 aarch64.",
     ),
