@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod event;
 pub mod flow_key;
+pub mod flows;
 pub mod hexdump;
 pub mod histogram;
 pub mod json;
