@@ -112,7 +112,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     let ring_bytes = args
         .buffer_page_count
         .map_or(DEFAULT_RING, tracer::ring_size);
-    let until = Until::new(&target, args.duration)?;
+    let until = Until::new(args.duration)?;
     let mut storage = [const { MaybeUninit::uninit() }; KernelSide::ALL.len()];
     let (mut skel, side, links) = load(args, &target, &daemon, ring_bytes, &mut storage)?;
 
@@ -144,37 +144,37 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     let mut told = None::<Instant>;
     let mut named = Instant::now();
     let mut lost_now = Vec::new();
-    let (end, left) =
-        tracer::drain(
-            &skel.maps.ring,
-            &state,
-            &until,
-            links,
-            &mut |delivery| match delivery {
-                Delivery::Record(record) => session.record(record),
-                Delivery::Pause { lost } => {
-                    if lost != lost_now {
-                        lost_now.clear();
-                        lost_now.extend_from_slice(lost);
-                    }
-                    if lost_now != session.reported()
-                        && lost_now.iter().any(|&lost| lost > 0)
-                        && told.is_none_or(|told| told.elapsed() >= LOSS_INTERVAL)
-                    {
-                        told = Some(Instant::now());
-                        session.lost(&lost_now)?;
-                    }
-                    if named.elapsed() >= NAMES_INTERVAL {
-                        named = Instant::now();
-                        session.refresh_ports();
-                    }
-                    if clock.follow() {
-                        session.clock(clock.offset())?;
-                    }
-                    session.flush()
+    let (end, left) = tracer::drain(
+        &skel.maps.ring,
+        &state,
+        &until,
+        &[&target],
+        links,
+        &mut |delivery| match delivery {
+            Delivery::Record(record) => session.record(record),
+            Delivery::Pause { lost } => {
+                if lost != lost_now {
+                    lost_now.clear();
+                    lost_now.extend_from_slice(lost);
                 }
-            },
-        )?;
+                if lost_now != session.reported()
+                    && lost_now.iter().any(|&lost| lost > 0)
+                    && told.is_none_or(|told| told.elapsed() >= LOSS_INTERVAL)
+                {
+                    told = Some(Instant::now());
+                    session.lost(&lost_now)?;
+                }
+                if named.elapsed() >= NAMES_INTERVAL {
+                    named = Instant::now();
+                    session.refresh_ports();
+                }
+                if clock.follow() {
+                    session.clock(clock.offset())?;
+                }
+                session.flush()
+            }
+        },
+    )?;
     let _ = session.lost(&lost_now);
     if end == End::TargetExited {
         note(format_args!("process {pid} has exited"));
@@ -210,6 +210,9 @@ fn load<'obj>(
         match load_side(args, target, daemon, ring_bytes, side, storage) {
             Ok((skel, links)) => return Ok((skel, side, links)),
             Err(Failure::KernelSide(error)) if side != KernelSide::Absent => {
+                if args.verbose {
+                    eprint!("{}", tracer::libbpf_log());
+                }
                 let error = error.to_string();
                 why = error.lines().next().unwrap_or_default().to_string();
             }
@@ -274,7 +277,8 @@ fn load_side<'obj>(
     progs.queue_begins_kprobe.set_autoload(kprobe);
     progs.queue_ends_kprobe.set_autoload(kprobe);
     progs.execute_kprobe.set_autoload(kprobe);
-    let max_entries = tracer::max_entries(ring_bytes).map_err(|error| Failure::Other(error.into()))?;
+    let max_entries =
+        tracer::max_entries(ring_bytes).map_err(|error| Failure::Other(error.into()))?;
     let sized = open.maps.ring.set_max_entries(max_entries);
     sized.map_err(|error| Failure::Other(error.into()))?;
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
@@ -292,7 +296,9 @@ fn load_side<'obj>(
         rodata.targ_request_size = MAX_KEY_SIZE.min(args.key_snaplen() + REQUEST_BEFORE_KEY);
         rodata.targ_wake_at = ring_bytes as u64 / 4;
         if side != KernelSide::Absent {
-            rodata.targ_netns = target.network_namespace().map_err(|error| Failure::Other(error.into()))?;
+            rodata.targ_netns = target
+                .network_namespace()
+                .map_err(|error| Failure::Other(error.into()))?;
         }
     }
     let skel = open
