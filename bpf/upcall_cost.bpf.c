@@ -44,8 +44,8 @@ const struct cost_record *unused_cost_record __attribute__((unused));
 #define STEP(size) RING_STEP(sizeof(struct cost_record), size)
 #define RESERVE_RECORD()							\
 	do {									\
-		STEP(0) STEP(64) STEP(96) STEP(128) STEP(160) STEP(192)		\
-		STEP(224) STEP(256) STEP(320) STEP(384) STEP(448) STEP(512)	\
+		STEP(64) STEP(96) STEP(128) STEP(160) STEP(192) STEP(224)	\
+		STEP(256) STEP(320) STEP(384) STEP(448) STEP(512)	\
 		STEP(640) STEP(768) STEP(1024) STEP(1280) STEP(1536)		\
 		STEP(1792) STEP(2048) STEP(3072) STEP(4096) STEP(6144)		\
 		STEP(8192) STEP(12288) STEP(16384) STEP(32768)			\
@@ -289,9 +289,13 @@ static __always_inline struct upcall *current_upcall(void)
 
 static __always_inline void upcall_fields(struct cost_record *record, const struct upcall *upcall)
 {
-	record->type = upcall_type(BPF_CORE_READ(upcall->info, cmd));
-	record->port = BPF_CORE_READ(upcall->key, phy.in_port);
-	record->portid = BPF_CORE_READ(upcall->info, portid);
+	/* In variables of their own: libbpf would look for a struct upcall in the kernel. */
+	struct sw_flow_key *key = upcall->key;
+	struct dp_upcall_info *info = upcall->info;
+
+	record->type = upcall_type(BPF_CORE_READ(info, cmd));
+	record->port = BPF_CORE_READ(key, phy.in_port);
+	record->portid = BPF_CORE_READ(info, portid);
 	datapath_name(record->datapath, upcall->dp);
 }
 
