@@ -221,8 +221,6 @@ mod tests {
             tid: 1_381_158,
             comm: b"handler4",
             datapath: b"system@ovs-system",
-            kind: 0,
-            result: 0,
             packet: Captured {
                 len: 98,
                 bytes: &[],
@@ -233,6 +231,7 @@ mod tests {
                 bytes: &[],
                 error: None,
             },
+            ..Upcall::default()
         }
     }
 

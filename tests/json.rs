@@ -129,10 +129,7 @@ fn upcall() -> Upcall<'static> {
         tid: 289,
         comm: b"handler4",
         datapath: b"system@ovs-system",
-        kind: 0,
-        result: 0,
-        packet: Captured::default(),
-        key: Captured::default(),
+        ..Upcall::default()
     }
 }
 
@@ -151,7 +148,7 @@ fn event(upcall: &Upcall<'_>, port: Option<&str>) -> Value {
     let start = Start::new("upcall-monitor");
     let mut json = Json::new(&mut out, PacketDecode::Decode, &start).unwrap();
     let wall = upcall.time.saturating_add(1_790_000_000_000_000_000);
-    json.event(upcall, port, wall).unwrap();
+    json.event(upcall, port, Some(288), wall).unwrap();
     lines(&out).remove(1)
 }
 
@@ -297,7 +294,7 @@ fn losses() {
         json!({
             "record": "summary", "fired": 13, "received": 3, "lost": 10,
             "lost_reasons": {"ring_full": 9, "arguments_unreadable": 1},
-            "shown": 2, "undecodable": 1, "left": 0, "packets_unreadable": 1, "keys_unreadable": 1, "names_unreadable": 0
+            "shown": 2, "failed": 0, "filtered": 0, "undecodable": 1, "left": 0, "packets_unreadable": 1, "keys_unreadable": 1, "names_unreadable": 0
         })
     );
 }
@@ -330,7 +327,7 @@ fn summary() {
         lost: Lost::new(&[u64::MAX, 1]),
         ..Default::default()
     };
-    json.summary(&summary).unwrap();
+    json.summary(&summary, None).unwrap();
     let line = lines(&out).remove(1);
     assert_eq!(line["fired"], u64::MAX);
     assert_eq!(line["received"], 10);

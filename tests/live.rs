@@ -55,6 +55,14 @@ fn main() -> ExitCode {
     trial!(no_privilege);
     trial!(wrong_arguments);
     trial!(existing_file);
+    let datapath = ovs_tracers::ports::has_kernel_datapath().unwrap_or(false);
+    trial!(no_datapath, "no openvswitch module" if !datapath);
+    trial!(filters);
+    trial!(filtering_is_cheaper);
+    trial!(scan_is_named);
+    trial!(intervals);
+    trial!(several_daemons);
+    trial!(follow);
     libtest_mimic::run(&args, trials).exit_code()
 }
 
@@ -852,4 +860,254 @@ fn existing_file() {
     assert!(monitor.output().status.success());
     assert!(fs::read(&file).unwrap().starts_with(b"OVSTRACE"));
     assert!(Path::new(&link).is_symlink());
+}
+
+/// Check that without a kernel datapath --result error is an error, and any a warning.
+fn no_datapath() {
+    let target = StandIn::start("standin", &["--rate", "1000", "--count", "53"]);
+    let pid = target.pid.to_string();
+    let mut command = Command::new(UPCALL_MONITOR);
+    command.args(["-p", &pid, "--result", "error"]);
+    let output = Monitor::spawn(command).output();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        output.stderr,
+        "error: upcalls that fail in the kernel cannot be seen: the kernel's module openvswitch is not loaded\n  \
+         usdt-probes --check tells more\n"
+    );
+    assert_eq!(output.stdout, "");
+
+    let any = Monitor::attach(target.pid, &["--result", "any"]);
+    let ok = Monitor::attach(target.pid, &["--result", "ok"]);
+    target.run();
+    let (any, ok) = (any.output(), ok.output());
+    assert!(
+        any.stderr
+            .starts_with("warning: upcalls that fail in the kernel cannot be seen")
+    );
+    assert!(ok.stderr.starts_with("attached to"), "{}", ok.stderr);
+    assert_eq!((any.rows().len(), ok.rows().len()), (53, 53));
+}
+
+/// Check that each filter lets through exactly what it names, and that the others are counted. Of eight events in a
+/// row, which are on two threads in turn, three are of port 2, two of type 1, and six smaller than 200 bytes.
+fn filters() {
+    for (args, passes) in [
+        (&["--port", "2"][..], 3 * 101),
+        (&["--port", "2", "--port", "5"], 4 * 101),
+        (&["--type", "action"], 2 * 101),
+        (&["--type", "miss"], 6 * 101),
+        (&["--thread", "handler2"], 4 * 101),
+        (&["--min-size", "200"], 2 * 101),
+        (&["--dp", "ovs-system"], 8 * 101),
+        (&["--dp", "system@ovs-system"], 8 * 101),
+        (&["--dp", "netdev@ovs-system"], 0),
+        (
+            &["--type", "miss", "--port", "2", "--min-size", "90"],
+            2 * 101,
+        ),
+    ] {
+        let target = StandIn::start(
+            "standin",
+            &["--rate", "20000", "--threads", "2", "--count", "808"],
+        );
+        let monitor = Monitor::attach(target.pid, args);
+        target.run();
+        let output = monitor.output();
+        assert_eq!(output.rows().len(), passes, "{args:?}: {}", output.stderr);
+        assert_eq!(output.figure("upcalls fired"), 808);
+        assert_eq!(output.figure("shown"), passes as u64);
+        if passes < 808 {
+            assert_eq!(output.figure("filtered"), 808 - passes as u64, "{args:?}");
+        }
+    }
+    let target = StandIn::start("standin", &["--count", "1"]);
+    let mut command = Command::new(UPCALL_MONITOR);
+    command.args(["-p", &target.pid.to_string(), "--port", "no-such-port"]);
+    let output = Monitor::spawn(command).output();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        output
+            .stderr
+            .starts_with("error: no port of the datapath is called no-such-port\n"),
+        "{}",
+        output.stderr
+    );
+}
+
+/// Check that upcalls which a filter keeps back take no room: a ring of one page has it for the few that pass.
+fn filtering_is_cheaper() {
+    let target = StandIn::start(
+        "standin",
+        &["--rate", "0", "--count", "100003", "--scan", "1000"],
+    );
+    // One event in a thousand is none of the scan's.
+    let monitor = Monitor::attach(
+        target.pid,
+        &[
+            "--port",
+            "1",
+            "--port",
+            "2",
+            "--port",
+            "3",
+            "--buffer-page-count",
+            "16",
+        ],
+    );
+    assert_eq!(target.run(), 100_003);
+    let output = monitor.output();
+    assert_eq!(output.figure("lost"), 0, "{}", output.stderr);
+    assert_eq!(output.figure("shown") + output.figure("filtered"), 100_003);
+    assert_eq!(output.rows().len(), 101);
+}
+
+/// Check that a port scan is named first, and that all that was fired is counted, each by its own thread and source,
+/// although most of it was lost.
+fn scan_is_named() {
+    let target = StandIn::start(
+        "standin",
+        &[
+            "--rate",
+            "0",
+            "--count",
+            "300007",
+            "--threads",
+            "2",
+            "--scan",
+            "10",
+        ],
+    );
+    let args = ["--quiet", "--top", "5", "--buffer-page-count", "1"];
+    let text = Monitor::attach(target.pid, &args);
+    let json = Monitor::attach(target.pid, &[&args[..], &["--format", "json"]].concat());
+    assert_eq!(target.run(), 300_007);
+    let (text, json) = (text.output(), json.output());
+    assert!(json.figure("lost") > 1000, "{}", json.stderr);
+
+    let last = json.stdout.lines().last().unwrap();
+    let summary: serde_json::Value = serde_json::from_str(last).unwrap();
+    assert_eq!(summary["record"], "summary");
+    assert_eq!(summary["fired"], 300_007);
+    let flows = &summary["flows"];
+    assert_eq!(
+        (&flows["upcalls"], &flows["unknown"]),
+        (&300_007.into(), &0.into())
+    );
+    let scan = &flows["top"][0];
+    assert_eq!(scan["src"], "203.0.113.9");
+    assert_eq!(scan["dst"], "192.0.2.2");
+    assert_eq!(scan["protocol"], "udp");
+    // Each tenth event, from the first on, is something else.
+    assert_eq!(scan["upcalls"], 300_007 - 30_001);
+    let sum = |part: &str| -> u64 {
+        let parts = flows[part].as_array().unwrap().iter();
+        parts.map(|part| part["upcalls"].as_u64().unwrap()).sum()
+    };
+    for part in [
+        "by_datapath",
+        "by_port",
+        "by_type",
+        "by_protocol",
+        "by_result",
+        "by_thread",
+    ] {
+        assert_eq!(sum(part), 300_007, "{part}");
+    }
+    assert_eq!(flows["by_thread"][0]["upcalls"], 150_004);
+    assert_eq!(flows["by_thread"].as_array().unwrap().len(), 2);
+
+    let lines: Vec<&str> = text.stdout.lines().collect();
+    assert!(
+        lines[0].starts_with("300007 upcalls in "),
+        "{}",
+        text.stdout
+    );
+    let title = lines
+        .iter()
+        .position(|line| *line == "by source and destination");
+    let first = lines[title.unwrap() + 1];
+    assert!(first.trim_start().starts_with("270006  90.0 %"), "{first}");
+    assert!(first.ends_with(" 6 udp 203.0.113.9 > 192.0.2.2"), "{first}");
+}
+
+/// Check that intervals have each upcall once, in JSON and as text, and that rows are shown between them.
+fn intervals() {
+    let target = StandIn::start("standin", &["--rate", "2000", "--count", "3001"]);
+    let json = Monitor::attach(
+        target.pid,
+        &["--quiet", "--interval", "0.2", "--format", "json"],
+    );
+    let text = Monitor::attach(target.pid, &["--interval", "0.2"]);
+    target.run();
+    let (json, text) = (json.output(), text.output());
+    let (mut intervals, mut sum, mut total) = (0, 0, 0);
+    for line in json.stdout.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let upcalls = line["flows"]["upcalls"].as_u64();
+        match line["record"].as_str() {
+            Some("interval") => {
+                intervals += 1;
+                sum += upcalls.unwrap();
+            }
+            Some("summary") => total = upcalls.unwrap(),
+            other => assert_eq!(other, Some("start")),
+        }
+    }
+    assert_eq!(total, 3001);
+    assert!(intervals >= 2, "{intervals}");
+    assert!(sum <= total);
+    assert_eq!(text.rows().len(), 3001);
+    assert!(
+        text.stderr.contains("\n3001 upcalls in "),
+        "{}",
+        text.stderr
+    );
+}
+
+/// Check that two daemons are told apart, and that the trace ends when both have exited.
+fn several_daemons() {
+    let first = StandIn::start("standin", &["--rate", "1000", "--count", "101"]);
+    let second = StandIn::start("standin-O0", &["--rate", "1000", "--count", "203"]);
+    let (one, two) = (first.pid, second.pid);
+    let monitor = Monitor::attach(one, &["-p", &two.to_string(), "-q", "--format", "json"]);
+    let rows = Monitor::attach(one, &["-p", &two.to_string()]);
+    first.run();
+    second.run();
+    let (output, rows) = (monitor.output(), rows.output());
+    let last = output.stdout.lines().last().unwrap();
+    let summary: serde_json::Value = serde_json::from_str(last).unwrap();
+    let by = &summary["flows"]["by_datapath"];
+    assert_eq!(by[0]["name"], format!("system@ovs-system of {two}"));
+    assert_eq!(by[0]["upcalls"], 203);
+    assert_eq!(by[1]["name"], format!("system@ovs-system of {one}"));
+    assert_eq!(by[1]["upcalls"], 101);
+    let label = format!("(system@ovs-system of {one})");
+    let of_one = rows
+        .rows()
+        .iter()
+        .filter(|row| row.contains(&label))
+        .count();
+    assert_eq!((of_one, rows.rows().len()), (101, 304));
+}
+
+/// Check that --follow goes on with the next daemon, into the same outputs, and counts both.
+fn follow() {
+    let first = StandIn::start("standin", &["--rate", "1000", "--count", "61"]);
+    let mut monitor = Monitor::attach(first.pid, &["--follow"]);
+    first.run();
+    monitor.await_line("waiting for the next ovs-vswitchd");
+    let second = StandIn::start(
+        "standin-O0",
+        &["--rate", "1000", "--count", "73", "--comm", "ovs-vswitchd"],
+    );
+    monitor.await_line(&format!("of process {} ", second.pid));
+    second.run();
+    monitor.await_line("waiting for the next ovs-vswitchd");
+    monitor.signal("INT");
+    let output = monitor.output();
+    assert!(output.status.success());
+    assert_eq!(output.rows().len(), 61 + 73);
+    assert_eq!(output.figure("upcalls fired"), 61 + 73);
+    assert_eq!(output.stdout.matches("PORT_NAME").count(), 1);
 }

@@ -179,14 +179,12 @@ fn upcall(packet: &[u8]) -> Upcall<'_> {
         tid: 1_381_158,
         comm: b"handler4",
         datapath: b"system@ovs-system",
-        kind: 0,
-        result: 0,
         packet: Captured {
             len: packet.len() as u32,
             bytes: packet,
             error: None,
         },
-        key: Captured::default(),
+        ..Upcall::default()
     }
 }
 

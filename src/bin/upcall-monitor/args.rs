@@ -43,10 +43,11 @@ pub enum Kind {
     Action,
 }
 
-/// Show, decode and capture every upcall that ovs-vswitchd receives from the kernel datapath
+/// Show, decode and capture every upcall from the kernel datapath to ovs-vswitchd
 ///
 /// Attaches to the USDT probe dpif_recv:recv_upcall of a running ovs-vswitchd (built with --enable-usdt-probes, Open
-/// vSwitch 2.17 or later), prints a row for each upcall, and goes on until Ctrl-C.
+/// vSwitch 2.17 or later) and to what tells of upcalls that fail in the kernel before that, prints a row for each
+/// upcall, and goes on until Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(
     name = "upcall-monitor",
@@ -57,13 +58,15 @@ Examples:
   upcall-monitor                              a row for every upcall of the ovs-vswitchd that runs
   upcall-monitor -k odp                       ... and its flow key, as ovs-dpctl shows it
   upcall-monitor -k nlraw -d decode -c 10     ten upcalls with all that is in them
+  upcall-monitor --quiet --top 5 --duration 5 what floods ovs-vswitchd
+  upcall-monitor --result error               what the kernel drops before ovs-vswitchd sees it
   upcall-monitor --pcap out.pcap -p PID       write the packets to a pcapng file as well
   upcall-monitor -w - | tshark -i -           look at them live in tshark
   upcall-monitor --format json | jq .key.odp  process them; the manual page has more
   upcall-monitor --record f --duration 60     record a minute; --replay f shows it again, anywhere"
 )]
 pub struct Args {
-    /// The ovs-vswitchd to trace [default: the one that runs]
+    /// The ovs-vswitchd to trace; may be repeated [default: the one that runs]
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]
     pub pid: Vec<u32>,
 

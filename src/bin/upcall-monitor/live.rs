@@ -164,7 +164,16 @@ fn trace_daemons(
         .buffer_page_count
         .map_or(DEFAULT_RING, tracer::ring_size);
     let mut storage = [const { MaybeUninit::uninit() }; KernelSide::ALL.len()];
-    let (mut skel, side, mut links) = load(args, targets, &probes, ring_bytes, &mut storage)?;
+    let (mut skel, side, mut links) = {
+        let config = Config {
+            args,
+            targets,
+            probes: &probes,
+            ports: ports.numbers(&names),
+            ring_bytes,
+        };
+        config.load(&mut storage)?
+    };
     let multi = tracer::has_uprobe_multi();
     let program = if multi {
         &skel.progs.recv_upcall_multi
@@ -234,7 +243,6 @@ fn trace_daemons(
         tracer::shared(std::slice::from_mut(&mut bss.filter_ports)),
         tracer::shared(&mut bss.filter_port),
     );
-    ports.install(monitor.ports(), filter_ports);
     let names_interval = ports.interval();
     let state = RingState::new(&mut bss.ring_sleeping, &mut bss.lost);
     let mut told = None::<Instant>;
@@ -286,46 +294,121 @@ fn trace_daemons(
     Ok((end, left))
 }
 
-/// Loads the programs, and attaches what tells of failed upcalls by the first way that this kernel has.
-fn load<'obj>(
-    args: &Args,
-    targets: &[Target],
-    probes: &Probes,
+/// What the programs are loaded with.
+struct Config<'a> {
+    args: &'a Args,
+    targets: &'a [Target],
+    probes: &'a Probes,
+    ports: Vec<u64>,
     ring_bytes: usize,
-    storage: &'obj mut [MaybeUninit<OpenObject>],
-) -> anyhow::Result<(UpcallMonitorSkel<'obj>, KernelSide, Vec<Link>)> {
-    let mut why = String::new();
-    for (side, storage) in KernelSide::ALL.into_iter().zip(storage) {
-        match side {
-            KernelSide::Absent if args.outcome() == Outcome::Error => bail!(
-                "upcalls that fail in the kernel cannot be seen: {why}\nusdt-probes --check tells more"
-            ),
-            KernelSide::Absent if args.outcome() == Outcome::Any => note(format_args!(
-                "warning: upcalls that fail in the kernel cannot be seen: {why}"
-            )),
-            KernelSide::Absent => {}
-            _ if args.outcome() == Outcome::Ok => continue,
-            _ => {
-                if let Err(lacks) = side.is_possible(args) {
-                    why = lacks;
-                    continue;
+}
+
+impl Config<'_> {
+    /// Loads the programs, and attaches what tells of failed upcalls by the first way that this kernel has.
+    fn load<'obj>(
+        &self,
+        storage: &'obj mut [MaybeUninit<OpenObject>],
+    ) -> anyhow::Result<(UpcallMonitorSkel<'obj>, KernelSide, Vec<Link>)> {
+        let outcome = self.args.outcome();
+        let mut why = String::new();
+        for (side, storage) in KernelSide::ALL.into_iter().zip(storage) {
+            match side {
+                KernelSide::Absent if outcome == Outcome::Error => bail!(
+                    "upcalls that fail in the kernel cannot be seen: {why}\nusdt-probes --check tells more"
+                ),
+                KernelSide::Absent if outcome == Outcome::Any => note(format_args!(
+                    "warning: upcalls that fail in the kernel cannot be seen: {why}"
+                )),
+                KernelSide::Absent => {}
+                _ if outcome == Outcome::Ok => continue,
+                _ => {
+                    if let Err(lacks) = side.is_possible(self.args) {
+                        why = lacks;
+                        continue;
+                    }
+                }
+            }
+            match self.load_side(side, storage) {
+                Ok((skel, links)) => return Ok((skel, side, links)),
+                Err(error) if side == KernelSide::Absent => return Err(error),
+                Err(error) => {
+                    let error = error.to_string();
+                    why = error.lines().next().unwrap_or_default().to_string();
                 }
             }
         }
-        match load_side(args, targets, probes, ring_bytes, side, storage) {
-            Ok((skel, links)) => return Ok((skel, side, links)),
-            Err(error) if side == KernelSide::Absent => return Err(error),
-            Err(error) => {
-                why = error
-                    .to_string()
-                    .lines()
-                    .next()
-                    .unwrap_or_default()
-                    .to_string()
+        bail!("no way to trace is left")
+    }
+
+    fn load_side<'obj>(
+        &self,
+        side: KernelSide,
+        storage: &'obj mut MaybeUninit<OpenObject>,
+    ) -> anyhow::Result<(UpcallMonitorSkel<'obj>, Vec<Link>)> {
+        let explain = |error| tracer::explain_load(error, self.ring_bytes);
+        let multi = tracer::has_uprobe_multi();
+        let received = !self.probes.specs.is_empty();
+        let mut open = UpcallMonitorSkelBuilder::default()
+            .open(storage)
+            .map_err(explain)?;
+        let progs = &mut open.progs;
+        progs.recv_upcall_multi.set_autoload(received && multi);
+        progs.recv_upcall.set_autoload(received && !multi);
+        progs.upcall_failed.set_autoload(side == KernelSide::Fexit);
+        progs
+            .upcall_begins
+            .set_autoload(side == KernelSide::Tracepoint);
+        progs
+            .upcall_returns
+            .set_autoload(side == KernelSide::Tracepoint);
+        open.maps
+            .ring
+            .set_max_entries(tracer::max_entries(self.ring_bytes)?)?;
+        if self.args.summary_lines().is_some() {
+            open.maps.lost_flows.set_max_entries(MAX_LOST_FLOWS)?;
+        }
+        if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
+            self.fill(rodata, side)?;
+        }
+        if let Some(bss) = open.maps.bss_data.as_deref_mut() {
+            bss.filter_port[..self.ports.len()].copy_from_slice(&self.ports);
+            bss.filter_ports = self.ports.len() as u64;
+        }
+        let skel = open.load().map_err(explain)?;
+        let failed = |error| tracer::Error::Attach {
+            path: "ovs_dp_upcall() of the kernel".to_string(),
+            error,
+        };
+        let mut links = Vec::new();
+        match side {
+            KernelSide::Fexit => links.push(skel.progs.upcall_failed.attach().map_err(failed)?),
+            KernelSide::Tracepoint => {
+                // The end first: without it a beginning is nothing.
+                links.push(skel.progs.upcall_returns.attach().map_err(failed)?);
+                links.push(skel.progs.upcall_begins.attach().map_err(failed)?);
+            }
+            KernelSide::Absent => {}
+        }
+        Ok((skel, links))
+    }
+
+    fn fill(&self, rodata: &mut types::rodata, side: KernelSide) -> anyhow::Result<()> {
+        let (args, specs) = (self.args, &self.probes.specs);
+        rodata.targ_specs = u32::try_from(specs.len())?;
+        rodata.targ_args[..specs.len()].copy_from_slice(specs);
+        rodata.targ_packet_size = args.packet_snaplen();
+        rodata.targ_key_size = args.key_snaplen();
+        rodata.targ_wake_at = self.ring_bytes as u64 / 4;
+        rodata.targ_count_lost = args.summary_lines().is_some().into();
+        rodata.targ_targets = u32::try_from(self.targets.len())?;
+        if side != KernelSide::Absent {
+            for (netns, target) in rodata.targ_netns.iter_mut().zip(self.targets) {
+                *netns = target.network_namespace()?;
             }
         }
+        set_filters(args, rodata);
+        Ok(())
     }
-    bail!("no way to trace is left")
 }
 
 impl KernelSide {
@@ -350,72 +433,8 @@ impl KernelSide {
     }
 }
 
-fn load_side<'obj>(
-    args: &Args,
-    targets: &[Target],
-    probes: &Probes,
-    ring_bytes: usize,
-    side: KernelSide,
-    storage: &'obj mut MaybeUninit<OpenObject>,
-) -> anyhow::Result<(UpcallMonitorSkel<'obj>, Vec<Link>)> {
-    let multi = tracer::has_uprobe_multi();
-    let received = !probes.specs.is_empty();
-    let mut open = UpcallMonitorSkelBuilder::default()
-        .open(storage)
-        .map_err(|error| tracer::explain_load(error, ring_bytes))?;
-    let progs = &mut open.progs;
-    progs.recv_upcall_multi.set_autoload(received && multi);
-    progs.recv_upcall.set_autoload(received && !multi);
-    progs.upcall_failed.set_autoload(side == KernelSide::Fexit);
-    progs
-        .upcall_begins
-        .set_autoload(side == KernelSide::Tracepoint);
-    progs
-        .upcall_returns
-        .set_autoload(side == KernelSide::Tracepoint);
-    open.maps
-        .ring
-        .set_max_entries(tracer::max_entries(ring_bytes)?)?;
-    if args.summary_lines().is_some() {
-        open.maps.lost_flows.set_max_entries(MAX_LOST_FLOWS)?;
-    }
-    if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
-        rodata.targ_specs = u32::try_from(probes.specs.len())?;
-        rodata.targ_args[..probes.specs.len()].copy_from_slice(&probes.specs);
-        rodata.targ_packet_size = args.packet_snaplen();
-        rodata.targ_key_size = args.key_snaplen();
-        rodata.targ_wake_at = ring_bytes as u64 / 4;
-        rodata.targ_count_lost = args.summary_lines().is_some().into();
-        rodata.targ_targets = u32::try_from(targets.len())?;
-        if side != KernelSide::Absent {
-            for (netns, target) in rodata.targ_netns.iter_mut().zip(targets) {
-                *netns = target.network_namespace()?;
-            }
-        }
-        set_filters(args, rodata)?;
-    }
-    let skel = open
-        .load()
-        .map_err(|error| tracer::explain_load(error, ring_bytes))?;
-    let failed = |error| tracer::Error::Attach {
-        path: "ovs_dp_upcall() of the kernel".to_string(),
-        error,
-    };
-    let mut links = Vec::new();
-    match side {
-        KernelSide::Fexit => links.push(skel.progs.upcall_failed.attach().map_err(failed)?),
-        KernelSide::Tracepoint => {
-            // The end first: without it a beginning is nothing.
-            links.push(skel.progs.upcall_returns.attach().map_err(failed)?);
-            links.push(skel.progs.upcall_begins.attach().map_err(failed)?);
-        }
-        KernelSide::Absent => {}
-    }
-    Ok((skel, links))
-}
-
 /// Tells the programs which upcalls are wanted.
-fn set_filters(args: &Args, rodata: &mut types::rodata) -> anyhow::Result<()> {
+fn set_filters(args: &Args, rodata: &mut types::rodata) {
     if let Some(kind) = args.kind {
         rodata.targ_by_type = 1;
         rodata.targ_type = match kind {
@@ -449,7 +468,6 @@ fn set_filters(args: &Args, rodata: &mut types::rodata) -> anyhow::Result<()> {
         || args.dp.is_some()
         || !args.port.is_empty())
     .into();
-    Ok(())
 }
 
 fn copy_name(to: &mut [i8], name: &str) {
@@ -468,7 +486,7 @@ impl<'a> PortFilter<'a> {
     fn new(wanted: &'a [String], names: &[PortNames]) -> anyhow::Result<Self> {
         let filter = Self { wanted };
         for port in wanted {
-            if filter.numbers(port, names).is_empty() {
+            if numbers(port, names).is_empty() {
                 let mut known: Vec<&str> = names
                     .iter()
                     .flat_map(PortNames::snapshot)
@@ -491,34 +509,20 @@ impl<'a> PortFilter<'a> {
         Ok(filter)
     }
 
-    /// What the program looks for: the index of the daemon, above, and the port.
-    fn numbers(&self, port: &str, names: &[PortNames]) -> Vec<u64> {
-        let mut numbers = Vec::new();
-        for (target, names) in names.iter().enumerate() {
-            let target = (target as u64) << 32;
-            match port.parse::<u32>() {
-                Ok(number) => numbers.push(target | u64::from(number)),
-                Err(_) => {
-                    let named = names.snapshot().filter(|(_, _, name)| *name == port);
-                    numbers.extend(named.map(|(_, number, _)| target | u64::from(number)));
-                }
-            }
-        }
-        numbers
+    /// What the program looks for.
+    fn numbers(&self, names: &[PortNames]) -> Vec<u64> {
+        let all = self.wanted.iter().flat_map(|port| numbers(port, names));
+        // The same name may be that of several ports, of a device that came and went.
+        all.take(MAX_PORTS).collect()
     }
 
     /// Lets the program know which numbers the ports have now.
     fn install(&self, names: &[PortNames], (count, ports): (&[AtomicU64], &[AtomicU64])) {
-        let wanted = self
-            .wanted
-            .iter()
-            .flat_map(|port| self.numbers(port, names));
-        let mut installed = 0;
-        for (to, number) in ports.iter().zip(wanted) {
-            to.store(number, Relaxed);
-            installed += 1;
+        let wanted = self.numbers(names);
+        for (to, number) in ports.iter().zip(&wanted) {
+            to.store(*number, Relaxed);
         }
-        count[0].store(installed, Relaxed);
+        count[0].store(wanted.len() as u64, Relaxed);
     }
 
     /// How often names are to be asked for.
@@ -530,6 +534,22 @@ impl<'a> PortFilter<'a> {
             NAMES_INTERVAL
         }
     }
+}
+
+/// What the program looks for where `port` is asked for: the index of the daemon, above, and the number of the port.
+fn numbers(port: &str, names: &[PortNames]) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    for (target, names) in names.iter().enumerate() {
+        let target = (target as u64) << 32;
+        match port.parse::<u32>() {
+            Ok(number) => numbers.push(target | u64::from(number)),
+            Err(_) => {
+                let named = names.snapshot().filter(|(_, _, name)| *name == port);
+                numbers.extend(named.map(|(_, number, _)| target | u64::from(number)));
+            }
+        }
+    }
+    numbers
 }
 
 /// The upcalls that were lost, by flow, as the program counts them.

@@ -1,4 +1,4 @@
-//! Shows, decodes and captures every upcall that ovs-vswitchd receives.
+//! Shows, decodes and captures every upcall to ovs-vswitchd.
 
 mod args;
 mod live;

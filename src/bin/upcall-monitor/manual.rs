@@ -8,15 +8,16 @@ pub const SECTIONS: &[Section] = &[
         "\
 A row for each upcall. Columns and widths are those of upcall_monitor.py of Open vSwitch 3.6.
 
-    TIME          when the daemon took the upcall from its socket: seconds, CLOCK_MONOTONIC
+    TIME          when the daemon took the upcall from its socket, or when it failed:
+                  seconds, CLOCK_MONOTONIC
     CPU           on which it did
     COMM          name of the thread, handler1 for example
     PID           id of the thread
     PORT_NAME     port by which the packet came in, and datapath
     TYPE          0: no flow matched the packet; 1: an action sent it up
     PKT_LEN       bytes of the packet
-    FLOW_KEY_LEN  bytes of the flow key
-    RESULT        0
+    FLOW_KEY_LEN  bytes of the flow key; 0 of an upcall that failed
+    RESULT        0, or the negative errno with which the upcall failed in the kernel
 
 A port has the name that the kernel gives it (generic netlink, family ovs_vport), or its number if the kernel does not
 know it, or Unknown if the flow key has no port or could not be read. A port that vanished keeps its last name.
@@ -28,6 +29,67 @@ What could not be read of the daemon's memory is said to be unreadable; it is ne
 packet and ofproto/trace does not take; it has a line of its own.",
     ),
     (
+        "FAILED UPCALLS",
+        "\
+The kernel cannot always hand an upcall to the daemon: the socket is full because the daemon does not keep up (-11,
+EAGAIN), nobody listens any more (-111, ECONNREFUSED), memory is short (-12, -105). The packet is lost then, and the lost
+counter of ovs-dpctl show goes up by one. Each of these upcalls is a row too, unless --result ok is given. --result error
+shows nothing else; it needs no probes in ovs-vswitchd.
+
+PORT_NAME has the device that the packet came from. COMM, PID and CPU are of whatever ran when the packet was processed,
+mostly a softirq: they say nothing of who sent it. There is no flow key. PKT_LEN is that of the packet as the daemon
+would have got it, its VLAN tag included. Of a packet whose end the kernel has in pages, only the beginning is captured;
+how much is not is said where the packet is announced, and in packet.paged in JSON.
+
+Only failures of the traced daemon's own datapath are shown: ovs-system in its network namespace.
+
+They are seen by an fexit program on ovs_dp_upcall() of the kernel's module openvswitch. Where the kernel cannot have one
+(aarch64 before Linux 6.0, a module without type information), the tracepoint openvswitch:ovs_dp_upcall and a return
+probe are used: Linux 5.14, with tracefs mounted. That way knows neither the number of the port, which --port with a
+number needs, nor the addresses for a summary, nor what an action cut off the packet. Where neither can be had, because
+the module is not loaded for example, --result any warns and goes on, and --result error is an error.",
+    ),
+    (
+        "FILTERS",
+        "\
+--dp, --port, --type, --thread and --min-size choose upcalls in the kernel, before anything of them is copied: what they
+keep back costs the daemon least. Each must hold; of several --port one must. What was kept back is counted as filtered.
+
+A port has its name of now: names are asked for again every second, so that a port which is deleted and added again is
+found under its new number within that time. A name that no port has is an error.
+
+No handler thread has an upcall that failed, so that --thread keeps those back.",
+    ),
+    (
+        "WHO CAUSES THEM",
+        "\
+With --quiet, --interval or --top there is a summary of who causes the upcalls: how many, which share of all and how many
+a second, by datapath, port, type, protocol, result and handler thread, and by source and destination. --quiet shows
+nothing else, on standard output; otherwise it is on standard error, and in JSON in the records interval and summary.
+
+A source and destination is what explains the most upcalls: a pair of addresses that come by one port with one protocol,
+whatever their TCP or UDP ports, so that a port scan is one line; if no pair has half of what one source causes, the
+source and the number of its destinations, as in a scan of addresses; and in the same way a destination with many sources.
+Addresses are those of IPv4, IPv6 and ARP in the flow key, those inside VLAN tags; of a tunnelled packet, the inner ones.
+
+Lost upcalls are counted as well, by the kernel, so that the sums are exact: up to 16384 different flows of lost ones, and
+131072 of all. Of those beyond, the addresses are left out; and of lost ones beyond that, nothing is known. Both are said.
+What a filter kept back is not counted.
+
+What floods my ovs-vswitchd?
+
+    upcall-monitor --quiet --top 5 --duration 5",
+    ),
+    (
+        "SEVERAL DAEMONS",
+        "\
+With several -p, at most 8 daemons are traced at once, each in its own network namespace for example. Behind each
+datapath is then the process that it belongs to: p-e1 (system@ovs-system of 1234). The trace ends when all have exited.
+
+With --follow, the trace goes on with the next ovs-vswitchd when one exits, an upgraded one too. Looking for it takes up
+to 50 milliseconds, and attaching some tens more: upcalls of that time are missed.",
+    ),
+    (
         "JSON",
         "\
 --format json writes JSON Lines instead of the table: an object on each line, whose record says what it is.
@@ -37,20 +99,23 @@ packet and ofproto/trace does not take; it has a line of its own.",
     event    an upcall
     lost     how many upcalls are missing since the last such line, or since
              the start: lost, and lost_reasons
+    interval with --interval, who caused the upcalls since the last such line: flows
     summary  last line, of the whole run: fired, received, lost, lost_reasons,
-             shown, undecodable, left, packets_unreadable, keys_unreadable,
-             names_unreadable
+             shown, failed, filtered, undecodable, left, packets_unreadable,
+             keys_unreadable, names_unreadable; flows, with --quiet, --interval
+             or --top
 
 An event has
 
     time_ns, wall_time   CLOCK_MONOTONIC in nanoseconds; RFC 3339, in UTC
     cpu, comm, pid, tid  which thread of which process took it, and where
-    datapath             as in the table; null if it could not be read
+    daemon               id of the ovs-vswitchd that it was for
+    datapath             null if it could not be read
     port                 number and name; null if the flow key has none
     type, type_name      0, miss: no flow matched the packet;
                          1, action: an action sent it up
     result, result_name  0, or a negative errno and its name
-    packet               length and captured, in bytes;
+    packet               length and captured, in bytes; paged, if not all could be;
                          with -d hex its bytes, with -d decode its layers too
     key                  length and captured, in bytes; odp, as -k odp;
                          fields, the same as objects
@@ -68,6 +133,9 @@ vSwitch's. A field that occurs again in a layer is called timestamp_2 the second
 
 docs/upcall-monitor.schema.json of the source is the schema (JSON Schema, draft 2020-12). Its version is in the start
 record. It changes when a field goes or changes its meaning, not when one is added: pass over those you do not know.
+
+flows has seconds, upcalls, unknown and folded; by_datapath, by_port, by_type, by_protocol, by_result and by_thread, each
+an array of name and upcalls; and top, an array of datapath, port, protocol, src, dst, sources, destinations and upcalls.
 
 -k does not matter to JSON. It cannot be had with --pcap -, which needs standard output for itself.",
     ),
@@ -99,9 +167,9 @@ lost to upcall-monitor, though not to ovs-vswitchd. Each such upcall is counted,
 them at most once a second, and the summary at the end has the sum:
 
     fired = received + lost
-    received = shown + undecodable
+    received = shown + filtered + undecodable
 
-With --count, or when an output takes no more, what came after the last upcall shown is told as a third part of
+With --count, or when an output takes no more, what came after the last upcall shown is told as a further part of
 received.
 
 A larger --buffer-page-count helps against bursts; a smaller --packet-size makes the ring hold more.",
@@ -116,8 +184,7 @@ woken only when a quarter of it is full. Without -d, --pcap or --record no packe
     (
         "LIMITS",
         "\
-Upcalls of the userspace datapath (netdev) do not pass the probe. Nor are those seen which the kernel could not hand to
-the daemon: the lost counter of ovs-dpctl show has them.
+Upcalls of the userspace datapath (netdev) do not pass the probe.
 
 At most 2048 bytes of a flow key and 65535 bytes of a packet are captured.
 
@@ -131,8 +198,8 @@ aarch64.",
         "PRIVILEGE",
         "\
 root, or CAP_BPF and CAP_PERFMON to load and attach, CAP_SYS_PTRACE to look at the daemon's memory map,
-CAP_CHECKPOINT_RESTORE for a daemon whose binary was replaced since it started, and CAP_SYS_ADMIN for the names of
-ports in another network namespace.",
+CAP_CHECKPOINT_RESTORE for a daemon whose binary was replaced since it started, and CAP_SYS_ADMIN for upcalls that fail
+in the kernel and for the names of ports in another network namespace.",
     ),
     (
         "EXIT STATUS",
@@ -158,6 +225,11 @@ Ten upcalls with all that is in them:
 Capture a minute, then look at it in Wireshark:
 
     upcall-monitor --pcap upcalls.pcapng --duration 60 > /dev/null
+
+What floods the daemon, and what does the kernel drop before the daemon sees it?
+
+    upcall-monitor --quiet --top 5 --duration 5
+    upcall-monitor --result error
 
 Look at them live:
 
