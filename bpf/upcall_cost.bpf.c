@@ -344,23 +344,23 @@ static __always_inline int handle_upcall_ends(int result)
 	return 0;
 }
 
-/* The checksum that skb_checksum_help() or skb_crc32c_csum_help() will put into the packet. */
-static __always_inline void unfinished_checksum(struct cost_record *record,
-						const struct sk_buff *skb,
-						const struct queued_packet *packet)
+/*
+ * Where skb_checksum_help() will put a checksum into the packet; 0: nowhere.
+ * Sets is_crc if it is skb_crc32c_csum_help(), and of four bytes.
+ */
+static __always_inline __u32 unfinished_checksum(const struct sk_buff *skb,
+						 const struct queued_packet *packet, int *is_crc)
 {
 	__u64 head = (__u64)BPF_CORE_READ(skb, head);
+	__u32 at;
 
 	if (BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed) != CHECKSUM_PARTIAL)
-		return;
-	record->unfinished_checksum = head + BPF_CORE_READ(skb, csum_start) +
-				      BPF_CORE_READ(skb, csum_offset) - (__u64)packet->data;
-	if (packet->has_vlan)
-		record->unfinished_checksum += VLAN_HLEN;
-	record->checksum_size = 2;
-	if (bpf_core_field_exists(skb->csum_not_inet) &&
-	    BPF_CORE_READ_BITFIELD_PROBED(skb, csum_not_inet))
-		record->checksum_size = 4;
+		return 0;
+	if (bpf_core_field_exists(skb->csum_not_inet))
+		*is_crc = BPF_CORE_READ_BITFIELD_PROBED(skb, csum_not_inet);
+	at = head + BPF_CORE_READ(skb, csum_start) + BPF_CORE_READ(skb, csum_offset) -
+	     (__u64)packet->data;
+	return packet->has_vlan ? at + VLAN_HLEN : at;
 }
 
 static __always_inline int handle_queue_begins(struct sk_buff *skb, __u32 cutlen)
@@ -369,6 +369,8 @@ static __always_inline int handle_queue_begins(struct sk_buff *skb, __u32 cutlen
 	struct queued_packet packet = {};
 	struct cost_record *record = NULL;
 	__u64 packet_len, need, room;
+	int is_crc = 0;
+	__u32 checksum;
 	long err;
 
 	if (!upcall || !upcall->dp)
@@ -377,7 +379,10 @@ static __always_inline int handle_queue_begins(struct sk_buff *skb, __u32 cutlen
 	upcall->queued = 1;
 
 	queued_packet(&packet, skb, cutlen);
+	checksum = unfinished_checksum(skb, &packet, &is_crc);
 	packet_len = packet.readable;
+	if (is_crc && packet_len > checksum)
+		packet_len = checksum;
 	if (packet_len > targ_packet_size)
 		packet_len = targ_packet_size;
 	need = packet_len;
@@ -390,7 +395,7 @@ static __always_inline int handle_queue_begins(struct sk_buff *skb, __u32 cutlen
 	record->skb = upcall->skb;
 	upcall_fields(record, upcall);
 	BPF_CORE_READ_STR_INTO(&record->device, skb, dev, name);
-	unfinished_checksum(record, skb, &packet);
+	record->unfinished_checksum = is_crc ? 0 : checksum;
 	record->packet_size = packet.size;
 
 	/* It changes nothing; it tells the verifier. */

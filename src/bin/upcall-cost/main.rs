@@ -3,6 +3,7 @@
 mod args;
 mod live;
 mod manual;
+mod replay;
 mod session;
 
 use std::process::ExitCode;
@@ -13,5 +14,8 @@ use args::Args;
 
 fn main() -> ExitCode {
     let args: Args = cli::parse(manual::SECTIONS);
-    cli::exit(live::run(&args))
+    cli::exit(match &args.read_events {
+        Some(path) => replay::run(&args, path),
+        None => live::run(&args),
+    })
 }
