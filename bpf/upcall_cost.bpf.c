@@ -381,8 +381,6 @@ static __always_inline int handle_queue_begins(struct sk_buff *skb, __u32 cutlen
 	queued_packet(&packet, skb, cutlen);
 	checksum = unfinished_checksum(skb, &packet, &is_crc);
 	packet_len = packet.readable;
-	if (is_crc && packet_len > checksum)
-		packet_len = checksum;
 	if (packet_len > targ_packet_size)
 		packet_len = targ_packet_size;
 	need = packet_len;
@@ -395,7 +393,9 @@ static __always_inline int handle_queue_begins(struct sk_buff *skb, __u32 cutlen
 	record->skb = upcall->skb;
 	upcall_fields(record, upcall);
 	BPF_CORE_READ_STR_INTO(&record->device, skb, dev, name);
-	record->unfinished_checksum = is_crc ? 0 : checksum;
+	record->unfinished_checksum = checksum;
+	if (checksum)
+		record->checksum_size = is_crc ? 4 : 2;
 	record->packet_size = packet.size;
 
 	/* It changes nothing; it tells the verifier. */

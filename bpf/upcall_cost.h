@@ -77,15 +77,12 @@ struct cost_record {
 	 */
 	__u32 packet_size;
 	__u32 key_size;
-	/*
-	 * Bytes in data; fewer of a packet that is in pages, or whose SCTP
-	 * checksum is still to be filled in: those before it.
-	 */
+	/* bytes in data; fewer of a packet that is in pages */
 	__u32 packet_len;
 	__u32 key_len;
 	/*
-	 * DP_UPCALL: where in the packet a checksum of 2 bytes is that the
-	 * kernel fills in after this event; 0: none
+	 * DP_UPCALL: where in the packet a checksum is that the kernel fills
+	 * in after this event; 0: none
 	 */
 	__u32 unfinished_checksum;
 	/* 0, or the errno (negative) with which reading it failed */
@@ -95,6 +92,7 @@ struct cost_record {
 	/* RECV_UPCALL: dpif->full_name, system@ovs-system; DP_*: the same */
 	char datapath[32];
 	char device[16]; /* DP_*: name of the device that the packet came from */
+	__u32 checksum_size; /* of the unfinished one: 2, or 4 of SCTP */
 	__u8 data[]; /* the key's bytes first, then the packet's */
 };
 

@@ -44,7 +44,7 @@ const OP_FLOW_EXECUTE: u32 = 3;
 const EVENTS: usize = 6;
 
 /// What is before the bytes of a `struct cost_record`.
-const HEADER: usize = 140;
+const HEADER: usize = 144;
 
 /// A `struct cost_record`, read apart from the program under test.
 #[derive(Clone, Debug, PartialEq, Eq)]
