@@ -43,7 +43,7 @@ test:
 	$(CARGO) test --locked
 
 lab: build
-	fixtures/lab/run $(RELEASE)/upcall-monitor
+	fixtures/lab/run $(RELEASE)
 
 check:
 	$(call install-packages,$(BUILD_PACKAGES))

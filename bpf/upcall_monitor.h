@@ -14,8 +14,15 @@ enum recv_upcall_arg {
 	RECV_UPCALL_ARGS = 6,
 };
 
+/* Daemons traced at once. */
+#define MAX_TARGETS 8
 /* Different argument strings that the sites of the probe may have. */
 #define MAX_SPECS 8
+/* The cookie of a site: its argument string below, its daemon above. */
+#define COOKIE_TARGET_SHIFT 8
+
+/* Ports that are asked for. */
+#define MAX_PORTS 64
 
 /* The most that a record carries. */
 #define MAX_PACKET 65535
@@ -28,27 +35,70 @@ enum lost_reason {
 	LOST_REASONS = 2,
 };
 
-/* One upcall. The key's bytes come first in data, then the packet's. */
+#define NO_PORT 0xffffffff
+
+/* Where the packet of a failed upcall came from; as in struct flow_id. */
+struct failed_from {
+	char device[16];
+	__u32 port;
+	__u16 eth_type;
+	__u8 proto;
+	__u8 pad;
+	__u8 src[16];
+	__u8 dst[16];
+};
+
+/*
+ * One upcall. In data are the flow key's bytes, then the packet's. An upcall
+ * that failed in the kernel has a struct failed_from instead of a key.
+ */
 struct upcall_record {
 	__u64 time; /* ns, CLOCK_MONOTONIC */
+	/* of the current task: that of a failed upcall has nothing to do with it */
 	__u32 pid;
 	__u32 tid;
 	__u32 cpu;
-	__u32 type;
-	__s32 result;
+	__u16 type; /* enum dpif_upcall_type */
+	__u16 target; /* index of the daemon */
+	__s32 result; /* 0, or the errno (negative) with which it failed in the kernel */
+	__u32 paged; /* bytes of the packet in pages, which are not captured */
 	/* 0, or the errno (negative) with which reading it failed */
-	__s32 datapath_error;
 	__s32 packet_error;
 	__s32 key_error;
-	/* sizes in the traced process */
+	/* sizes in the traced process; of a failed upcall the packet's in the kernel, and 0 */
 	__u32 packet_size;
 	__u32 key_size;
 	/* bytes in data */
 	__u32 packet_len;
 	__u32 key_len;
 	char comm[16];
-	char datapath[32];
+	char datapath[32]; /* empty: could not be read */
 	__u8 data[];
 };
+
+/*
+ * Whom an upcall came from; the unit of what is counted. Addresses are those
+ * of IPv4, IPv6 or ARP.
+ */
+struct flow_id {
+	char datapath[32];
+	__u32 target;
+	__u32 tid; /* the handler thread; 0 if the upcall failed in the kernel */
+	__s32 result;
+	__u32 type;
+	__u32 port; /* NO_PORT: not known */
+	__u16 eth_type; /* as on the wire, of the innermost frame; 0: not known */
+	__u8 proto; /* of IP */
+	__u8 folded; /* there were too many: the addresses of several are left out */
+	__u8 src[16];
+	__u8 dst[16];
+};
+
+/* Flows that lost upcalls are counted by. */
+#define MAX_LOST_FLOWS 16384
+
+/* Counters of upcalls that a filter kept back: one a cache line, so that CPUs share none. */
+#define FILTERED_SLOTS 64
+#define FILTERED_STRIDE 8
 
 #endif /* __UPCALL_MONITOR_H__ */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The few kernel types and constants that the programs here use. A uprobe
- * program reads no kernel structure, so that the usual generated header of
- * over 100,000 lines, and a kernel with BTF, are not needed. The numbers are
- * those of include/uapi/linux/bpf.h.
+ * The few kernel types and constants that the programs here use, instead of
+ * the usual generated header of over 100,000 lines. A uprobe program reads no
+ * kernel structure, so that it needs no kernel with BTF; what the programs on
+ * the datapath's side read is in datapath.bpf.h. The numbers are those of
+ * include/uapi/linux/bpf.h.
  */
 #ifndef __VMLINUX_H__
 #define __VMLINUX_H__
@@ -21,8 +22,21 @@ typedef __u32 __be32;
 typedef __u64 __be64;
 typedef __u32 __wsum;
 
+/* What a program at a kernel function sees: arch/ARCH/include/asm/ptrace.h. */
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di;
+	unsigned long orig_ax, ip, cs, flags, sp, ss;
+};
+#elif defined(__TARGET_ARCH_arm64)
+struct user_pt_regs {
+	__u64 regs[31], sp, pc, pstate;
+};
+#endif
+
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 

@@ -1,5 +1,7 @@
 //! What the tracers show: typed views of the records that the kernel delivers.
 
+use crate::flow_key;
+
 /// Bytes copied from the traced process, of which the kernel or a snap length may have cut the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Captured<'a> {
@@ -11,13 +13,16 @@ pub struct Captured<'a> {
     pub error: Option<i32>,
 }
 
-/// One upcall that ovs-vswitchd received: the arguments of `dpif_recv:recv_upcall` (`lib/dpif.c` of Open vSwitch).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One upcall: one that ovs-vswitchd received, which is the arguments of `dpif_recv:recv_upcall` (`lib/dpif.c` of Open
+/// vSwitch), or one that failed in the kernel before (`ovs_dp_upcall()`, `net/openvswitch/datapath.c` of Linux).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Upcall<'a> {
     /// Nanoseconds of `CLOCK_MONOTONIC`.
     pub time: u64,
     pub cpu: u32,
-    /// Process and thread that received the upcall.
+    /// Which of the traced daemons it was for, from 0 on.
+    pub target: u32,
+    /// Process and thread that received the upcall, or that ran when it failed: that one need have nothing to do with it.
     pub pid: u32,
     pub tid: u32,
     /// Name of the thread, at most 15 bytes, without the terminating NUL.
@@ -26,10 +31,40 @@ pub struct Upcall<'a> {
     pub datapath: &'a [u8],
     /// `enum dpif_upcall_type`: 0 is a flow miss, 1 an action.
     pub kind: u32,
-    /// 0, or a negative errno of the kernel's.
+    /// 0, or the negative errno with which it failed in the kernel.
     pub result: i32,
     /// The packet, from its Ethernet header on.
     pub packet: Captured<'a>,
-    /// The flow key: a run of `OVS_KEY_ATTR_*` netlink attributes (`linux/openvswitch.h`).
+    /// How many bytes at the end of the packet the kernel had in pages, which are not captured. Only of an upcall that
+    /// failed; the daemon gets packets in one piece.
+    pub paged: u32,
+    /// The flow key: a run of `OVS_KEY_ATTR_*` netlink attributes (`linux/openvswitch.h`). An upcall that failed has none.
     pub key: Captured<'a>,
+    /// Where an upcall came from that failed; one that was received has it in its key.
+    pub failed_from: Option<FailedFrom<'a>>,
+}
+
+/// Where the packet of a failed upcall came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailedFrom<'a> {
+    /// The device, `eth0` for example; empty if there was none.
+    pub device: &'a [u8],
+    /// Number of the port, if the kernel's side could tell.
+    pub port: Option<u32>,
+    /// Of the innermost frame; 0 if the kernel's side could not tell.
+    pub eth_type: u16,
+    /// Protocol and addresses of IP or ARP, as in [`Flow`](crate::flows::Flow).
+    pub proto: u8,
+    pub src: [u8; 16],
+    pub dst: [u8; 16],
+}
+
+impl Upcall<'_> {
+    /// Number of the port by which the packet came in.
+    pub fn in_port(&self) -> Option<u32> {
+        match self.failed_from {
+            Some(from) => from.port,
+            None => flow_key::in_port(self.key.bytes),
+        }
+    }
 }

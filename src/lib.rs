@@ -6,6 +6,7 @@ pub mod clock;
 pub mod cost;
 pub mod event;
 pub mod flow_key;
+pub mod flows;
 pub mod hexdump;
 pub mod histogram;
 pub mod json;

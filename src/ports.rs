@@ -107,11 +107,11 @@ impl PortNames {
     /// A port that is not known makes the kernel be asked again, at most once a second. It answers
     /// in well under a millisecond, and is not waited for longer than about 0.2 s.
     pub fn lookup(&mut self, datapath: &[u8], port: u32) -> Option<&str> {
-        if self.find(datapath, port).is_none() && self.is_worth_a_refresh(datapath) {
+        if self.known(datapath, port).is_none() && self.is_worth_a_refresh(datapath) {
             // No names are better than no upcalls.
             let _ = self.refresh();
         }
-        self.find(datapath, port)
+        self.known(datapath, port)
     }
 
     /// Asks the kernel again, whenever that was last done.
@@ -143,7 +143,8 @@ impl PortNames {
         })
     }
 
-    fn find(&self, datapath: &[u8], port: u32) -> Option<&str> {
+    /// The name of a port as far as it is known, without asking the kernel.
+    pub fn known(&self, datapath: &[u8], port: u32) -> Option<&str> {
         let datapath = self
             .datapaths
             .iter()

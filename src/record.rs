@@ -2,10 +2,13 @@
 
 use std::mem::{offset_of, size_of};
 
-use crate::bpf::upcall_monitor::types::upcall_record;
-use crate::event::{Captured, Upcall};
+use crate::bpf::upcall_monitor::types::{failed_from, upcall_record};
+use crate::event::{Captured, FailedFrom, Upcall};
 
 const HEADER: usize = offset_of!(upcall_record, data);
+
+/// NO_PORT of `bpf/upcall_monitor.h`.
+pub const NO_PORT: u32 = u32::MAX;
 
 /// Bytes that do not make a record. Whatever is in the record it is not shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,7 +17,11 @@ pub enum Error {
     Short(usize),
     #[error("a record claims {claimed} bytes of key and packet and has {has}")]
     Lengths { claimed: u64, has: usize },
+    #[error("a failed upcall has {0} bytes that say where it came from, not {FAILED_FROM}")]
+    FailedFrom(usize),
 }
+
+const FAILED_FROM: usize = size_of::<failed_from>();
 
 impl<'a> Upcall<'a> {
     /// Reads a `struct upcall_record` (`bpf/upcall_monitor.h`).
@@ -36,11 +43,17 @@ impl<'a> Upcall<'a> {
                 claimed,
                 has: data.len(),
             })?;
-        let (key, packet) = bytes.split_at(header.key_len as usize);
+        let (mut key, packet) = bytes.split_at(header.key_len as usize);
+        let mut from = None;
+        if header.result != 0 {
+            from = Some(read_failed_from(key)?);
+            key = &[];
+        }
         let errno = |error: i32| (error != 0).then_some(error.wrapping_neg());
         Ok(Upcall {
             time: header.time,
             cpu: header.cpu,
+            target: header.target.into(),
             pid: header.pid,
             tid: header.tid,
             comm: c_string(
@@ -53,25 +66,52 @@ impl<'a> Upcall<'a> {
                 offset_of!(upcall_record, datapath),
                 size_of_val(&header.datapath),
             ),
-            kind: header.r#type,
+            kind: header.r#type.into(),
             result: header.result,
             packet: Captured {
                 len: header.packet_size,
                 bytes: packet,
                 error: errno(header.packet_error),
             },
+            paged: header.paged,
             key: Captured {
                 len: header.key_size,
                 bytes: key,
                 error: errno(header.key_error),
             },
+            failed_from: from,
         })
     }
 
     /// How many bytes of `record`, which this upcall was read from, it uses.
     pub fn record_len(&self) -> usize {
-        HEADER + self.key.bytes.len() + self.packet.bytes.len()
+        let before = match self.failed_from {
+            Some(_) => FAILED_FROM,
+            None => self.key.bytes.len(),
+        };
+        HEADER + before + self.packet.bytes.len()
     }
+}
+
+fn read_failed_from(bytes: &[u8]) -> Result<FailedFrom<'_>, Error> {
+    if bytes.len() != FAILED_FROM {
+        return Err(Error::FailedFrom(bytes.len()));
+    }
+    // SAFETY: failed_from is a C struct of integers, valid for any bytes; there are as many as it has, and an
+    // unaligned read needs no alignment.
+    let from = unsafe { bytes.as_ptr().cast::<failed_from>().read_unaligned() };
+    Ok(FailedFrom {
+        device: c_string(
+            bytes,
+            offset_of!(failed_from, device),
+            size_of_val(&from.device),
+        ),
+        port: Some(from.port).filter(|port| *port != NO_PORT),
+        eth_type: u16::from_be(from.eth_type),
+        proto: from.proto,
+        src: from.src,
+        dst: from.dst,
+    })
 }
 
 /// The bytes before the first NUL of a field of `size` bytes.
@@ -129,8 +169,6 @@ mod tests {
             tid: 101,
             comm: b"handler1",
             datapath: b"system@ovs-system",
-            kind: 0,
-            result: 0,
             packet: Captured {
                 len: 1500,
                 bytes: b"the packet",
@@ -141,6 +179,7 @@ mod tests {
                 bytes: b"the key",
                 error: None,
             },
+            ..Upcall::default()
         };
         assert_eq!(upcall, expected);
         assert_eq!(upcall.record_len(), bytes.len() - b"STALE".len());
@@ -156,6 +195,52 @@ mod tests {
         assert_eq!(upcall.key.error, Some(14));
         assert!(upcall.key.bytes.is_empty());
         assert_eq!(upcall.packet.bytes, b"the packet");
+    }
+
+    /// Check that a failed upcall says where it came from where another has its key, and has no key.
+    #[test]
+    fn failed() {
+        let from = |port: u32| {
+            let mut from = b"p-e1\0-garbage...".to_vec();
+            from.extend_from_slice(&port.to_ne_bytes());
+            from.extend_from_slice(&[0x86, 0xdd, 17, 0]);
+            from.extend_from_slice(&[[0xaa; 16], [0xbb; 16]].concat());
+            from
+        };
+        let failing = |from: &[u8]| {
+            let mut bytes = record(from, b"the packet", b"STALE");
+            for (offset, value) in [
+                (offset_of!(upcall_record, result), -11),
+                (offset_of!(upcall_record, paged), 1490),
+                (offset_of!(upcall_record, key_size), 0),
+            ] {
+                bytes[offset..offset + 4].copy_from_slice(&i32::to_ne_bytes(value));
+            }
+            bytes
+        };
+        for (number, port) in [(2, Some(2)), (NO_PORT, None)] {
+            let bytes = failing(&from(number));
+            let upcall = Upcall::from_record(&bytes).unwrap();
+            let expected = FailedFrom {
+                device: b"p-e1",
+                port,
+                eth_type: 0x86dd,
+                proto: 17,
+                src: [0xaa; 16],
+                dst: [0xbb; 16],
+            };
+            assert_eq!(upcall.failed_from, Some(expected));
+            assert_eq!(upcall.in_port(), port);
+            assert_eq!((upcall.result, upcall.paged), (-11, 1490));
+            assert_eq!(upcall.packet.bytes, b"the packet");
+            assert_eq!(upcall.key, Captured::default());
+            assert_eq!(upcall.record_len(), bytes.len() - b"STALE".len());
+        }
+        let bytes = failing(&from(2)[1..]);
+        assert_eq!(
+            Upcall::from_record(&bytes),
+            Err(Error::FailedFrom(FAILED_FROM - 1))
+        );
     }
 
     /// Check that a record which is cut anywhere is refused rather than filled up.

@@ -35,6 +35,15 @@ impl Lost {
             .fold(0, |total, count| total.saturating_add(*count))
     }
 
+    /// These and those of `other`.
+    pub fn plus(&self, other: &Self) -> Self {
+        let mut lost = *self;
+        for (mine, other) in lost.0.iter_mut().zip(other.0) {
+            *mine = mine.saturating_add(other);
+        }
+        lost
+    }
+
     /// What was lost since `before`.
     pub fn since(&self, before: &Self) -> Self {
         let mut lost = *self;
@@ -68,6 +77,10 @@ impl Display for Lost {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     pub shown: u64,
+    /// Of these, the upcalls that failed in the kernel.
+    pub failed: u64,
+    /// Upcalls that a filter kept back.
+    pub filtered: u64,
     /// Records whose bytes make no sense.
     pub undecodable: u64,
     /// Records that came when the run had ended: after the last one of `--count`, or when an output took no more.
@@ -82,13 +95,14 @@ pub struct Summary {
 impl Summary {
     pub fn show(&mut self, upcall: &Upcall<'_>) {
         self.shown += 1;
+        self.failed += u64::from(upcall.result != 0);
         self.packets_unreadable += u64::from(upcall.packet.error.is_some());
         self.keys_unreadable += u64::from(upcall.key.error.is_some());
         self.names_unreadable += u64::from(upcall.datapath.is_empty());
     }
 
     pub fn received(&self) -> u64 {
-        self.shown + self.undecodable + self.left
+        self.shown + self.filtered + self.undecodable + self.left
     }
 
     pub fn fired(&self) -> u64 {
@@ -116,8 +130,14 @@ impl Display for Summary {
             "\n{} upcalls received: {shown} shown, {undecodable} undecodable",
             self.received()
         )?;
+        if self.filtered > 0 {
+            write!(f, ", {} filtered", self.filtered)?;
+        }
         if self.left > 0 {
             write!(f, ", {} after the last one shown", self.left)?;
+        }
+        if self.failed > 0 {
+            write!(f, "\n{} of those shown failed in the kernel", self.failed)?;
         }
         for (count, what) in [
             (self.packets_unreadable, "packet"),
@@ -154,16 +174,9 @@ mod tests {
             error: Some(14),
         };
         let upcall = Upcall {
-            time: 0,
-            cpu: 0,
-            pid: 1,
-            tid: 1,
-            comm: b"handler1",
             datapath: b"system@ovs-system",
-            kind: 0,
-            result: 0,
             packet: unreadable,
-            key: Captured::default(),
+            ..Upcall::default()
         };
         summary.show(&upcall);
         assert_eq!(

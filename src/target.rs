@@ -253,6 +253,17 @@ impl Target {
         self.pid
     }
 
+    /// The inode number of its network namespace, by which the kernel's own structures tell it too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`], [`Error::Permission`].
+    pub fn network_namespace(&self) -> Result<u32, Error> {
+        let path = PathBuf::from(format!("/proc/{}/ns/net", self.pid));
+        let metadata = fs::metadata(&path).map_err(|err| Error::read(&path, err))?;
+        Ok(u32::try_from(metadata.ino()).unwrap_or_default())
+    }
+
     /// Every file that the process has mapped as code, once each, in the order of addresses: the
     /// executable, then its libraries.
     ///

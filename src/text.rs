@@ -74,7 +74,8 @@ impl<W: Write> Table<W> {
         }
         let shown = self.announce && packet.len > 0;
         if shown {
-            self.announce(packet, port).map_err(io::Error::other)?;
+            self.announce(packet, upcall.paged, port)
+                .map_err(io::Error::other)?;
         }
         self.out.write_all(self.text.as_bytes())?;
         if shown && packet.error.is_none() && self.packet_decode == PacketDecode::Decode {
@@ -83,12 +84,20 @@ impl<W: Write> Table<W> {
         Ok(())
     }
 
-    fn announce(&mut self, packet: &Captured<'_>, port: &str) -> fmt::Result {
+    fn announce(&mut self, packet: &Captured<'_>, paged: u32, port: &str) -> fmt::Result {
         let text = &mut self.text;
         write!(text, "  {}: Receive dp_port ", self.packets)?;
         escape(text, port.as_bytes())?;
         write!(text, ", packet size {} bytes, ", packet.len)?;
         captured(text, packet)?;
+        if paged > 0 {
+            // Before the end of the line.
+            text.truncate(text.len() - ".\n".len());
+            writeln!(
+                text,
+                "; {paged} bytes are in pages, which are not captured."
+            )?;
+        }
         if packet.error.is_none() && self.packet_decode == PacketDecode::Hex {
             hexdump::write(text, packet.bytes, INDENT)?;
         }

@@ -99,7 +99,7 @@ pub fn with_libbpf_log<T, E>(verbose: bool, trace: impl FnOnce() -> Result<T, E>
 }
 
 /// The end of what libbpf said so far.
-fn libbpf_log() -> String {
+pub fn libbpf_log() -> String {
     let log = LIBBPF_LOG.lock().map(|log| log.clone()).unwrap_or_default();
     String::from_utf8_lossy(&log).into_owned()
 }
@@ -297,20 +297,20 @@ pub enum End {
     /// SIGINT, SIGTERM or SIGHUP.
     Signal,
     TimeOut,
+    /// All targets have.
     TargetExited,
 }
 
-/// What ends the draining of a ring.
-pub struct Until<'a> {
+/// What ends a trace, besides the exit of its targets.
+pub struct Until {
     signals: UnixStream,
-    target: &'a Target,
     deadline: Option<Instant>,
 }
 
-impl<'a> Until<'a> {
+impl Until {
     /// Takes the handling of SIGINT, SIGTERM and SIGHUP: the first ends the drain, a second one the process. A
     /// SIGHUP that is ignored, as under nohup, stays so.
-    pub fn new(target: &'a Target, duration: Option<Duration>) -> io::Result<Self> {
+    pub fn new(duration: Option<Duration>) -> io::Result<Self> {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
         use std::sync::Arc;
         use std::sync::atomic::AtomicBool;
@@ -327,32 +327,52 @@ impl<'a> Until<'a> {
         }
         Ok(Self {
             signals,
-            target,
             // A time beyond what the clock can say is never reached.
             deadline: duration.and_then(|duration| Instant::now().checked_add(duration)),
         })
     }
 
-    /// Sleeps until the ring wakes us, the next drain is due, or something ends the drain.
-    fn wait(&self, ring: BorrowedFd<'_>, interval: Duration) -> io::Result<Option<End>> {
+    /// Sleeps for `interval`, unless something ends the trace.
+    pub fn sleep(&self, interval: Duration) -> io::Result<Option<End>> {
+        self.wait(None, &mut Vec::new(), interval)
+    }
+
+    /// Sleeps until the ring wakes us, the next drain is due, or something ends the drain: that the last of `targets`
+    /// exits, for example. Those that have exited are taken out.
+    fn wait(
+        &self,
+        ring: Option<BorrowedFd<'_>>,
+        targets: &mut Vec<&Target>,
+        interval: Duration,
+    ) -> io::Result<Option<End>> {
         let mut timeout = interval;
         if let Some(deadline) = self.deadline {
             timeout = timeout.min(deadline.saturating_duration_since(Instant::now()));
         }
-        let mut fds = [
-            PollFd::new(&self.signals, PollFlags::IN),
-            PollFd::new(self.target, PollFlags::IN),
-            PollFd::from_borrowed_fd(ring, PollFlags::IN),
-        ];
+        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        fds.extend(
+            targets
+                .iter()
+                .map(|target| PollFd::new(*target, PollFlags::IN)),
+        );
+        fds.extend(ring.map(|ring| PollFd::from_borrowed_fd(ring, PollFlags::IN)));
         let timeout = Timespec::try_from(timeout).ok();
         match poll(&mut fds, timeout.as_ref()) {
             // A signal that is not ours, such as SIGCONT.
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(if !fds[0].revents().is_empty() {
+        let signal = !fds[0].revents().is_empty();
+        let exited: Vec<bool> = fds[1..][..targets.len()]
+            .iter()
+            .map(|fd| !fd.revents().is_empty())
+            .collect();
+        let had_targets = !targets.is_empty();
+        let mut exited = exited.into_iter();
+        targets.retain(|_| exited.next() != Some(true));
+        Ok(if signal {
             Some(End::Signal)
-        } else if !fds[1].revents().is_empty() {
+        } else if had_targets && targets.is_empty() {
             Some(End::TargetExited)
         } else if self
             .deadline
@@ -379,7 +399,8 @@ fn ignored_signals() -> u64 {
 pub fn drain(
     ring: &dyn MapCore,
     state: &RingState<'_>,
-    until: &Until<'_>,
+    until: &Until,
+    targets: &[&Target],
     links: Vec<Link>,
     deliver: &mut dyn FnMut(Delivery<'_>) -> ControlFlow<()>,
 ) -> Result<(End, u64), Error> {
@@ -409,6 +430,7 @@ pub fn drain(
     // SAFETY: the descriptor belongs to `buffer`, which outlives this borrow of it.
     let ring_fd = unsafe { BorrowedFd::borrow_raw(buffer.epoll_fd()) };
 
+    let mut targets = targets.to_vec();
     let mut lost = vec![0; state.lost.len()];
     // Returns how many records there were.
     let mut consume = || -> Result<usize, Error> {
@@ -436,7 +458,9 @@ pub fn drain(
             state.sleeping.store(1, Relaxed);
             interval = DRAIN_INTERVAL;
         }
-        let end = until.wait(ring_fd, interval).map_err(Error::Ring)?;
+        let end = until
+            .wait(Some(ring_fd), &mut targets, interval)
+            .map_err(Error::Ring)?;
         state.sleeping.store(0, Relaxed);
         if let Some(end) = end {
             break end;

@@ -24,10 +24,11 @@ use rustix::io::Errno;
 use serde::{Serialize, Serializer};
 
 use crate::event::{Captured, Upcall};
+use crate::flows::Report;
+use crate::packet as packets;
 use crate::recording::Start;
 use crate::summary::{LOST_REASONS, Lost, Summary};
 use crate::text::{self, PacketDecode};
-use crate::{flow_key, packet as packets};
 
 /// Version of the schema: changes when a field changes its meaning or goes, not when one is added.
 pub const SCHEMA: u32 = 1;
@@ -59,9 +60,15 @@ impl<W: Write> Json<W> {
         Ok(json)
     }
 
-    /// Writes one upcall. `port` is the name of its port, if there is one; `wall` its time in nanoseconds since the
-    /// epoch.
-    pub fn event(&mut self, upcall: &Upcall<'_>, port: Option<&str>, wall: u64) -> io::Result<()> {
+    /// Writes one upcall. `port` is the name of its port, if there is one; `daemon` the process that it was for, if that
+    /// is known; `wall` its time in nanoseconds since the epoch.
+    pub fn event(
+        &mut self,
+        upcall: &Upcall<'_>,
+        port: Option<&str>,
+        daemon: Option<u32>,
+        wall: u64,
+    ) -> io::Result<()> {
         let line = &mut self.line;
         line.record("event");
         line.field("time_ns", upcall.time);
@@ -71,15 +78,18 @@ impl<W: Write> Json<W> {
         line.field("comm", Escaped(upcall.comm));
         line.field("pid", upcall.pid);
         line.field("tid", upcall.tid);
+        if let Some(daemon) = daemon {
+            line.field("daemon", daemon);
+        }
         // A datapath has a name: none is one that could not be read.
         let datapath = Some(upcall.datapath).filter(|name| !name.is_empty());
         line.field("datapath", datapath.map(Escaped));
-        match flow_key::in_port(upcall.key.bytes) {
-            None => line.field("port", ()),
-            Some(number) => {
+        match (upcall.in_port(), port) {
+            (None, None) => line.field("port", ()),
+            (number, name) => {
                 line.begin("port", b'{');
                 line.field("number", number);
-                line.field("name", port.map(|name| Escaped(name.as_bytes())));
+                line.field("name", name.map(|name| Escaped(name.as_bytes())));
                 line.end(b'}');
             }
         }
@@ -97,6 +107,9 @@ impl<W: Write> Json<W> {
         }
 
         line.captured("packet", &upcall.packet);
+        if upcall.paged > 0 {
+            line.field("paged", upcall.paged);
+        }
         let packet = &upcall.packet;
         if packet.error.is_none() && self.packet_decode != PacketDecode::None {
             line.base64("bytes", packet.bytes);
@@ -120,19 +133,31 @@ impl<W: Write> Json<W> {
         self.write()
     }
 
-    /// Writes the last line.
-    pub fn summary(&mut self, summary: &Summary) -> io::Result<()> {
+    /// Says who caused the upcalls since this was last said.
+    pub fn interval(&mut self, report: &Report) -> io::Result<()> {
+        self.line.record("interval");
+        self.line.field("flows", report);
+        self.write()
+    }
+
+    /// Writes the last line; `report` says who caused the upcalls, if that is known.
+    pub fn summary(&mut self, summary: &Summary, report: Option<&Report>) -> io::Result<()> {
         let line = &mut self.line;
         line.record("summary");
         line.field("fired", summary.fired());
         line.field("received", summary.received());
         line.lost(&summary.lost);
         line.field("shown", summary.shown);
+        line.field("failed", summary.failed);
+        line.field("filtered", summary.filtered);
         line.field("undecodable", summary.undecodable);
         line.field("left", summary.left);
         line.field("packets_unreadable", summary.packets_unreadable);
         line.field("keys_unreadable", summary.keys_unreadable);
         line.field("names_unreadable", summary.names_unreadable);
+        if let Some(report) = report {
+            line.field("flows", report);
+        }
         self.write()
     }
 
@@ -302,7 +327,7 @@ impl Serialize for Escaped<'_> {
 }
 
 /// The name of an errno that reading memory or sending an upcall may end in.
-pub(crate) fn errno_name(errno: i32) -> Option<&'static str> {
+pub fn errno_name(errno: i32) -> Option<&'static str> {
     macro_rules! names {
         ($($name:ident)*) => {
             [

@@ -31,7 +31,7 @@
 
 mod icmp;
 mod link;
-mod names;
+pub(crate) mod names;
 mod net;
 mod text;
 mod transport;

@@ -78,7 +78,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     };
 
     let mut report = Report::new(args, pid)?;
-    let until = Until::new(&target, args.duration)?;
+    let until = Until::new(args.duration)?;
     let (run_start, poll_block) = if multi {
         (&skel.progs.run_start_multi, &skel.progs.poll_block_multi)
     } else {
@@ -128,55 +128,55 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     let mut before = counts.figures()?;
     let mut failure = None;
     let (mut records, mut was_done) = (0u64, false);
-    let (end, _) =
-        tracer::drain(
-            &skel.maps.ring,
-            &state,
-            &until,
-            links,
-            &mut |delivery| match delivery {
-                Delivery::Record(record) => {
-                    records += 1;
-                    report.line(record)
+    let (end, _) = tracer::drain(
+        &skel.maps.ring,
+        &state,
+        &until,
+        &[&target],
+        links,
+        &mut |delivery| match delivery {
+            Delivery::Record(record) => {
+                records += 1;
+                report.line(record)
+            }
+            Delivery::Pause { lost } => {
+                lost_now = Lost::new(lost);
+                if lost_now != report.reported()
+                    && told.is_none_or(|told| told.elapsed() >= LOSS_INTERVAL)
+                {
+                    told = Some(Instant::now());
+                    report.lost(lost_now);
                 }
-                Delivery::Pause { lost } => {
-                    lost_now = Lost::new(lost);
-                    if lost_now != report.reported()
-                        && told.is_none_or(|told| told.elapsed() >= LOSS_INTERVAL)
-                    {
-                        told = Some(Instant::now());
-                        report.lost(lost_now);
-                    }
-                    if let Some((due, since)) = &mut interval
-                        && Instant::now() >= *due
-                    {
-                        match counts.figures() {
-                            Ok(now) => {
-                                report.interval(&now.since(&before), since.elapsed())?;
-                                before = now;
-                            }
-                            Err(error) => {
-                                failure = Some(error);
-                                return ControlFlow::Break(());
-                            }
+                if let Some((due, since)) = &mut interval
+                    && Instant::now() >= *due
+                {
+                    match counts.figures() {
+                        Ok(now) => {
+                            report.interval(&now.since(&before), since.elapsed())?;
+                            before = now;
                         }
-                        *since = Instant::now();
-                        let step = args.interval.unwrap_or_default();
-                        // Never two at once, after we were stopped for long.
-                        while *due <= *since {
-                            *due += step;
+                        Err(error) => {
+                            failure = Some(error);
+                            return ControlFlow::Break(());
                         }
                     }
-                    // What the last run sent is in the ring before the flag is set: the pause after that has it all.
-                    if was_done && records == 0 {
-                        return ControlFlow::Break(());
+                    *since = Instant::now();
+                    let step = args.interval.unwrap_or_default();
+                    // Never two at once, after we were stopped for long.
+                    while *due <= *since {
+                        *due += step;
                     }
-                    was_done = done.load(Relaxed) != 0;
-                    records = 0;
-                    report.flush()
                 }
-            },
-        )?;
+                // What the last run sent is in the ring before the flag is set: the pause after that has it all.
+                if was_done && records == 0 {
+                    return ControlFlow::Break(());
+                }
+                was_done = done.load(Relaxed) != 0;
+                records = 0;
+                report.flush()
+            }
+        },
+    )?;
     if let Some(error) = failure {
         return Err(error);
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use ovs_tracers::cli::seconds;
 
+use crate::live::KernelSide;
+
 /// The most that a record of the kernel carries: MAX_PACKET and MAX_KEY of bpf/upcall_cost.h.
 pub const MAX_PACKET_SIZE: u32 = 65535;
 pub const MAX_KEY_SIZE: u32 = 2048;
@@ -128,6 +130,10 @@ pub struct Args {
     /// Size of the ring buffer in memory pages, rounded up to a power of two [default: 16 MiB]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 18))]
     pub buffer_page_count: Option<u32>,
+
+    /// Attach the kernel's side in no other way than this: for tests
+    #[arg(long, value_name = "WAY", hide = true)]
+    pub kernel_side: Option<KernelSide>,
 
     /// When the kernel refuses the BPF program, show libbpf's messages and the verifier's log
     #[arg(short, long)]

@@ -8,6 +8,8 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use ovs_tracers::cli::seconds;
 use ovs_tracers::text::{KeyDecode, PacketDecode};
 
+use crate::live::KernelSide;
+
 /// The most that a record of the kernel carries: MAX_PACKET and MAX_KEY of bpf/upcall_monitor.h.
 pub const MAX_PACKET_SIZE: u32 = 65535;
 pub const MAX_KEY_SIZE: u32 = 2048;
@@ -19,6 +21,26 @@ pub enum Format {
     Text,
     /// JSON Lines: an object for each upcall, flow key included
     Json,
+}
+
+/// Which upcalls are shown, by what became of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Outcome {
+    /// Those that ovs-vswitchd received
+    Ok,
+    /// Those that failed in the kernel, before ovs-vswitchd saw them
+    Error,
+    /// Both
+    Any,
+}
+
+/// `enum dpif_upcall_type` of Open vSwitch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// No flow matched the packet
+    Miss,
+    /// An action sent it up
+    Action,
 }
 
 /// Show, decode and capture every upcall that ovs-vswitchd receives from the kernel datapath
@@ -43,7 +65,53 @@ Examples:
 pub struct Args {
     /// The ovs-vswitchd to trace [default: the one that runs]
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]
-    pub pid: Option<u32>,
+    pub pid: Vec<u32>,
+
+    /// When ovs-vswitchd exits, wait for the next one and trace that
+    #[arg(long)]
+    pub follow: bool,
+
+    /// Which upcalls: received by ovs-vswitchd, failed in the kernel before that, or both [default: any]
+    #[arg(short, long, value_name = "WHICH")]
+    pub result: Option<Outcome>,
+
+    /// Only upcalls of this datapath, ovs-system or system@ovs-system for example
+    #[arg(long, value_name = "NAME", help_heading = "Filters")]
+    pub dp: Option<String>,
+
+    /// Only upcalls by this port of the datapath, a name or a number; may be repeated
+    #[arg(long, value_name = "PORT", help_heading = "Filters")]
+    pub port: Vec<String>,
+
+    /// Only upcalls of this type
+    #[arg(long = "type", value_name = "TYPE", help_heading = "Filters")]
+    pub kind: Option<Kind>,
+
+    /// Only upcalls that this thread received, a name (handler1) or a thread id
+    #[arg(long, value_name = "THREAD", help_heading = "Filters")]
+    pub thread: Option<String>,
+
+    /// Only upcalls whose packet has at least N bytes
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true,
+        help_heading = "Filters"
+    )]
+    pub min_size: u32,
+
+    /// Show only the summary of who causes the upcalls, at the end or with --interval
+    #[arg(short, long, help_heading = "Summary")]
+    pub quiet: bool,
+
+    /// Show a summary of the upcalls of every SECONDS
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Summary")]
+    pub interval: Option<Duration>,
+
+    /// Lines of each part of a summary; with it there is one at the end [default: 10]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Summary")]
+    pub top: Option<u32>,
 
     /// Write the packets to FILE, as pcapng; "-" is standard output, and no table is printed then
     #[arg(short = 'w', long, value_name = "FILE")]
@@ -89,11 +157,18 @@ pub struct Args {
     #[arg(long, value_name = "FILE", value_parser = recording_name)]
     pub record: Option<PathBuf>,
 
+    /// Look for failed upcalls in this way only: for tests of the other ways than the best
+    #[arg(long, hide = true)]
+    pub kernel_side: Option<KernelSide>,
+
     /// Show a recording instead of a running ovs-vswitchd; "-" is standard input; needs no privilege
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["pid", "record", "packet_size", "flow_key_size", "duration", "buffer_page_count"]
+        conflicts_with_all = [
+            "pid", "follow", "result", "dp", "port", "kind", "thread", "min_size",
+            "record", "packet_size", "flow_key_size", "duration", "interval", "buffer_page_count"
+        ]
     )]
     pub replay: Option<PathBuf>,
 
@@ -112,12 +187,31 @@ fn recording_name(text: &str) -> Result<PathBuf, String> {
 impl Args {
     /// Ends the process if two arguments contradict each other in a way that clap cannot be told of.
     pub fn check(&self) {
-        if self.format == Format::Json && self.pcap.as_deref() == Some(Path::new("-")) {
-            let error = "the argument '--format json' cannot be used with '--pcap -': both go to standard output";
-            Self::command()
-                .error(ErrorKind::ArgumentConflict, error)
-                .exit();
-        }
+        let to_stdout = self.pcap.as_deref() == Some(Path::new("-"));
+        let error = if self.format == Format::Json && to_stdout {
+            "the argument '--format json' cannot be used with '--pcap -': both go to standard output"
+        } else if self.quiet && to_stdout {
+            "the argument '--quiet' cannot be used with '--pcap -': both go to standard output"
+        } else if self.pid.len() > 1 && self.record.is_some() {
+            "the argument '--record' cannot be used with several '--pid': a recording is of one daemon"
+        } else if self.pid.len() > 1 && self.follow {
+            "the argument '--follow' cannot be used with several '--pid': it traces one daemon after the other"
+        } else {
+            return;
+        };
+        Self::command()
+            .error(ErrorKind::ArgumentConflict, error)
+            .exit();
+    }
+
+    pub fn outcome(&self) -> Outcome {
+        self.result.unwrap_or(Outcome::Any)
+    }
+
+    /// Lines of each part of a summary by flow, if there is to be one.
+    pub fn summary_lines(&self) -> Option<usize> {
+        let wanted = self.quiet || self.interval.is_some() || self.top.is_some();
+        wanted.then_some(self.top.unwrap_or(10) as usize)
     }
 
     /// Bytes of a packet to capture at most.

@@ -1,30 +1,45 @@
-//! Tracing a running ovs-vswitchd.
+//! Tracing a running ovs-vswitchd, or several.
 
+use std::collections::HashMap;
 use std::mem::MaybeUninit;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
+use clap::ValueEnum;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use ovs_tracers::bpf::upcall_monitor::{UpcallMonitorSkelBuilder, types};
+use libbpf_rs::{Link, MapCore, MapFlags, OpenObject};
+use ovs_tracers::bpf::upcall_monitor::{UpcallMonitorSkel, UpcallMonitorSkelBuilder, types};
 use ovs_tracers::cli::note;
 use ovs_tracers::clock::WallClock;
+use ovs_tracers::flows::Flow;
 use ovs_tracers::output::Files;
-use ovs_tracers::ports::PortNames;
+use ovs_tracers::ports::{self, PortNames};
 use ovs_tracers::recording::Start;
 use ovs_tracers::summary::Lost;
 use ovs_tracers::target::{Object, Target};
 use ovs_tracers::tracer::{self, Delivery, End, RingState, Until};
-use ovs_tracers::usdt::{self, Probe, Site};
+use ovs_tracers::usdt::{self, Site};
+use zerocopy::FromBytes;
 
-use crate::args::Args;
+use crate::args::{Args, Kind, Outcome};
 use crate::monitor::Monitor;
 
 const PROVIDER: &str = "dpif_recv";
 const PROBE: &str = "recv_upcall";
-/// MAX_SPECS and RECV_UPCALL_ARGS of bpf/upcall_monitor.h.
+/// MAX_SPECS, RECV_UPCALL_ARGS, MAX_TARGETS, MAX_PORTS and MAX_LOST_FLOWS of bpf/upcall_monitor.h.
 const MAX_SPECS: usize = 8;
 const ARGS: usize = 6;
+const MAX_TARGETS: usize = 8;
+const MAX_PORTS: usize = 64;
+const MAX_LOST_FLOWS: u32 = 16384;
 const _: fn(&types::rodata) -> &[[types::usdt_arg; ARGS]; MAX_SPECS] = |rodata| &rodata.targ_args;
+const _: fn(&types::rodata) -> &[u32; MAX_TARGETS] = |rodata| &rodata.targ_netns;
+const _: fn(&types::bss) -> &[u64; MAX_PORTS] = |bss| &bss.filter_port;
+/// COOKIE_TARGET_SHIFT of bpf/upcall_monitor.h.
+const COOKIE_TARGET_SHIFT: u32 = 8;
 /// Arguments that are pointers: the datapath's name, the packet, the flow key.
 const POINTERS: [usize; 3] = [0, 2, 4];
 
@@ -37,146 +52,567 @@ const LOSS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the kernel is asked for the names of all ports; a port that has none yet does not wait for it.
 const NAMES_INTERVAL: Duration = Duration::from_secs(10);
 
+/// The same, if a filter needs them.
+const FILTER_NAMES_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often --follow looks for the next daemon. What it receives in its first tenth of a second is missed.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Sites of one object, each with the number of its argument string.
 type Sites = (Object, Vec<(Site, u64)>);
+
+/// What tells of the upcalls that fail in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KernelSide {
+    /// A program at the end of ovs_dp_upcall(), with its arguments and its result.
+    Fexit,
+    /// The tracepoint at its beginning and a probe at its end, where there is no fexit: on aarch64 before Linux 6.0,
+    /// or without type information of the module.
+    Tracepoint,
+    Absent,
+}
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     tracer::with_libbpf_log(args.verbose, || trace(args))
 }
 
 fn trace(args: &Args) -> anyhow::Result<()> {
-    let target = Target::find(args.pid)?;
-    let pid = target.pid();
+    let mut targets = if args.pid.is_empty() {
+        vec![Target::find(None)?]
+    } else {
+        let mut pids = args.pid.clone();
+        pids.sort_unstable();
+        pids.dedup();
+        ensure!(
+            pids.len() <= MAX_TARGETS,
+            "{} processes are too many: at most {MAX_TARGETS} can be traced at once",
+            pids.len()
+        );
+        let targets = pids.iter().map(|pid| Target::find(Some(*pid)));
+        targets.collect::<Result<_, _>>()?
+    };
     tracer::check_privilege()?;
-    let (specs, sites) = specs(target.find_probe(PROVIDER, PROBE)?)?;
-    if specs.len() > 1 && !tracer::has_cookie() {
+    let until = Until::new(args.duration)?;
+    let mut monitor = None;
+    let left = loop {
+        let result = trace_daemons(args, &targets, &until, &mut monitor);
+        let (end, left) = match (result, monitor.take()) {
+            (Ok(end), running) => {
+                monitor = running;
+                end
+            }
+            (Err(error), None) => return Err(error),
+            (Err(error), Some(monitor)) => {
+                monitor.finish(0)?;
+                return Err(error);
+            }
+        };
+        if end != End::TargetExited || !args.follow {
+            break left;
+        }
+        note("waiting for the next ovs-vswitchd");
+        match next_daemon(&until)? {
+            Some(target) => targets = vec![target],
+            None => break left,
+        }
+    };
+    monitor.map_or(Ok(()), |monitor| monitor.finish(left))
+}
+
+/// Waits for an ovs-vswitchd to run; none if something ends the trace before that.
+fn next_daemon(until: &Until) -> anyhow::Result<Option<Target>> {
+    loop {
+        // One that is about to exit, or to start its child, is not there yet.
+        if let Ok(target) = Target::find(None)
+            && target.find_probe(PROVIDER, PROBE).is_ok()
+        {
+            return Ok(Some(target));
+        }
+        if until.sleep(FOLLOW_INTERVAL)?.is_some() {
+            return Ok(None);
+        }
+    }
+}
+
+/// Traces until the last of the daemons exits, or something else ends it.
+fn trace_daemons(
+    args: &Args,
+    targets: &[Target],
+    until: &Until,
+    monitor: &mut Option<Monitor>,
+) -> anyhow::Result<(End, u64)> {
+    let outcome = args.outcome();
+    let probes = if outcome == Outcome::Error {
+        Probes::default()
+    } else {
+        Probes::find(targets)?
+    };
+    if (probes.specs.len() > 1 || targets.len() > 1) && !tracer::has_cookie() {
         bail!(tracer::Error::NoCookie(tracer::kernel_release()));
     }
+    let names = targets.iter().map(|target| {
+        PortNames::open(target.pid()).unwrap_or_else(|error| {
+            note(format_args!("warning: {error}"));
+            // No names are better than no upcalls.
+            PortNames::default()
+        })
+    });
+    let names: Vec<PortNames> = names.collect();
+    let ports = PortFilter::new(&args.port, &names)?;
 
-    let multi = tracer::has_uprobe_multi();
     let ring_bytes = args
         .buffer_page_count
         .map_or(DEFAULT_RING, tracer::ring_size);
-    let mut storage = MaybeUninit::uninit();
-    let mut open = UpcallMonitorSkelBuilder::default()
-        .open(&mut storage)
-        .map_err(|error| tracer::explain_load(error, ring_bytes))?;
-    open.progs.recv_upcall_multi.set_autoload(multi);
-    open.progs.recv_upcall.set_autoload(!multi);
-    open.maps
-        .ring
-        .set_max_entries(tracer::max_entries(ring_bytes)?)?;
-    if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
-        rodata.targ_specs = u32::try_from(specs.len())?;
-        rodata.targ_args[..specs.len()].copy_from_slice(&specs);
-        rodata.targ_packet_size = args.packet_snaplen();
-        rodata.targ_key_size = args.key_snaplen();
-        rodata.targ_wake_at = ring_bytes as u64 / 4;
-    }
-    let mut skel = open
-        .load()
-        .map_err(|error| tracer::explain_load(error, ring_bytes))?;
-
-    let until = Until::new(&target, args.duration)?;
+    let mut storage = [const { MaybeUninit::uninit() }; KernelSide::ALL.len()];
+    let (mut skel, side, mut links) = load(args, targets, &probes, ring_bytes, &mut storage)?;
+    let multi = tracer::has_uprobe_multi();
     let program = if multi {
         &skel.progs.recv_upcall_multi
     } else {
         &skel.progs.recv_upcall
     };
-    let mut links = Vec::new();
-    for (object, sites) in &sites {
-        links.extend(tracer::attach(program, multi, pid, object, sites)?);
+    let mut count = 0;
+    for (index, (target, sites)) in targets.iter().zip(&probes.sites).enumerate() {
+        for (object, sites) in sites {
+            let cookie = |spec: u64| spec | (index as u64) << COOKIE_TARGET_SHIFT;
+            let sites: Vec<_> = sites
+                .iter()
+                .map(|(site, spec)| (site.clone(), cookie(*spec)))
+                .collect();
+            links.extend(tracer::attach(
+                program,
+                multi,
+                target.pid(),
+                object,
+                &sites,
+            )?);
+            count += sites.len();
+        }
     }
-    let mut clock = WallClock::now();
-    let mut start = Start::new(env!("CARGO_BIN_NAME"));
-    start.set("kernel", tracer::kernel_release());
-    start.set("pid", pid);
-    start.set("packet_size", args.packet_snaplen());
-    start.set("flow_key_size", args.key_snaplen());
-    let mut monitor = Monitor::new(args, &start, Files::default())?;
-    // No names are better than no upcalls.
-    monitor.set_ports(PortNames::open(pid).unwrap_or_else(|error| {
-        note(format_args!("warning: {error}"));
-        PortNames::default()
-    }));
-    let _ = monitor.clock(clock.offset());
 
-    let count: usize = sites.iter().map(|(_, sites)| sites.len()).sum();
-    note(format_args!(
-        "attached to {PROVIDER}:{PROBE} of process {pid} ({count} site{}); Ctrl-C ends it",
-        if count == 1 { "" } else { "s" }
-    ));
+    let mut clock = WallClock::now();
+    let pids: Vec<String> = targets
+        .iter()
+        .map(|target| target.pid().to_string())
+        .collect();
+    let monitor = match monitor {
+        Some(monitor) => monitor,
+        None => {
+            let mut start = Start::new(env!("CARGO_BIN_NAME"));
+            start.set("kernel", tracer::kernel_release());
+            start.set("pid", pids.join(" "));
+            start.set("packet_size", args.packet_snaplen());
+            start.set("flow_key_size", args.key_snaplen());
+            monitor.insert(Monitor::new(args, &start, Files::default())?)
+        }
+    };
+    monitor.set_daemons(targets.iter().map(Target::pid).collect(), names);
+    let _ = monitor.clock(clock.offset());
+    let what = match (count, side) {
+        (0, _) => "the upcalls that fail in the kernel".to_string(),
+        (1, _) => format!(
+            "{PROVIDER}:{PROBE} of process {} (1 site)",
+            pids.join(" and ")
+        ),
+        _ => format!(
+            "{PROVIDER}:{PROBE} of process {} ({count} sites)",
+            pids.join(" and ")
+        ),
+    };
+    let also = match side {
+        KernelSide::Absent => "",
+        _ if count == 0 => "",
+        _ => " and to the upcalls that fail in the kernel",
+    };
+    note(format_args!("attached to {what}{also}; Ctrl-C ends it"));
 
     let Some(bss) = skel.maps.bss_data.as_deref_mut() else {
         bail!("the BPF program has no variables to share");
     };
+    let filtered = tracer::shared(&mut bss.filtered);
+    let filter_ports = (
+        tracer::shared(std::slice::from_mut(&mut bss.filter_ports)),
+        tracer::shared(&mut bss.filter_port),
+    );
+    ports.install(monitor.ports(), filter_ports);
+    let names_interval = ports.interval();
     let state = RingState::new(&mut bss.ring_sleeping, &mut bss.lost);
     let mut told = None::<Instant>;
     let mut named = Instant::now();
-    let mut lost_now = Lost::default();
-    let (end, left) =
-        tracer::drain(
-            &skel.maps.ring,
-            &state,
-            &until,
-            links,
-            &mut |delivery| match delivery {
-                Delivery::Record(record) => monitor.record(record),
-                Delivery::Pause { lost } => {
-                    lost_now = Lost::new(lost);
-                    if lost_now != monitor.reported()
-                        && told.is_none_or(|told| told.elapsed() >= LOSS_INTERVAL)
-                    {
-                        told = Some(Instant::now());
-                        monitor.lost(lost_now)?;
-                    }
-                    if named.elapsed() >= NAMES_INTERVAL {
-                        named = Instant::now();
-                        monitor.refresh_ports();
-                    }
-                    if clock.follow() {
-                        monitor.clock(clock.offset())?;
-                    }
-                    monitor.flush()
+    let before = monitor.reported();
+    let kept_back_before = monitor.kept_back();
+    let mut lost_now = before;
+    let mut lost_flows = LostFlows::new(args, &skel.maps.lost_flows);
+    let targets: Vec<&Target> = targets.iter().collect();
+    let (end, left) = tracer::drain(
+        &skel.maps.ring,
+        &state,
+        until,
+        &targets,
+        links,
+        &mut |delivery| match delivery {
+            Delivery::Record(record) => monitor.record(record),
+            Delivery::Pause { lost } => {
+                lost_now = before.plus(&Lost::new(lost));
+                let kept_back: u64 = filtered.iter().map(|count| count.load(Relaxed)).sum();
+                monitor.set_kept_back(kept_back_before + kept_back);
+                if lost_now != monitor.reported()
+                    && told.is_none_or(|told| told.elapsed() >= LOSS_INTERVAL)
+                {
+                    told = Some(Instant::now());
+                    monitor.lost(lost_now)?;
                 }
-            },
-        )?;
+                if named.elapsed() >= names_interval {
+                    named = Instant::now();
+                    monitor.refresh_ports();
+                    ports.install(monitor.ports(), filter_ports);
+                }
+                if clock.follow() {
+                    monitor.clock(clock.offset())?;
+                }
+                if monitor.interval_is_over() {
+                    lost_flows.tell(monitor);
+                    monitor.interval()?;
+                }
+                monitor.flush()
+            }
+        },
+    )?;
     let _ = monitor.lost(lost_now);
+    lost_flows.finish(monitor, lost_now.since(&before));
     if end == End::TargetExited {
-        note(format_args!("process {pid} has exited"));
+        note(format_args!("process {} has exited", pids.join(" and ")));
     }
-    monitor.finish(left)
+    Ok((end, left))
 }
 
-/// The different argument strings of the probe's sites, and which of them each site has.
-fn specs(
-    found: Vec<(Object, Probe)>,
-) -> anyhow::Result<(Vec<[types::usdt_arg; ARGS]>, Vec<Sites>)> {
-    let mut strings: Vec<String> = Vec::new();
-    let mut specs = Vec::new();
-    let mut objects = Vec::new();
-    for (object, probe) in found {
-        let mut sites = Vec::new();
-        for site in probe.sites {
-            let spec = match strings.iter().position(|known| *known == site.args) {
-                Some(spec) => spec,
-                None => {
-                    specs.push(parse_spec(&site.args, probe.machine)?);
-                    strings.push(site.args.clone());
-                    strings.len() - 1
+/// Loads the programs, and attaches what tells of failed upcalls by the first way that this kernel has.
+fn load<'obj>(
+    args: &Args,
+    targets: &[Target],
+    probes: &Probes,
+    ring_bytes: usize,
+    storage: &'obj mut [MaybeUninit<OpenObject>],
+) -> anyhow::Result<(UpcallMonitorSkel<'obj>, KernelSide, Vec<Link>)> {
+    let mut why = String::new();
+    for (side, storage) in KernelSide::ALL.into_iter().zip(storage) {
+        match side {
+            KernelSide::Absent if args.outcome() == Outcome::Error => bail!(
+                "upcalls that fail in the kernel cannot be seen: {why}\nusdt-probes --check tells more"
+            ),
+            KernelSide::Absent if args.outcome() == Outcome::Any => note(format_args!(
+                "warning: upcalls that fail in the kernel cannot be seen: {why}"
+            )),
+            KernelSide::Absent => {}
+            _ if args.outcome() == Outcome::Ok => continue,
+            _ => {
+                if let Err(lacks) = side.is_possible(args) {
+                    why = lacks;
+                    continue;
                 }
-            };
-            sites.push((site, spec as u64));
+            }
         }
-        objects.push((object, sites));
+        match load_side(args, targets, probes, ring_bytes, side, storage) {
+            Ok((skel, links)) => return Ok((skel, side, links)),
+            Err(error) if side == KernelSide::Absent => return Err(error),
+            Err(error) => {
+                why = error
+                    .to_string()
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .to_string()
+            }
+        }
     }
-    ensure!(
-        specs.len() <= MAX_SPECS,
-        "the sites of {PROVIDER}:{PROBE} have {} different argument strings, and {MAX_SPECS} can be told apart\n\
-         please report it with the output of readelf -n",
-        specs.len()
-    );
-    Ok((specs, objects))
+    bail!("no way to trace is left")
+}
+
+impl KernelSide {
+    const ALL: [Self; 3] = [Self::Fexit, Self::Tracepoint, Self::Absent];
+
+    /// What this way lacks, if anything is known to.
+    fn is_possible(self, args: &Args) -> Result<(), String> {
+        if args.kernel_side.is_some_and(|wanted| wanted != self) {
+            return Err("another way was asked for".to_string());
+        }
+        if !ports::has_kernel_datapath().unwrap_or(true) {
+            return Err("the kernel's module openvswitch is not loaded".to_string());
+        }
+        let exists = |path: &str| Path::new(path).exists();
+        if !exists("/sys/kernel/btf/vmlinux") {
+            return Err("this kernel has no type information (CONFIG_DEBUG_INFO_BTF)".to_string());
+        }
+        if self == Self::Fexit && !exists("/sys/kernel/btf/openvswitch") {
+            return Err("the module openvswitch has no type information".to_string());
+        }
+        Ok(())
+    }
+}
+
+fn load_side<'obj>(
+    args: &Args,
+    targets: &[Target],
+    probes: &Probes,
+    ring_bytes: usize,
+    side: KernelSide,
+    storage: &'obj mut MaybeUninit<OpenObject>,
+) -> anyhow::Result<(UpcallMonitorSkel<'obj>, Vec<Link>)> {
+    let multi = tracer::has_uprobe_multi();
+    let received = !probes.specs.is_empty();
+    let mut open = UpcallMonitorSkelBuilder::default()
+        .open(storage)
+        .map_err(|error| tracer::explain_load(error, ring_bytes))?;
+    let progs = &mut open.progs;
+    progs.recv_upcall_multi.set_autoload(received && multi);
+    progs.recv_upcall.set_autoload(received && !multi);
+    progs.upcall_failed.set_autoload(side == KernelSide::Fexit);
+    progs
+        .upcall_begins
+        .set_autoload(side == KernelSide::Tracepoint);
+    progs
+        .upcall_returns
+        .set_autoload(side == KernelSide::Tracepoint);
+    open.maps
+        .ring
+        .set_max_entries(tracer::max_entries(ring_bytes)?)?;
+    if args.summary_lines().is_some() {
+        open.maps.lost_flows.set_max_entries(MAX_LOST_FLOWS)?;
+    }
+    if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
+        rodata.targ_specs = u32::try_from(probes.specs.len())?;
+        rodata.targ_args[..probes.specs.len()].copy_from_slice(&probes.specs);
+        rodata.targ_packet_size = args.packet_snaplen();
+        rodata.targ_key_size = args.key_snaplen();
+        rodata.targ_wake_at = ring_bytes as u64 / 4;
+        rodata.targ_count_lost = args.summary_lines().is_some().into();
+        rodata.targ_targets = u32::try_from(targets.len())?;
+        if side != KernelSide::Absent {
+            for (netns, target) in rodata.targ_netns.iter_mut().zip(targets) {
+                *netns = target.network_namespace()?;
+            }
+        }
+        set_filters(args, rodata)?;
+    }
+    let skel = open
+        .load()
+        .map_err(|error| tracer::explain_load(error, ring_bytes))?;
+    let failed = |error| tracer::Error::Attach {
+        path: "ovs_dp_upcall() of the kernel".to_string(),
+        error,
+    };
+    let mut links = Vec::new();
+    match side {
+        KernelSide::Fexit => links.push(skel.progs.upcall_failed.attach().map_err(failed)?),
+        KernelSide::Tracepoint => {
+            // The end first: without it a beginning is nothing.
+            links.push(skel.progs.upcall_returns.attach().map_err(failed)?);
+            links.push(skel.progs.upcall_begins.attach().map_err(failed)?);
+        }
+        KernelSide::Absent => {}
+    }
+    Ok((skel, links))
+}
+
+/// Tells the programs which upcalls are wanted.
+fn set_filters(args: &Args, rodata: &mut types::rodata) -> anyhow::Result<()> {
+    if let Some(kind) = args.kind {
+        rodata.targ_by_type = 1;
+        rodata.targ_type = match kind {
+            Kind::Miss => 0,
+            Kind::Action => 1,
+        };
+    }
+    rodata.targ_min_size = args.min_size;
+    if let Some(thread) = &args.thread {
+        match thread.parse() {
+            Ok(tid) => rodata.targ_tid = tid,
+            Err(_) => {
+                rodata.targ_by_comm = 1;
+                // The kernel keeps 15 bytes of a thread's name.
+                copy_name(&mut rodata.targ_comm[..15], thread);
+            }
+        }
+    }
+    if let Some(name) = &args.dp {
+        rodata.targ_by_datapath = 1;
+        let full = match name.contains('@') {
+            true => name.clone(),
+            false => format!("system@{name}"),
+        };
+        copy_name(&mut rodata.targ_datapath[..31], &full);
+    }
+    rodata.targ_by_port = (!args.port.is_empty()).into();
+    rodata.targ_filters = (args.kind.is_some()
+        || args.min_size > 0
+        || args.thread.is_some()
+        || args.dp.is_some()
+        || !args.port.is_empty())
+    .into();
+    Ok(())
+}
+
+fn copy_name(to: &mut [i8], name: &str) {
+    for (to, from) in to.iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+}
+
+/// The ports of --port.
+struct PortFilter<'a> {
+    wanted: &'a [String],
+}
+
+impl<'a> PortFilter<'a> {
+    /// Fails if a name is that of no port now.
+    fn new(wanted: &'a [String], names: &[PortNames]) -> anyhow::Result<Self> {
+        let filter = Self { wanted };
+        for port in wanted {
+            if filter.numbers(port, names).is_empty() {
+                let mut known: Vec<&str> = names
+                    .iter()
+                    .flat_map(PortNames::snapshot)
+                    .map(|(_, _, name)| name)
+                    .collect();
+                known.sort_unstable();
+                let known = match known.is_empty() {
+                    true => "the kernel names no port here; a number would do".to_string(),
+                    false => format!("there are {}", known.join(", ")),
+                };
+                bail!("no port of the datapath is called {port}\n{known}");
+            }
+        }
+        ensure!(
+            wanted.len() <= MAX_PORTS / MAX_TARGETS,
+            "{} ports are too many: at most {} can be asked for",
+            wanted.len(),
+            MAX_PORTS / MAX_TARGETS
+        );
+        Ok(filter)
+    }
+
+    /// What the program looks for: the index of the daemon, above, and the port.
+    fn numbers(&self, port: &str, names: &[PortNames]) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        for (target, names) in names.iter().enumerate() {
+            let target = (target as u64) << 32;
+            match port.parse::<u32>() {
+                Ok(number) => numbers.push(target | u64::from(number)),
+                Err(_) => {
+                    let named = names.snapshot().filter(|(_, _, name)| *name == port);
+                    numbers.extend(named.map(|(_, number, _)| target | u64::from(number)));
+                }
+            }
+        }
+        numbers
+    }
+
+    /// Lets the program know which numbers the ports have now.
+    fn install(&self, names: &[PortNames], (count, ports): (&[AtomicU64], &[AtomicU64])) {
+        let wanted = self
+            .wanted
+            .iter()
+            .flat_map(|port| self.numbers(port, names));
+        let mut installed = 0;
+        for (to, number) in ports.iter().zip(wanted) {
+            to.store(number, Relaxed);
+            installed += 1;
+        }
+        count[0].store(installed, Relaxed);
+    }
+
+    /// How often names are to be asked for.
+    fn interval(&self) -> Duration {
+        let by_name = self.wanted.iter().any(|port| port.parse::<u32>().is_err());
+        if by_name {
+            FILTER_NAMES_INTERVAL
+        } else {
+            NAMES_INTERVAL
+        }
+    }
+}
+
+/// The upcalls that were lost, by flow, as the program counts them.
+struct LostFlows<'a, M: MapCore> {
+    map: Option<&'a M>,
+    /// What was told of each.
+    told: HashMap<Flow, u64>,
+    told_total: u64,
+}
+
+impl<'a, M: MapCore> LostFlows<'a, M> {
+    fn new(args: &Args, map: &'a M) -> Self {
+        Self {
+            map: args.summary_lines().is_some().then_some(map),
+            told: HashMap::new(),
+            told_total: 0,
+        }
+    }
+
+    /// Tells `monitor` of what was lost since it was last told.
+    fn tell(&mut self, monitor: &mut Monitor) {
+        let Some(map) = self.map else { return };
+        let entries = map.lookup_batch(MAX_LOST_FLOWS, MapFlags::ANY, MapFlags::ANY);
+        for (key, value) in entries.into_iter().flatten() {
+            let (Ok(flow), Ok(count)) = (Flow::read_from_bytes(&key), value.try_into()) else {
+                continue;
+            };
+            let told = self.told.entry(flow).or_default();
+            let new = u64::from_ne_bytes(count).saturating_sub(*told);
+            *told += new;
+            self.told_total += new;
+            monitor.lost_flow(&flow, new);
+        }
+    }
+
+    /// The same, at the end; `lost` is all that was lost. What the program could not count by flow is of an unknown one.
+    fn finish(mut self, monitor: &mut Monitor, lost: Lost) {
+        self.tell(monitor);
+        monitor.lost_of_unknown_flow(lost.total().saturating_sub(self.told_total));
+    }
+}
+
+/// Where the probe is in each daemon, and its arguments.
+#[derive(Default)]
+struct Probes {
+    /// The different argument strings.
+    specs: Vec<[types::usdt_arg; ARGS]>,
+    /// The sites in each daemon's objects.
+    sites: Vec<Vec<Sites>>,
+}
+
+impl Probes {
+    fn find(targets: &[Target]) -> anyhow::Result<Self> {
+        let mut probes = Self::default();
+        let mut strings: Vec<(String, usdt::Machine)> = Vec::new();
+        for target in targets {
+            let mut objects = Vec::new();
+            for (object, probe) in target.find_probe(PROVIDER, PROBE)? {
+                let mut sites = Vec::new();
+                for site in probe.sites {
+                    let string = (site.args.clone(), probe.machine);
+                    let spec = match strings.iter().position(|known| *known == string) {
+                        Some(spec) => spec,
+                        None => {
+                            probes.specs.push(parse_spec(&site.args, probe.machine)?);
+                            strings.push(string);
+                            strings.len() - 1
+                        }
+                    };
+                    sites.push((site, spec as u64));
+                }
+                objects.push((object, sites));
+            }
+            probes.sites.push(objects);
+        }
+        ensure!(
+            probes.specs.len() <= MAX_SPECS,
+            "the sites of {PROVIDER}:{PROBE} have {} different argument strings, and {MAX_SPECS} can be told apart\n\
+             please report it with the output of readelf -n",
+            probes.specs.len()
+        );
+        Ok(probes)
+    }
 }
 
 fn parse_spec(args: &str, machine: usdt::Machine) -> anyhow::Result<[types::usdt_arg; ARGS]> {

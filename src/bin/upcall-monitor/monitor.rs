@@ -1,20 +1,24 @@
 //! Where every upcall goes, live or from a recording: the table or JSON, the capture file, a recording, the summary.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::io::{self, ErrorKind};
+use std::fs;
+use std::io::{self, ErrorKind, Write as _};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 use ovs_tracers::cli::{cause, note};
 use ovs_tracers::event::Upcall;
+use ovs_tracers::flows::{Flow, Flows, Names, Report};
 use ovs_tracers::json::Json;
 use ovs_tracers::output::{Files, Output, stdout};
+use ovs_tracers::pcapng;
 use ovs_tracers::ports::PortNames;
 use ovs_tracers::recording::{self, Start};
 use ovs_tracers::summary::{Lost, Summary};
 use ovs_tracers::text::{KeyDecode, Table, key_lines};
-use ovs_tracers::{flow_key, pcapng};
 
 use crate::args::{Args, Format};
 
@@ -24,7 +28,19 @@ pub struct Monitor {
     json: Sink<Json<Output>>,
     capture: Sink<pcapng::Writer<Output>>,
     recording: Sink<Recording>,
-    ports: PortNames,
+    /// Who causes the upcalls, if that is to be told.
+    talkers: Option<Talkers>,
+    /// Where it is told: standard output, if the upcalls themselves are not shown there.
+    quiet: Sink<Output>,
+    /// Whether JSON has a line for each upcall.
+    show_events: bool,
+    /// The traced daemons.
+    daemons: Vec<u32>,
+    /// The names of each one's ports.
+    ports: Vec<PortNames>,
+    /// Upcalls that the program in the kernel kept back.
+    kept_back: u64,
+    replay: bool,
     /// What makes a wall-clock time of an event's time.
     clock: i64,
     /// Wall-clock times of the first and the last upcall of the capture.
@@ -36,6 +52,103 @@ pub struct Monitor {
     failure: Option<anyhow::Error>,
     port: String,
     key: String,
+}
+
+/// Who causes the upcalls.
+struct Talkers {
+    /// Lines of each part of a summary.
+    lines: usize,
+    total: Flows,
+    /// Of the interval that is not over yet.
+    recent: Flows,
+    interval: Option<Duration>,
+    started: Instant,
+    interval_started: Instant,
+    /// Times of the first and the last event, for recordings.
+    times: Option<(u64, u64)>,
+    /// The names of threads.
+    threads: HashMap<u32, String>,
+}
+
+impl Talkers {
+    fn new(lines: usize, interval: Option<Duration>) -> Self {
+        let now = Instant::now();
+        Self {
+            lines,
+            total: Flows::default(),
+            recent: Flows::default(),
+            interval,
+            started: now,
+            interval_started: now,
+            times: None,
+            threads: HashMap::new(),
+        }
+    }
+
+    fn upcall(&mut self, upcall: &Upcall<'_>) {
+        let flow = Flow::of(upcall);
+        self.add(&flow, 1);
+        let time = upcall.time;
+        let (first, last) = self.times.unwrap_or((time, time));
+        self.times = Some((first.min(time), last.max(time)));
+        if flow.tid != 0 && !self.threads.contains_key(&flow.tid) {
+            let name = String::from_utf8_lossy(upcall.comm).into_owned();
+            self.threads.insert(flow.tid, name);
+        }
+    }
+
+    fn add(&mut self, flow: &Flow, count: u64) {
+        self.total.add(flow, count);
+        if self.interval.is_some() {
+            self.recent.add(flow, count);
+        }
+    }
+}
+
+/// The names of what flows have numbers of.
+struct Known<'a> {
+    daemons: &'a [u32],
+    ports: &'a [PortNames],
+    threads: &'a HashMap<u32, String>,
+}
+
+impl Names for Known<'_> {
+    fn datapath(&self, flow: &Flow) -> String {
+        datapath_label(flow.datapath(), flow.target, self.daemons)
+    }
+
+    fn port(&self, flow: &Flow) -> String {
+        let names = self.ports.get(flow.target as usize);
+        match flow.port() {
+            None => "Unknown".to_string(),
+            Some(port) => names
+                .and_then(|names| names.known(flow.datapath(), port))
+                .map_or_else(|| port.to_string(), str::to_string),
+        }
+    }
+
+    fn thread(&self, flow: &Flow) -> String {
+        let daemon = self.daemons.get(flow.target as usize);
+        let comm = || {
+            // It was seen in lost upcalls only.
+            let comm =
+                fs::read_to_string(format!("/proc/{}/task/{}/comm", daemon?, flow.tid)).ok()?;
+            Some(comm.trim_end().to_string())
+        };
+        match self.threads.get(&flow.tid).cloned().or_else(comm) {
+            Some(name) => format!("{name} ({})", flow.tid),
+            None => flow.tid.to_string(),
+        }
+    }
+}
+
+/// The datapath, and whose it is if several daemons have one of that name.
+fn datapath_label(datapath: &[u8], target: u32, daemons: &[u32]) -> String {
+    let name = String::from_utf8_lossy(datapath);
+    match daemons.get(target as usize) {
+        Some(pid) if daemons.len() > 1 => format!("{name} of {pid}"),
+        _ => name.into_owned(),
+    }
 }
 
 struct Recording {
@@ -143,14 +256,21 @@ impl Monitor {
             }),
         };
         // As tcpdump has it: what goes to standard output is either text or a capture.
-        let (table, json) = match (&args.pcap, args.format) {
-            (Some(path), _) if pipe(path) => (None, None),
+        let (mut table, mut json, mut quiet) = (None, None, None);
+        match (&args.pcap, args.format) {
+            (Some(path), _) if pipe(path) => {}
+            (_, Format::Text) if args.quiet => quiet = Some(stdout()?),
             (_, Format::Text) => {
-                let table = Table::new(stdout()?, args.packet_decode, capture.is_some())?;
-                (Some(table), None)
+                table = Some(Table::new(
+                    stdout()?,
+                    args.packet_decode,
+                    capture.is_some(),
+                )?);
             }
-            (_, Format::Json) => (None, Some(Json::new(stdout()?, args.packet_decode, start)?)),
-        };
+            (_, Format::Json) => json = Some(Json::new(stdout()?, args.packet_decode, start)?),
+        }
+        // As it was when a recording was made.
+        let daemons = start.get("pid").unwrap_or_default();
         files.keep();
         Ok(Self {
             key_decode: args.flow_key_decode,
@@ -170,7 +290,18 @@ impl Monitor {
                 name: "the recording",
                 writer: recording,
             },
-            ports: PortNames::default(),
+            talkers: args
+                .summary_lines()
+                .map(|lines| Talkers::new(lines, args.interval)),
+            quiet: Sink {
+                name: "standard output",
+                writer: quiet,
+            },
+            show_events: !args.quiet,
+            daemons: daemons.split(' ').flat_map(str::parse).collect(),
+            ports: vec![PortNames::default()],
+            kept_back: 0,
+            replay: args.replay.is_some(),
             clock: 0,
             times: None,
             left: args.count,
@@ -182,20 +313,27 @@ impl Monitor {
         })
     }
 
-    /// Takes the names of ports from the kernel from now on.
-    pub fn set_ports(&mut self, ports: PortNames) {
+    /// The daemons that are traced from now on, and the names of each one's ports.
+    pub fn set_daemons(&mut self, daemons: Vec<u32>, ports: Vec<PortNames>) {
+        self.daemons = daemons;
         self.ports = ports;
+    }
+
+    pub fn ports(&self) -> &[PortNames] {
+        &self.ports
     }
 
     /// Notices which ports were given to other devices since the kernel was last asked.
     pub fn refresh_ports(&mut self) {
-        // No names are better than no upcalls.
-        let _ = self.ports.refresh();
+        for names in &mut self.ports {
+            // No names are better than no upcalls.
+            let _ = names.refresh();
+        }
     }
 
     /// The name of a port, from a recording.
     pub fn port(&mut self, datapath: &[u8], port: u32, name: &str) -> ControlFlow<()> {
-        self.ports.insert(datapath, port, name);
+        self.ports[0].insert(datapath, port, name);
         ControlFlow::Continue(())
     }
 
@@ -221,10 +359,22 @@ impl Monitor {
     }
 
     fn upcall(&mut self, upcall: &Upcall<'_>, record: &[u8]) -> ControlFlow<()> {
-        self.summary.show(upcall);
         let datapath = upcall.datapath;
-        let number = flow_key::in_port(upcall.key.bytes);
-        let name = number.and_then(|port| self.ports.lookup(datapath, port));
+        let number = upcall.in_port();
+        let device = upcall
+            .failed_from
+            .map(|from| String::from_utf8_lossy(from.device));
+        let device = device.as_deref().filter(|device| !device.is_empty());
+        let names = self.ports.get_mut(upcall.target as usize);
+        let name = match (device, number, names) {
+            (Some(device), ..) => Some(device),
+            (None, Some(port), Some(names)) => names.lookup(datapath, port),
+            _ => None,
+        };
+        self.summary.show(upcall);
+        if let Some(talkers) = &mut self.talkers {
+            talkers.upcall(upcall);
+        }
         self.port.clear();
         // Writing to a String cannot fail.
         let _ = match (number, name) {
@@ -244,16 +394,29 @@ impl Monitor {
             }
             recording.writer.record(&record[..upcall.record_len()])
         })?;
+        let time = upcall.time.saturating_add_signed(self.clock);
+        let daemon = self.daemons.get(upcall.target as usize).copied();
+        if self.show_events {
+            self.json.write(&mut self.failure, |json| {
+                json.event(upcall, name, daemon, time)
+            })?;
+        }
+        let label = match &self.daemons[..] {
+            [_, _, ..] => Some(datapath_label(datapath, upcall.target, &self.daemons)),
+            _ => None,
+        };
+        let label = label.as_ref().map_or(datapath, |label| label.as_bytes());
+        let upcall = &Upcall {
+            datapath: label,
+            ..*upcall
+        };
         self.table.write(&mut self.failure, |table| {
             table.upcall(upcall, &self.port, &self.key)
         })?;
-        let time = upcall.time.saturating_add_signed(self.clock);
-        self.json
-            .write(&mut self.failure, |json| json.event(upcall, name, time))?;
         self.capture.write(&mut self.failure, |capture| {
             let (first, last) = self.times.unwrap_or((time, time));
             self.times = Some((first.min(time), last.max(time)));
-            let _ = write!(self.port, " ({})", String::from_utf8_lossy(datapath));
+            let _ = write!(self.port, " ({})", String::from_utf8_lossy(label));
             let key = (!self.key.is_empty()).then_some(self.key.as_str());
             capture.write(upcall, &self.port, time, key)
         })?;
@@ -263,6 +426,79 @@ impl Monitor {
                 return ControlFlow::Break(());
             }
         }
+        ControlFlow::Continue(())
+    }
+
+    /// How many upcalls the program in the kernel has kept back.
+    pub fn set_kept_back(&mut self, count: u64) {
+        self.kept_back = count;
+    }
+
+    pub fn kept_back(&self) -> u64 {
+        self.kept_back
+    }
+
+    /// Counts upcalls of a flow that were lost.
+    pub fn lost_flow(&mut self, flow: &Flow, count: u64) {
+        if let Some(talkers) = &mut self.talkers {
+            talkers.add(flow, count);
+        }
+    }
+
+    /// Counts upcalls that were lost, and of which no more is known.
+    pub fn lost_of_unknown_flow(&mut self, count: u64) {
+        if let Some(talkers) = &mut self.talkers {
+            talkers.total.add_unknown(count);
+            talkers.recent.add_unknown(count);
+        }
+    }
+
+    /// Whether it is time for a summary.
+    pub fn interval_is_over(&self) -> bool {
+        let over = |talkers: &Talkers| {
+            let interval = talkers.interval?;
+            Some(talkers.interval_started.elapsed() >= interval)
+        };
+        self.talkers.as_ref().and_then(over) == Some(true)
+    }
+
+    /// Shows who caused the upcalls since this was last shown.
+    pub fn interval(&mut self) -> ControlFlow<()> {
+        let Some(talkers) = &mut self.talkers else {
+            return ControlFlow::Continue(());
+        };
+        let now = Instant::now();
+        let seconds = now.duration_since(talkers.interval_started).as_secs_f64();
+        talkers.interval_started = now;
+        let known = Known {
+            daemons: &self.daemons,
+            ports: &self.ports,
+            threads: &talkers.threads,
+        };
+        let report = Report::new(&talkers.recent, seconds, talkers.lines, &known);
+        talkers.recent.clear();
+        self.show_report(&report, |json, report| json.interval(report))
+    }
+
+    fn show_report(
+        &mut self,
+        report: &Report,
+        json: impl FnOnce(&mut Json<Output>, &Report) -> io::Result<()>,
+    ) -> ControlFlow<()> {
+        if self.json.writer.is_some() {
+            return self
+                .json
+                .write(&mut self.failure, |writer| json(writer, report));
+        }
+        if self.quiet.writer.is_some() {
+            return self.quiet.write(&mut self.failure, |out| {
+                writeln!(out, "{report}")?;
+                out.flush()
+            });
+        }
+        // In the order of events for whoever sees both.
+        self.table.write(&mut self.failure, Table::flush)?;
+        note(report);
         ControlFlow::Continue(())
     }
 
@@ -312,10 +548,30 @@ impl Monitor {
     /// Completes the outputs and says what became of the upcalls, of which `left` came after the end of the run.
     pub fn finish(mut self, left: u64) -> anyhow::Result<()> {
         self.summary.left = left;
+        self.summary.filtered += self.kept_back;
+        let report = self.talkers.take().map(|talkers| {
+            let seconds = match talkers.times {
+                // A recording is as long as its events are apart.
+                Some((first, last)) if self.replay => (last - first) as f64 / 1e9,
+                _ => talkers.started.elapsed().as_secs_f64(),
+            };
+            let known = Known {
+                daemons: &self.daemons,
+                ports: &self.ports,
+                threads: &talkers.threads,
+            };
+            Report::new(&talkers.total, seconds, talkers.lines, &known)
+        });
+        if let Some(report) = &report
+            && self.json.writer.is_none()
+        {
+            let _ = self.show_report(report, |_, _| Ok(()));
+        }
         let failure = &mut self.failure;
         self.table.complete(failure, |mut table| table.flush());
+        self.quiet.complete(failure, |mut out| out.flush());
         self.json.complete(failure, |mut json| {
-            json.summary(&self.summary)?;
+            json.summary(&self.summary, report.as_ref())?;
             json.flush()
         });
         let (start, end) = self.times.unwrap_or_default();

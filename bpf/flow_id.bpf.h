@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Finds in a flow key whom an upcall came from. */
+#ifndef __FLOW_ID_BPF_H__
+#define __FLOW_ID_BPF_H__
+
+#include <bpf/bpf_helpers.h>
+
+/* enum ovs_key_attr of include/uapi/linux/openvswitch.h */
+enum {
+	OVS_KEY_ATTR_ENCAP = 1,
+	OVS_KEY_ATTR_IN_PORT = 3,
+	OVS_KEY_ATTR_ETHERTYPE = 6,
+	OVS_KEY_ATTR_IPV4 = 7,
+	OVS_KEY_ATTR_IPV6 = 8,
+	OVS_KEY_ATTR_ARP = 13,
+};
+
+/* NLA_TYPE_MASK and NLA_ALIGN() of include/uapi/linux/netlink.h */
+#define NLA_TYPE_MASK 0x3fff
+#define NLA_HDRLEN 4
+#define NLA_ALIGN(len) (((len) + 3) & ~3)
+
+#define ETH_P_IP 0x0800
+#define ETH_P_ARP 0x0806
+#define ETH_P_IPV6 0x86dd
+#define ETH_P_RARP 0x8035
+#define bpf_htons(x) ((__u16)__builtin_bswap16(x))
+
+/* Attributes that are looked at; a key has at most about 25. */
+#define MAX_KEY_ATTRS 32
+
+/*
+ * Reads port, types and addresses of the netlink attributes at addr in the
+ * current task, as far as they can be read; only the port if port_only.
+ */
+static __noinline int flow_of_key(__u64 addr, __u64 len, struct flow_id *flow, int port_only)
+{
+	__u64 end = addr + len;
+
+	for (int i = 0; i < MAX_KEY_ATTRS; i++) {
+		__u16 header[2];
+		__u64 at = addr + NLA_HDRLEN;
+		__u32 size;
+
+		if (at > end || bpf_probe_read_user(header, sizeof(header), (void *)addr) ||
+		    header[0] < NLA_HDRLEN)
+			break;
+		size = header[0] - NLA_HDRLEN;
+		addr += NLA_ALIGN(header[0]);
+		if (at + size > end)
+			break;
+		switch (header[1] & NLA_TYPE_MASK) {
+		case OVS_KEY_ATTR_ENCAP:
+			/* What is in it goes on as if it were outside. */
+			addr = at;
+			break;
+		case OVS_KEY_ATTR_IN_PORT:
+			if (size >= 4)
+				bpf_probe_read_user(&flow->port, 4, (void *)at);
+			if (port_only)
+				return 0;
+			break;
+		case OVS_KEY_ATTR_ETHERTYPE:
+			if (size >= 2)
+				bpf_probe_read_user(&flow->eth_type, 2, (void *)at);
+			break;
+		case OVS_KEY_ATTR_IPV4:
+			/* struct ovs_key_ipv4: src, dst, proto */
+			if (size >= 9) {
+				bpf_probe_read_user(flow->src, 4, (void *)at);
+				bpf_probe_read_user(flow->dst, 4, (void *)(at + 4));
+				bpf_probe_read_user(&flow->proto, 1, (void *)(at + 8));
+			}
+			break;
+		case OVS_KEY_ATTR_IPV6:
+			/* struct ovs_key_ipv6: src, dst, label, proto */
+			if (size >= 37) {
+				bpf_probe_read_user(flow->src, 16, (void *)at);
+				bpf_probe_read_user(flow->dst, 16, (void *)(at + 16));
+				bpf_probe_read_user(&flow->proto, 1, (void *)(at + 36));
+			}
+			break;
+		case OVS_KEY_ATTR_ARP:
+			/* struct ovs_key_arp: sip, tip */
+			if (size >= 8) {
+				bpf_probe_read_user(flow->src, 4, (void *)at);
+				bpf_probe_read_user(flow->dst, 4, (void *)(at + 4));
+			}
+			break;
+		}
+	}
+	return 0;
+}
+
+/* The same of the kernel's own key. */
+static __always_inline void flow_of_sw_key(const struct sw_flow_key *key, struct flow_id *flow)
+{
+	__u16 eth_type = BPF_CORE_READ(key, eth.type);
+
+	flow->port = BPF_CORE_READ(key, phy.in_port);
+	flow->eth_type = eth_type;
+	if (eth_type == bpf_htons(ETH_P_IP) || eth_type == bpf_htons(ETH_P_ARP) ||
+	    eth_type == bpf_htons(ETH_P_RARP)) {
+		BPF_CORE_READ_INTO((__be32 *)flow->src, key, ipv4.addr.src);
+		BPF_CORE_READ_INTO((__be32 *)flow->dst, key, ipv4.addr.dst);
+	} else if (eth_type == bpf_htons(ETH_P_IPV6)) {
+		BPF_CORE_READ_INTO((struct in6_addr *)flow->src, key, ipv6.addr.src);
+		BPF_CORE_READ_INTO((struct in6_addr *)flow->dst, key, ipv6.addr.dst);
+	} else {
+		return;
+	}
+	/* The key of an ARP packet has its operation there. */
+	if (eth_type == bpf_htons(ETH_P_IP) || eth_type == bpf_htons(ETH_P_IPV6))
+		flow->proto = BPF_CORE_READ(key, ip.proto);
+}
+
+#endif /* __FLOW_ID_BPF_H__ */

@@ -1,0 +1,232 @@
+//! What counts by flow add up to, for people and programs.
+
+use std::fmt::{self, Display};
+
+use serde::Serialize;
+
+use super::{Flow, Flows, Source};
+use crate::json::errno_name;
+use crate::text::escape;
+
+/// What numbers of a flow are called.
+pub trait Names {
+    /// The datapath; with several daemons, whose it is.
+    fn datapath(&self, flow: &Flow) -> String;
+    fn port(&self, flow: &Flow) -> String;
+    /// The handler thread.
+    fn thread(&self, flow: &Flow) -> String;
+}
+
+/// Who causes upcalls: rates and shares of some time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The time, in seconds.
+    seconds: f64,
+    upcalls: u64,
+    /// Of these, lost ones of which nothing more is known.
+    unknown: u64,
+    /// Of these, those whose addresses were left out, because there were too many.
+    folded: u64,
+    by_datapath: Vec<Part>,
+    by_port: Vec<Part>,
+    by_type: Vec<Part>,
+    by_protocol: Vec<Part>,
+    by_result: Vec<Part>,
+    by_thread: Vec<Part>,
+    top: Vec<Talker>,
+    #[serde(skip)]
+    lines: usize,
+}
+
+/// The upcalls that have one thing in common.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Part {
+    name: String,
+    upcalls: u64,
+}
+
+/// The upcalls of one source and destination, of a source with several destinations, or the other way round.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Talker {
+    datapath: String,
+    port: String,
+    protocol: String,
+    /// Null if there are several, or none is known.
+    src: Option<String>,
+    dst: Option<String>,
+    sources: usize,
+    destinations: usize,
+    upcalls: u64,
+}
+
+impl Report {
+    /// Of `flows`, which came in `seconds`. A text has at most `lines` lines of each part, and there are as many
+    /// talkers.
+    pub fn new(flows: &Flows, seconds: f64, lines: usize, names: &impl Names) -> Self {
+        Self {
+            seconds,
+            upcalls: flows.total(),
+            unknown: flows.unknown(),
+            folded: flows.folded(),
+            by_datapath: parts(flows, |flow| escaped(&names.datapath(flow))),
+            by_port: parts(flows, |flow| {
+                let name = format!("{} ({})", names.port(flow), names.datapath(flow));
+                escaped(&name)
+            }),
+            by_type: parts(flows, |flow| match flow.kind {
+                0 => "miss".to_string(),
+                1 => "action".to_string(),
+                kind => kind.to_string(),
+            }),
+            by_protocol: parts(flows, |flow| flow.protocol().to_string()),
+            by_result: parts(flows, |flow| match flow.result {
+                0 => "received".to_string(),
+                result => match errno_name(result.wrapping_neg()) {
+                    Some(name) => format!("{name} ({result})"),
+                    None => result.to_string(),
+                },
+            }),
+            by_thread: parts(flows, |flow| match flow.tid {
+                0 => "none, failed in the kernel".to_string(),
+                _ => escaped(&names.thread(flow)),
+            }),
+            top: flows
+                .top(lines)
+                .iter()
+                .map(|source| Talker::new(source, names))
+                .collect(),
+            lines,
+        }
+    }
+}
+
+fn parts(flows: &Flows, of: impl Fn(&Flow) -> String) -> Vec<Part> {
+    let sums = flows.by(of).into_iter();
+    sums.map(|(name, upcalls)| Part { name, upcalls }).collect()
+}
+
+/// Text that another process made.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    // Writing to a String cannot fail.
+    let _ = escape(&mut escaped, text.as_bytes());
+    escaped
+}
+
+impl Talker {
+    fn new(source: &Source, names: &impl Names) -> Self {
+        let flow = &source.flow;
+        let addresses = flow.addresses();
+        let one = |number: usize| number == 1;
+        let src = addresses
+            .filter(|_| one(source.sources))
+            .map(|(src, _)| src);
+        let dst = addresses
+            .filter(|_| one(source.destinations))
+            .map(|(_, dst)| dst);
+        Self {
+            datapath: escaped(&names.datapath(flow)),
+            port: escaped(&names.port(flow)),
+            protocol: flow.protocol().to_string(),
+            src: src.map(|src| src.to_string()),
+            dst: dst.map(|dst| dst.to_string()),
+            sources: source.sources,
+            destinations: source.destinations,
+            upcalls: source.count,
+        }
+    }
+}
+
+impl Display for Talker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side =
+            |f: &mut fmt::Formatter<'_>, address: &Option<String>, number: usize| match address {
+                Some(address) => f.write_str(address),
+                None if number > 1 => write!(f, "{number} addresses"),
+                None => f.write_str("any"),
+            };
+        write!(f, "{} {}", self.port, self.protocol)?;
+        if self.src.is_none() && self.dst.is_none() {
+            return Ok(());
+        }
+        f.write_str(" ")?;
+        side(f, &self.src, self.sources)?;
+        f.write_str(" > ")?;
+        side(f, &self.dst, self.destinations)
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rate = |upcalls: u64| {
+            if self.seconds > 0.0 {
+                upcalls as f64 / self.seconds
+            } else {
+                0.0
+            }
+        };
+        let share = |upcalls: u64| 100.0 * upcalls as f64 / self.upcalls.max(1) as f64;
+        let line = |f: &mut fmt::Formatter<'_>, upcalls: u64, name: &dyn Display| {
+            writeln!(
+                f,
+                "{upcalls:>12} {:>5.1} % {:>11.1}/s  {name}",
+                share(upcalls),
+                rate(upcalls)
+            )
+        };
+        writeln!(
+            f,
+            "{} upcalls in {:.1} s, {:.1}/s",
+            self.upcalls,
+            self.seconds,
+            rate(self.upcalls)
+        )?;
+        for (title, parts) in [
+            ("datapath", &self.by_datapath),
+            ("port", &self.by_port),
+            ("type", &self.by_type),
+            ("protocol", &self.by_protocol),
+            ("result", &self.by_result),
+            ("thread", &self.by_thread),
+        ] {
+            if parts.is_empty() {
+                continue;
+            }
+            writeln!(f, "by {title}")?;
+            let (shown, rest) = parts.split_at(parts.len().min(self.lines));
+            for part in shown {
+                line(f, part.upcalls, &part.name)?;
+            }
+            if !rest.is_empty() {
+                let upcalls = rest.iter().map(|part| part.upcalls).sum();
+                line(f, upcalls, &format_args!("{} others", rest.len()))?;
+            }
+        }
+        if !self.top.is_empty() {
+            writeln!(f, "by source and destination")?;
+            for talker in &self.top {
+                line(f, talker.upcalls, talker)?;
+            }
+            let told = self.top.iter().map(|talker| talker.upcalls).sum();
+            let others = (self.upcalls - self.unknown).saturating_sub(told);
+            if others > 0 {
+                line(f, others, &"others")?;
+            }
+        }
+        if self.unknown > 0 {
+            writeln!(
+                f,
+                "{} lost ones are in none of these parts: nothing more is known of them",
+                self.unknown
+            )?;
+        }
+        if self.folded > 0 {
+            writeln!(
+                f,
+                "{} are counted without their addresses: there were too many",
+                self.folded
+            )?;
+        }
+        Ok(())
+    }
+}
