@@ -151,7 +151,14 @@ fn draw(svg: &mut String, analysis: &Analysis, subtitle: &str) -> fmt::Result {
          height=\"{height}\" role=\"img\">\n<title>Where the time of upcalls goes</title>\n<style>{STYLE}</style>\n\
          <rect class=\"g\" width=\"{WIDTH}\" height=\"{height}\"/>"
     )?;
-    text(svg, "h", LEFT, 28.0, "start", "Where the time of upcalls goes")?;
+    text(
+        svg,
+        "h",
+        LEFT,
+        28.0,
+        "start",
+        "Where the time of upcalls goes",
+    )?;
     let summary = format!(
         "{} upcalls put together, {} events; {subtitle}",
         analysis.stats.sets,
@@ -159,7 +166,14 @@ fn draw(svg: &mut String, analysis: &Analysis, subtitle: &str) -> fmt::Result {
     );
     text(svg, "f", LEFT, 46.0, "start", &summary)?;
     let Some(timeline) = &analysis.stats.timeline else {
-        text(svg, "t", LEFT, TOP + 40.0, "start", "There were no upcalls.")?;
+        text(
+            svg,
+            "t",
+            LEFT,
+            TOP + 40.0,
+            "start",
+            "There were no upcalls.",
+        )?;
         svg.push_str("</svg>\n");
         return Ok(());
     };
@@ -314,7 +328,10 @@ fn course(
         }
         if !path.is_empty() {
             let opacity = 0.12 + 0.88 * level as f64 / SHADES as f64 * 0.9;
-            writeln!(svg, "<path class=\"b\" fill-opacity=\"{opacity:.2}\" d=\"{path}\"/>")?;
+            writeln!(
+                svg,
+                "<path class=\"b\" fill-opacity=\"{opacity:.2}\" d=\"{path}\"/>"
+            )?;
         }
     }
     for (share, class) in [(0.5, "p50"), (0.99, "p99")] {
