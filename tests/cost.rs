@@ -18,8 +18,11 @@ fn run(events: &[Event<'_>]) -> (Vec<Times>, BTreeMap<(Kind, Reason), u64>) {
     let mut sets = Vec::new();
     let mut found = |found: Found<'_>| {
         if let Found::Set(set) = found {
+            if set.upcall.is_none() {
+                return;
+            }
             sets.push([
-                Some(set.upcall),
+                set.upcall,
                 Some(set.receive),
                 set.put,
                 set.execute,
@@ -221,7 +224,7 @@ fn checksum() {
             bytes.truncate(len);
             let d = Event {
                 packet: captured(&bytes, 98),
-                checksum: Some(50),
+                checksum: Some(50..52),
                 ..way.d(1)
             };
             let (sets, unmatched) = run(&[d, way.r(2)]);

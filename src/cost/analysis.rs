@@ -3,6 +3,12 @@
 use super::matcher::Matcher;
 use super::stats::Stats;
 use super::{Event, KINDS, Kind};
+use crate::bpf::upcall_cost::types::bss;
+
+/// What `lost[]` of `bpf/upcall_cost.bpf.c` has: the events that found the ring full, by kind, and at last those whose
+/// arguments could not be read.
+pub const LOST: usize = KINDS + 1;
+const _: fn(&bss) -> &[u64; LOST] = |bss| &bss.lost;
 
 /// Events of each kind, in the order of [`Kind::ALL`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

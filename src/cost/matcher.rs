@@ -14,6 +14,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher};
+use std::ops::Range;
 
 use foldhash::fast::RandomState;
 
@@ -77,8 +78,8 @@ pub struct Set<'a> {
     pub tid: u32,
     /// CPU on which it was received.
     pub cpu: u32,
-    /// When the kernel sent it up.
-    pub upcall: u64,
+    /// When the kernel sent it up; none if that is not known.
+    pub upcall: Option<u64>,
     /// When the daemon had it.
     pub receive: u64,
     /// When the daemon went on to the next upcall of the batch, or to the first operation.
@@ -201,18 +202,18 @@ struct Waiting {
     port: Option<u32>,
     portid: u32,
     size: u32,
-    /// 0: none
-    checksum: usize,
+    /// Empty if there is none.
+    checksum: Range<usize>,
     /// Payload received of an unsegmented packet.
     received: u32,
     bytes: Vec<u8>,
 }
 
-/// What is hashed of a packet: this many bytes of it, without a checksum at that place.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What is hashed of a packet: this many bytes of it, without those of an unfinished checksum.
+#[derive(PartialEq, Eq)]
 struct Class {
     len: usize,
-    checksum: usize,
+    checksum: Range<usize>,
     /// Not all of the packet was captured.
     partial: bool,
     live: u32,
@@ -241,7 +242,7 @@ impl Waiting {
             && self.upcall_type == wanted.upcall_type
             && same_port(self.port, wanted.port)
             && self.datapath.bytes() == short_datapath(wanted.datapath)
-            && same_bytes(&self.bytes, wanted.bytes, self.checksum)
+            && same_bytes(&self.bytes, wanted.bytes, &self.checksum)
     }
 }
 
@@ -252,15 +253,12 @@ fn same_port(a: Option<u32>, b: Option<u32>) -> bool {
     }
 }
 
-/// Whether what is there of both is equal, a checksum at `checksum` aside unless that is 0.
-fn same_bytes(a: &[u8], b: &[u8], checksum: usize) -> bool {
+/// Whether what is there of both is equal, a checksum aside.
+fn same_bytes(a: &[u8], b: &[u8], checksum: &Range<usize>) -> bool {
     let len = a.len().min(b.len());
     let (a, b) = (&a[..len], &b[..len]);
-    if checksum == 0 || checksum >= len {
-        return len > 0 && a == b;
-    }
-    let behind = (checksum + 2).min(len);
-    a[..checksum] == b[..checksum] && a[behind..] == b[behind..]
+    let (start, end) = (checksum.start.min(len), checksum.end.min(len));
+    len > 0 && a[..start] == b[..start] && a[end..] == b[end..]
 }
 
 /// How many bytes of a packet are hashed if this many were captured: not all lengths, so that there are few classes.
@@ -320,14 +318,11 @@ fn unlink(slots: &mut [Waiting], list: &mut List, which: usize, slot: u32) {
 impl Flight {
     fn hash(&self, class: &Class, size: u32, bytes: &[u8]) -> u64 {
         let mut hasher = self.hasher.build_hasher();
-        hasher.write_u64(u64::from(size) << 32 | (class.checksum as u64) << 16 | class.len as u64);
+        let Range { start, end } = class.checksum;
+        hasher.write_u64(u64::from(size) << 32 | (start as u64) << 16 | class.len as u64);
         let bytes = &bytes[..class.len];
-        if class.checksum == 0 {
-            hasher.write(bytes);
-        } else {
-            hasher.write(&bytes[..class.checksum]);
-            hasher.write(&bytes[class.checksum + 2..]);
-        }
+        hasher.write(&bytes[..start]);
+        hasher.write(&bytes[end..]);
         hasher.finish()
     }
 
@@ -335,30 +330,20 @@ impl Flight {
         let bytes = event.packet.bytes;
         let len = prefix(bytes.len());
         let transport = event.unfinished.then(|| Transport::find(bytes)).flatten();
-        let checksum = match (event.checksum, transport) {
-            (Some(at), _) => at,
+        let checksum = match (&event.checksum, transport) {
+            (Some(at), _) => at.clone(),
             (None, Some(transport)) => transport.checksum(),
-            (None, None) => 0,
+            (None, None) => 0..0,
         };
         let wanted = Class {
             len,
-            checksum: if checksum + 2 <= len { checksum } else { 0 },
+            checksum: checksum.start.min(len)..checksum.end.min(len),
             partial: bytes.len() < event.packet.len as usize,
             live: 1,
         };
-        // A checksum that is partly hashed would be hashed unfinished.
-        let wanted = if checksum > 0 && checksum < len && checksum + 2 > len {
-            Class {
-                len: checksum,
-                partial: true,
-                ..wanted
-            }
-        } else {
-            wanted
-        };
         let known = self.classes.iter().position(|class| {
-            (class.len, class.checksum, class.partial)
-                == (wanted.len, wanted.checksum, wanted.partial)
+            (class.len, &class.checksum, class.partial)
+                == (wanted.len, &wanted.checksum, wanted.partial)
         });
         let class = match known {
             Some(class) => {
@@ -554,12 +539,12 @@ impl Entry {
     }
 
     fn has_packet(&self, packet: &Captured<'_>) -> bool {
-        self.packet_len == packet.len && same_bytes(&self.packet, packet.bytes, 0)
+        self.packet_len == packet.len && same_bytes(&self.packet, packet.bytes, &(0..0))
     }
 
     /// Whether an attribute that may be cut is this key, which may be cut as well.
     fn has_key(&self, key: &flow_key::Attribute<'_>) -> bool {
-        self.key_len as usize == key.payload_len() && same_bytes(&self.key, key.payload, 0)
+        self.key_len as usize == key.payload_len() && same_bytes(&self.key, key.payload, &(0..0))
     }
 }
 
@@ -693,7 +678,7 @@ impl Matcher {
         while self.early.front().is_some_and(|r| r.time < event.time) {
             self.early.pop_front();
         }
-        let checksum = event.checksum.unwrap_or(0);
+        let checksum = event.checksum.clone().unwrap_or(0..0);
         let position = self.early.iter().position(|early| {
             self.threads.get(&early.tid).is_some_and(|thread| {
                 let entry = thread.entries.get(early.entry);
@@ -704,7 +689,7 @@ impl Matcher {
                             && wanted.upcall_type == event.upcall_type
                             && same_port(wanted.port, event.port)
                             && short_datapath(wanted.datapath) == short_datapath(event.datapath)
-                            && same_bytes(wanted.bytes, event.packet.bytes, checksum)
+                            && same_bytes(wanted.bytes, event.packet.bytes, &checksum)
                     })
             })
         })?;
@@ -734,6 +719,10 @@ impl Matcher {
             .failed
             .entry(event.result.saturating_neg())
             .or_default() += 1;
+        if event.skb == 0 {
+            // It never got so far as to be queued.
+            return;
+        }
         let last = self.last.remove(&event.cpu);
         let slot = last.filter(|(skb, slot, number)| {
             let waiting = &self.flight.slots[*slot as usize];
@@ -1008,20 +997,22 @@ fn close(
     };
     let (tid, comm) = (thread.tid, thread.comm.bytes());
     for (i, entry) in thread.entries[..size].iter().enumerate() {
-        let Some(upcall) = entry.upcall else {
+        if entry.upcall.is_none() {
             alone(Kind::RecvUpcall, Reason::NoUpcall, 1);
-            continue;
-        };
+        }
         let next = thread.entries[..size].get(i + 1);
         found(Found::Set(Set {
             datapath: entry.datapath.bytes(),
-            device: upcall.device.bytes(),
+            device: entry
+                .upcall
+                .as_ref()
+                .map_or(b"", |upcall| upcall.device.bytes()),
             port: entry.port,
             upcall_type: entry.upcall_type,
             comm,
             tid,
             cpu: entry.cpu,
-            upcall: upcall.time,
+            upcall: entry.upcall.map(|upcall| upcall.time),
             receive: entry.receive,
             looked_up: next.map(|next| next.receive).or(thread.operated),
             put: entry.put,

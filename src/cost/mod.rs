@@ -17,6 +17,7 @@ pub mod upstream;
 pub use record::Error;
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::event::Captured;
 use crate::flow_key;
@@ -66,7 +67,7 @@ impl Kind {
 }
 
 /// One event. What an event does not have is 0, empty or `None`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
     pub kind: Kind,
     /// Nanoseconds of `CLOCK_MONOTONIC`.
@@ -93,8 +94,8 @@ pub struct Event<'a> {
     pub packet: Captured<'a>,
     /// The flow key, or of [`Kind::OpFlowPut`] the attributes of the request (`OVS_FLOW_ATTR_*`).
     pub key: Captured<'a>,
-    /// Where in the packet a checksum of 2 bytes is that the kernel had not completed yet.
-    pub checksum: Option<usize>,
+    /// Where in the packet a checksum is that the kernel had not completed yet.
+    pub checksum: Option<Range<usize>>,
     /// This is an upcall as the tracepoint `ovs_dp_upcall` shows it: before a VLAN tag was put back into the packet,
     /// before it was segmented, and before an unknown checksum was completed.
     pub unfinished: bool,

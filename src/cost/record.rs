@@ -1,40 +1,15 @@
 //! The bytes of one event, as the kernel delivers or a recording keeps them, checked once.
 
 use std::mem::offset_of;
+use std::ops::Range;
 
 use super::{Event, Kind};
+use crate::bpf::upcall_cost::types::cost_record;
 use crate::event::Captured;
-
-/// `struct cost_record` of `bpf/upcall_cost.h`.
-#[repr(C)]
-#[allow(non_camel_case_types)]
-struct cost_record {
-    time: u64,
-    skb: u64,
-    event: u32,
-    pid: u32,
-    tid: u32,
-    cpu: u32,
-    r#type: u32,
-    result: i32,
-    port: u32,
-    portid: u32,
-    packet_size: u32,
-    key_size: u32,
-    packet_len: u32,
-    key_len: u32,
-    unfinished_checksum: u32,
-    packet_error: i32,
-    key_error: i32,
-    comm: [u8; 16],
-    datapath: [u8; 32],
-    device: [u8; 16],
-    data: [u8; 0],
-}
 
 const HEADER: usize = offset_of!(cost_record, data);
 /// Whoever changes `struct cost_record` changes the version of recordings too.
-const _: () = assert!(HEADER == 140);
+const _: () = assert!(HEADER == 144);
 
 /// Bytes that do not make a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -105,7 +80,7 @@ impl<'a> Event<'a> {
                 bytes: key,
                 error: errno(u32_of!(key_error)),
             },
-            checksum: Some(u32_of!(unfinished_checksum) as usize).filter(|at| *at > 0),
+            checksum: checksum(u32_of!(unfinished_checksum), u32_of!(checksum_size)),
             ..Self::new(kind, u64::from_ne_bytes(field!(header, time: 8)))
         };
         event.port = match kind {
@@ -120,6 +95,13 @@ impl<'a> Event<'a> {
     pub fn record_len(&self) -> usize {
         HEADER + self.key.bytes.len() + self.packet.bytes.len()
     }
+}
+
+/// Where an unfinished checksum is.
+fn checksum(at: u32, size: u32) -> Option<Range<usize>> {
+    // That of SCTP is the longest.
+    let (at, size) = (at as usize, size.min(4) as usize);
+    (at > 0).then_some(at..at.saturating_add(size))
 }
 
 /// The bytes before the first NUL.

@@ -34,7 +34,7 @@ fn sections(text: &mut String, analysis: &Analysis, options: &Options) -> std::f
     let stats = &analysis.stats;
     events(text, analysis)?;
     warnings(text, analysis)?;
-    if stats.sets == 0 {
+    if stats.received == 0 {
         unmatched(text, analysis)?;
         return writeln!(text, "\nNo upcall data sets were found!");
     }

@@ -70,21 +70,21 @@ impl Stage {
     pub fn of(self, set: &Set<'_>) -> Option<u64> {
         let between = |from: u64, to: u64| to.saturating_sub(from);
         match self {
-            Self::Queue => Some(between(set.upcall, set.receive)),
+            Self::Queue => Some(between(set.upcall?, set.receive)),
             Self::Execute => Some(between(set.execute?, set.kernel?)),
             Self::Overhead => {
                 let lookup = between(set.receive, set.put?);
-                Some(between(set.upcall, set.kernel?).saturating_sub(lookup))
+                Some(between(set.upcall?, set.kernel?).saturating_sub(lookup))
             }
-            Self::Total => Some(between(set.upcall, set.kernel?)),
+            Self::Total => Some(between(set.upcall?, set.kernel?)),
             Self::Lookup => Some(between(set.receive, set.looked_up?)),
             Self::Batch => Some(between(set.looked_up?, set.execute?)),
         }
     }
 }
 
-/// Nanoseconds from the kernel's upcall to the last event of the set.
-pub fn duration(set: &Set<'_>) -> u64 {
+/// Nanoseconds from the kernel's upcall, or from the receive if that is all that is known, to the last event of the set.
+fn duration(set: &Set<'_>) -> u64 {
     let last = [
         Some(set.receive),
         set.looked_up,
@@ -92,13 +92,20 @@ pub fn duration(set: &Set<'_>) -> u64 {
         set.execute,
         set.kernel,
     ];
-    let last = last.into_iter().flatten().max().unwrap_or(set.upcall);
-    last.saturating_sub(set.upcall)
+    let last = last.into_iter().flatten().max().unwrap_or(set.receive);
+    last.saturating_sub(begin(set))
+}
+
+/// The first that is known of a set.
+fn begin(set: &Set<'_>) -> u64 {
+    set.upcall.unwrap_or(set.receive)
 }
 
 /// Upcalls that have something in common.
 pub struct Group {
     pub name: String,
+    /// The name is of what an upcall had that was put together with the kernel's.
+    named: bool,
     pub count: u64,
     /// Of [`Stage::Queue`], [`Stage::Lookup`] and [`Stage::Total`].
     pub stages: [Part; 3],
@@ -147,7 +154,7 @@ pub struct Groups {
 pub const MAX_GROUPS: usize = 512;
 
 impl Groups {
-    fn add(&mut self, key: &[u8], name: impl FnOnce() -> String, set: &Set<'_>) {
+    fn add(&mut self, key: &[u8], name: impl Fn() -> String, set: &Set<'_>) {
         let number = match self.numbers.get(key) {
             Some(number) => *number,
             None => {
@@ -155,6 +162,7 @@ impl Groups {
                 if !full || self.groups.len() == MAX_GROUPS {
                     self.groups.push(Group {
                         name: if full { "others".to_string() } else { name() },
+                        named: full || set.upcall.is_some(),
                         count: 0,
                         stages: Default::default(),
                     });
@@ -167,6 +175,10 @@ impl Groups {
             }
         };
         let group = &mut self.groups[number];
+        if !group.named && set.upcall.is_some() {
+            group.name = name();
+            group.named = true;
+        }
         group.count += 1;
         for (part, stage) in group.stages.iter_mut().zip(GROUP_STAGES) {
             if let Some(ns) = stage.of(set) {
@@ -294,7 +306,7 @@ impl Timeline {
 
     fn add(&mut self, set: &Set<'_>) {
         // What is a little older than the first belongs to it.
-        let after = set.upcall.saturating_sub(self.start);
+        let after = begin(set).saturating_sub(self.start);
         while after / self.step >= COLUMNS as u64 {
             self.halve();
         }
@@ -331,7 +343,9 @@ impl Timeline {
 pub struct Stats {
     /// In the order of [`Stage::ALL`].
     pub stages: [Samples; STAGES],
+    /// How many sets begin with the kernel's upcall, and how many there are.
     pub sets: u64,
+    pub received: u64,
     handlers: HashMap<u32, Handler, RandomState>,
     /// Batches by size: the first is of size 1, the last of all that are larger than [`BATCH_SIZES`].
     pub batches: [u64; BATCH_SIZES + 1],
@@ -356,6 +370,7 @@ impl Stats {
         Self {
             stages: Default::default(),
             sets: 0,
+            received: 0,
             handlers: HashMap::default(),
             batches: [0; BATCH_SIZES + 1],
             largest_batch: 0,
@@ -392,7 +407,8 @@ impl Stats {
     }
 
     fn set(&mut self, set: &Set<'_>) {
-        self.sets += 1;
+        self.sets += u64::from(set.upcall.is_some());
+        self.received += 1;
         for (samples, stage) in self.stages.iter_mut().zip(Stage::ALL) {
             if let Some(ns) = stage.of(set) {
                 samples.add(ns);
@@ -432,7 +448,7 @@ impl Stats {
         self.by_batch.add(&[class.min(7) as u8], range, set);
         if self.draw {
             self.timeline
-                .get_or_insert_with(|| Timeline::new(set.upcall))
+                .get_or_insert_with(|| Timeline::new(begin(set)))
                 .add(set);
         }
         self.slow(set);
@@ -453,7 +469,7 @@ impl Stats {
         }
         self.slowest.push(Slow {
             duration,
-            time: set.upcall,
+            time: begin(set),
             parts: Stage::PARTS.map(|stage| stage.of(set)),
             comm: set.comm.to_vec(),
             tid: set.tid,
@@ -467,7 +483,7 @@ impl Stats {
             key_len: set.key.len,
             key: set.key.bytes.to_vec(),
             ufid: set.ufid,
-            number: self.sets,
+            number: self.received,
         });
     }
 

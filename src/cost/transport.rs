@@ -1,6 +1,8 @@
 //! Where in a packet its transport header is: what upcalls that the tracepoint saw before the kernel finished them are
 //! recognised by.
 
+use std::ops::Range;
+
 const ETH_ADDRESSES: usize = 12;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -56,8 +58,9 @@ impl Transport {
     }
 
     /// Where its checksum is.
-    pub fn checksum(&self) -> usize {
-        self.header + if self.protocol == TCP { 16 } else { 6 }
+    pub fn checksum(&self) -> Range<usize> {
+        let at = self.header + if self.protocol == TCP { 16 } else { 6 };
+        at..at + 2
     }
 
     /// Bytes of payload of a packet of `size` bytes; padding of a short frame counts.

@@ -26,7 +26,7 @@ pub fn record(event: &Event<'_>) -> Vec<u8> {
         event.key.len,
         event.packet.bytes.len() as u32,
         event.key.bytes.len() as u32,
-        event.checksum.unwrap_or(0) as u32,
+        event.checksum.as_ref().map_or(0, |at| at.start) as u32,
         errno(event.packet.error),
         errno(event.key.error),
     ] {
@@ -37,6 +37,8 @@ pub fn record(event: &Event<'_>) -> Vec<u8> {
         field[..text.len()].copy_from_slice(text);
         record.extend_from_slice(&field);
     }
+    let size = event.checksum.as_ref().map_or(0, |at| at.len() as u32);
+    record.extend_from_slice(&size.to_ne_bytes());
     record.extend_from_slice(event.key.bytes);
     record.extend_from_slice(event.packet.bytes);
     record
@@ -136,7 +138,7 @@ pub fn synthetic(out: impl Write, events: u64, received_percent: u64) -> (u64, u
                 packets.push((packet(tcp, flow, whole), 1 + flow % 7));
                 let (packet, port) = &packets[packets.len() - 1];
                 let mut bytes = packet[..whole.min(SNAPLEN)].to_vec();
-                let checksum = tcp.then_some(50);
+                let checksum = tcp.then_some(50..52);
                 if tcp {
                     bytes[50..52].copy_from_slice(&[0xde, 0xad]);
                 }
