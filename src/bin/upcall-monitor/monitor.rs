@@ -416,7 +416,9 @@ impl Monitor {
         self.capture.write(&mut self.failure, |capture| {
             let (first, last) = self.times.unwrap_or((time, time));
             self.times = Some((first.min(time), last.max(time)));
-            let _ = write!(self.port, " ({})", String::from_utf8_lossy(label));
+            self.port.push_str(" (");
+            self.port.push_str(&String::from_utf8_lossy(label));
+            self.port.push(')');
             let key = (!self.key.is_empty()).then_some(self.key.as_str());
             capture.write(upcall, &self.port, time, key)
         })?;
