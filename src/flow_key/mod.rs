@@ -245,8 +245,9 @@ pub(crate) const MAX_NESTED: u32 = 8;
 /// The kernel writes `OVS_KEY_ATTR_TUNNEL` before `OVS_KEY_ATTR_IN_PORT`, so a short snap length
 /// loses it for tunnelled packets.
 pub fn in_port(key: &[u8]) -> Option<u32> {
-    attributes(key).find_map(|attribute| match attribute.key() {
-        Key::InPort(port) => Some(port),
-        _ => None,
-    })
+    // Not by `key()`, which would decode all that comes before.
+    attributes(key)
+        .filter(|attribute| attribute.kind == OVS_KEY_ATTR_IN_PORT && attribute.is_complete())
+        .find_map(|attribute| attribute.payload.try_into().ok())
+        .map(u32::from_ne_bytes)
 }

@@ -58,7 +58,9 @@ keep back costs the daemon least. Each must hold; of several --port one must. Wh
 A port has its name of now: names are asked for again every second, so that a port which is deleted and added again is
 found under its new number within that time. A name that no port has is an error.
 
-No handler thread has an upcall that failed, so that --thread keeps those back.",
+No handler thread has an upcall that failed, so that --thread keeps those back.
+
+With --replay they choose from a recording.",
     ),
     (
         "WHO CAUSES THEM",

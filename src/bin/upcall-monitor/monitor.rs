@@ -20,7 +20,7 @@ use ovs_tracers::recording::{self, Start};
 use ovs_tracers::summary::{Lost, Summary};
 use ovs_tracers::text::{KeyDecode, Table, key_lines};
 
-use crate::args::{Args, Format};
+use crate::args::{Args, Chosen, Format};
 
 pub struct Monitor {
     key_decode: KeyDecode,
@@ -47,6 +47,7 @@ pub struct Monitor {
     times: Option<(u64, u64)>,
     /// How many upcalls are still to be shown.
     left: Option<u64>,
+    chosen: Chosen,
     summary: Summary,
     reported: Lost,
     failure: Option<anyhow::Error>,
@@ -305,6 +306,7 @@ impl Monitor {
             clock: 0,
             times: None,
             left: args.count,
+            chosen: args.chosen.clone(),
             summary: Summary::default(),
             reported: Lost::default(),
             failure: None,
@@ -371,6 +373,14 @@ impl Monitor {
             (None, Some(port), Some(names)) => names.lookup(datapath, port),
             _ => None,
         };
+        // The kernel has filtered already, by all but the names of devices.
+        let by_name = upcall.failed_from.is_some_and(|from| from.port.is_none());
+        let other = self.replay && !self.chosen.has(upcall);
+        let other_port = (self.replay || by_name) && !self.chosen.has_port(number, name);
+        if other || other_port {
+            self.summary.filtered += 1;
+            return ControlFlow::Continue(());
+        }
         self.summary.show(upcall);
         if let Some(talkers) = &mut self.talkers {
             talkers.upcall(upcall);
@@ -416,7 +426,9 @@ impl Monitor {
         self.capture.write(&mut self.failure, |capture| {
             let (first, last) = self.times.unwrap_or((time, time));
             self.times = Some((first.min(time), last.max(time)));
-            let _ = write!(self.port, " ({})", String::from_utf8_lossy(label));
+            self.port.push_str(" (");
+            self.port.push_str(&String::from_utf8_lossy(label));
+            self.port.push(')');
             let key = (!self.key.is_empty()).then_some(self.key.as_str());
             capture.write(upcall, &self.port, time, key)
         })?;
