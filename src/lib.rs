@@ -4,6 +4,7 @@ pub mod bpf;
 pub mod cli;
 pub mod clock;
 pub mod event;
+pub mod filter;
 pub mod flow_key;
 pub mod flows;
 pub mod hexdump;
