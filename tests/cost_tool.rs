@@ -243,7 +243,7 @@ fn analyse(bytes: &[u8]) -> (u64, bool) {
         loop {
             match reader.next_item() {
                 Ok(Some(Item::Event(event))) => analysis.event(&event),
-                Ok(Some(Item::Missed(..))) => {}
+                Ok(Some(Item::Missed(_))) => {}
                 Ok(None) => {
                     whole = true;
                     break;

@@ -20,6 +20,9 @@ pub struct Options {
     pub sets: bool,
 }
 
+/// Bytes of a packet: its headers, as a rule. JSON has all that were captured.
+const SHOWN: usize = 64;
+
 const BAR: &str = "∎";
 
 /// Writes the report.
@@ -237,8 +240,8 @@ fn breakdown(text: &mut String, title: &str, groups: &[&Group]) -> std::fmt::Res
     writeln!(text, "\n=> Upcalls by {title} (microseconds):")?;
     writeln!(
         text,
-        "  {:34} {:>9}  {:^21}  {:^21}  {:^32}",
-        "", "", "to the daemon", "lookup", "kernel to kernel"
+        "  {:34} {:>9}  {:<21}  {:<21}  kernel to kernel",
+        "", "", "to the daemon", "lookup"
     )?;
     write!(text, "  {:34} {:>9}", title.to_uppercase(), "UPCALLS")?;
     writeln!(
@@ -319,8 +322,12 @@ fn slowest(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
         if slow.packet.len() < slow.packet_len as usize {
             write!(text, ", {} captured", slow.packet.len())?;
         }
+        let shown = &slow.packet[..slow.packet.len().min(SHOWN)];
+        if shown.len() < slow.packet.len() {
+            write!(text, ", {SHOWN} shown")?;
+        }
         text.push('\n');
-        hexdump::write(text, &slow.packet, 9)?;
+        hexdump::write(text, shown, 9)?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read};
 
-use super::{Event, Kind};
+use super::{Event, KINDS, Kind};
 use crate::cli::cause;
 use crate::event::Captured;
 use crate::flow_key;
@@ -36,8 +36,8 @@ pub enum Error {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<'a> {
     Event(Event<'a>),
-    /// How many events of a type were lost.
-    Missed(u32, u64),
+    /// How many events of each kind were lost.
+    Missed([u64; KINDS]),
 }
 
 /// The fields of an event.
@@ -66,7 +66,6 @@ pub struct Reader<R> {
     number: u64,
     ports: HashMap<Vec<u8>, HashMap<Vec<u8>, u32>>,
     fields: Fields,
-    missed: Vec<(u32, u64)>,
 }
 
 impl<R: BufRead> Reader<R> {
@@ -78,7 +77,6 @@ impl<R: BufRead> Reader<R> {
             number: 0,
             ports: HashMap::new(),
             fields: Fields::default(),
-            missed: Vec::new(),
         };
         loop {
             match reader.next_line() {
@@ -117,9 +115,6 @@ impl<R: BufRead> Reader<R> {
     /// The next thing that the file has; `None` at its end. After an error there is nothing more to read.
     pub fn next_item(&mut self) -> Result<Option<Item<'_>>, Error> {
         loop {
-            if let Some((kind, count)) = self.missed.pop() {
-                return Ok(Some(Item::Missed(kind, count)));
-            }
             if !self.next_line()? {
                 return Ok(None);
             }
@@ -132,7 +127,8 @@ impl<R: BufRead> Reader<R> {
                 return event.map(|event| Some(Item::Event(event))).ok_or(damaged);
             }
             if let Some(value) = self.line.strip_prefix(b"event_miss = ") {
-                self.missed = missed(value).ok_or(damaged)?;
+                let missed = missed(value).ok_or(damaged)?;
+                return Ok(Some(Item::Missed(missed)));
             }
         }
     }
@@ -333,13 +329,13 @@ fn port_map(value: &[u8]) -> Option<HashMap<Vec<u8>, HashMap<Vec<u8>, u32>>> {
     Some(ports)
 }
 
-fn missed(value: &[u8]) -> Option<Vec<(u32, u64)>> {
-    let mut missed = Vec::new();
+fn missed(value: &[u8]) -> Option<[u64; KINDS]> {
+    let mut missed = [0; KINDS];
     let mut cursor = Cursor(value);
     cursor.dictionary(|cursor| {
-        let kind = u32::try_from(cursor.number()?).ok()?;
+        let kind = usize::try_from(cursor.number()?).ok()?;
         cursor.colon()?;
-        missed.push((kind, cursor.number()?));
+        *missed.get_mut(kind)? = cursor.number()?;
         Some(())
     })?;
     cursor.end()?;

@@ -97,7 +97,7 @@ pub struct Args {
     pub histogram_buckets: u32,
 
     /// Let the buckets be powers of two rather than all of one width
-    #[arg(long)]
+    #[arg(long, conflicts_with = "histogram_buckets")]
     pub log: bool,
 
     /// Show the times that each histogram is made of

@@ -2,14 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use ovs_tracers::cli;
-use ovs_tracers::cost::KINDS;
 use ovs_tracers::cost::upstream::{self, Item};
 use ovs_tracers::output::Files;
 use ovs_tracers::recording::{self, Block, Start};
@@ -103,18 +101,11 @@ fn replay_upstream(
     start.set("tool", env!("CARGO_BIN_NAME"));
     start.set("tool_version", env!("CARGO_PKG_VERSION"));
     let mut session = Session::new(args, &start, files)?;
-    let mut lost = [0; KINDS];
     let error = loop {
         progress.step();
         let flow = match reader.next_item() {
             Ok(Some(Item::Event(event))) => session.event(&event),
-            Ok(Some(Item::Missed(kind, count))) => match lost.get_mut(kind as usize) {
-                Some(missed) => {
-                    *missed = count;
-                    session.lost(&lost)
-                }
-                None => ControlFlow::Continue(()),
-            },
+            Ok(Some(Item::Missed(missed))) => session.lost(&missed),
             Ok(None) => break None,
             Err(error) => break Some(error),
         };

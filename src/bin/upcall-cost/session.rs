@@ -317,8 +317,12 @@ impl Session {
             let _ = failed("standard output", &error, failure);
         }
         let total: u64 = self.analysis.counts.total.iter().sum();
+        let more = match left {
+            0 => String::new(),
+            left => format!(", {left} events came after the end"),
+        };
         note(format_args!(
-            "{total} events: {} upcalls put together",
+            "{total} events: {} upcalls put together{more}",
             self.analysis.stats.sets
         ));
         self.failure.map_or(Ok(()), Err)
