@@ -313,11 +313,11 @@ fn burst_into_smallest_ring() {
     assert_eq!(lost[EVENTS], 0, "arguments were not read");
 }
 
-/// Check that a kernel without a datapath is told, and that the daemon is traced nevertheless.
+/// Check that a kernel without a datapath is told, and that the daemon's own times are reported nevertheless.
 fn no_kernel_side() {
     let target = StandIn::start("standin-ops", &["--rate", "5000", "--count", "11"]);
     let mut command = Command::new(UPCALL_COST);
-    command.args(["-q", "-p", &target.pid.to_string()]);
+    command.args(["-q", "--format", "json", "-p", &target.pid.to_string()]);
     let mut tool = Monitor::spawn(command);
     tool.await_line("attached to process");
     target.run();
@@ -330,6 +330,20 @@ fn no_kernel_side() {
         "{}",
         output.stderr
     );
+    let counts: BTreeMap<String, u64> = output
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
+        .filter(|record| record["record"] == "stage")
+        .map(|stage| {
+            let name = stage["name"].as_str().unwrap().to_string();
+            (name, stage["count"].as_u64().unwrap())
+        })
+        .collect();
+    assert_eq!(counts["lookup"], 11);
+    // The seventh upcall has no execute.
+    assert_eq!(counts["batch"], 10);
+    assert_eq!((counts["queue"], counts["total"]), (0, 0));
 }
 
 /// Check that a program without one of the probes is refused by the name of that probe.
