@@ -22,16 +22,14 @@ const TIMELINE: f64 = 84.0;
 const TITLE: f64 = 26.0;
 const AXIS: f64 = 34.0;
 
+/// No variables: not all that draw a picture know them, and black on black is no picture.
 const STYLE: &str = "\
-svg{--ground:#fff;--ink:#1c2330;--faint:#667085;--line:#d9dee7;--bar:#2f6fdb;--p50:#0b8a5c;--p90:#b26a00;--p99:#c2255c}\
-@media(prefers-color-scheme:dark){svg{--ground:#14181f;--ink:#e6e9ef;--faint:#98a2b3;--line:#333c4a;--bar:#6ea3ff;\
---p50:#3ddc9a;--p90:#ffb454;--p99:#ff6b9d}}\
-text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;fill:var(--ink)}\
-.h{font-size:17px;font-weight:600}.t{font-weight:600}.f{fill:var(--faint);font-size:11px}\
-.g{fill:var(--ground)}.l{stroke:var(--line);stroke-width:1}.b{fill:var(--bar)}\
-.p50{stroke:var(--p50);fill:none;stroke-width:1.6}.p90{stroke:var(--p90);fill:none;stroke-width:1.6}\
-.p99{stroke:var(--p99);fill:none;stroke-width:1.6}\
-.q50{fill:var(--p50)}.q90{fill:var(--p90)}.q99{fill:var(--p99)}";
+text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;fill:#1c2330}\
+.h{font-size:17px;font-weight:600}.t{font-weight:600}.f{fill:#667085;font-size:11px}\
+.g{fill:#ffffff}.l{stroke:#d9dee7;stroke-width:1}.b{fill:#2f6fdb}\
+.p50,.p90,.p99{fill:none;stroke-width:1.6}.p50{stroke:#0b8a5c}.p90{stroke:#b26a00}.p99{stroke:#c2255c}\
+@media(prefers-color-scheme:dark){text{fill:#e6e9ef}.f{fill:#98a2b3}.g{fill:#14181f}.l{stroke:#333c4a}\
+.b{fill:#6ea3ff}.p50{stroke:#3ddc9a}.p90{stroke:#ffb454}.p99{stroke:#ff6b9d}}";
 
 fn title(stage: Stage) -> &'static str {
     match stage {
@@ -312,28 +310,32 @@ fn course(
         let share = f64::from(count).ln_1p() / f64::from(most).ln_1p();
         ((share * SHADES as f64).ceil() as usize).clamp(1, SHADES)
     };
+    // In cells, upwards, so that the numbers are short; runs of a shade are one rectangle.
+    writeln!(
+        svg,
+        "<g class=\"b\" shape-rendering=\"crispEdges\" transform=\"translate({LEFT} {bottom}) scale({wide:.4} -{high:.4})\">"
+    )?;
     for level in 1..=SHADES {
         let mut path = String::new();
-        for (i, column) in cells[..columns].iter().enumerate() {
-            for (j, count) in column[rows.first..rows.end].iter().enumerate() {
-                if *count > 0 && shade(*count) == level {
-                    write!(
-                        path,
-                        "M{:.1} {:.1}h{wide:.2}v{high:.2}h-{wide:.2}z",
-                        LEFT + i as f64 * wide,
-                        bottom - (j + 1) as f64 * high
-                    )?;
+        for (y, row) in (rows.first..rows.end).enumerate() {
+            let mut x = 0;
+            while x < columns {
+                let run = cells[x..columns]
+                    .iter()
+                    .take_while(|column| column[row] > 0 && shade(column[row]) == level)
+                    .count();
+                if run > 0 {
+                    write!(path, "M{x} {y}h{run}v1h-{run}z")?;
                 }
+                x += run.max(1);
             }
         }
         if !path.is_empty() {
-            let opacity = 0.12 + 0.88 * level as f64 / SHADES as f64 * 0.9;
-            writeln!(
-                svg,
-                "<path class=\"b\" fill-opacity=\"{opacity:.2}\" d=\"{path}\"/>"
-            )?;
+            let opacity = 0.1 + 0.75 * level as f64 / SHADES as f64;
+            writeln!(svg, "<path fill-opacity=\"{opacity:.2}\" d=\"{path}\"/>")?;
         }
     }
+    svg.push_str("</g>\n");
     for (share, class) in [(0.5, "p50"), (0.99, "p99")] {
         let mut path = String::new();
         let mut drawing = false;
