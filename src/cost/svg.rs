@@ -29,7 +29,7 @@ text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-seri
 .g{fill:#ffffff}.l{stroke:#d9dee7;stroke-width:1}.b{fill:#2f6fdb}\
 .p50,.p90,.p99{fill:none;stroke-width:1.6}.p50{stroke:#0b8a5c}.p90{stroke:#b26a00}.p99{stroke:#c2255c}\
 @media(prefers-color-scheme:dark){text{fill:#e6e9ef}.f{fill:#98a2b3}.g{fill:#14181f}.l{stroke:#333c4a}\
-.b{fill:#6ea3ff}.p50{stroke:#3ddc9a}.p90{stroke:#ffb454}.p99{stroke:#ff6b9d}}";
+.b{fill:#4a80dc}.p50{stroke:#3ddc9a}.p90{stroke:#ffb454}.p99{stroke:#ff6b9d}}";
 
 fn title(stage: Stage) -> &'static str {
     match stage {
@@ -87,13 +87,13 @@ impl Rows {
         ((quarters - self.first as f64) / self.len() as f64).clamp(0.0, 1.0)
     }
 
-    /// Powers of ten, and what is between them if there is room, in nanoseconds.
-    fn ticks(self) -> Vec<f64> {
+    /// Powers of ten, and what is between them if there is room for it on an axis of `length`, in nanoseconds.
+    fn ticks(self, length: f64) -> Vec<f64> {
         let (low, high) = (row_start(self.first), row_start(self.end));
-        let decades = (high / low).log10();
-        let steps: &[f64] = if decades < 1.6 {
+        let decade = length / (high / low).log10();
+        let steps: &[f64] = if decade > 400.0 {
             &[1.0, 2.0, 5.0]
-        } else if decades < 3.5 {
+        } else if decade > 36.0 {
             &[1.0, 3.0]
         } else {
             &[1.0]
@@ -182,12 +182,12 @@ fn draw(svg: &mut String, analysis: &Analysis, subtitle: &str) -> fmt::Result {
         distribution(svg, analysis, timeline, rows, (i, stage), top)?;
     }
     let axis = TOP + stages * (DISTRIBUTION + TITLE);
-    for tick in rows.ticks() {
+    for tick in rows.ticks(PLOT) {
         let x = LEFT + rows.place(tick) * PLOT;
         text(svg, "f", x, axis + 16.0, "middle", &human(tick))?;
     }
     text(svg, "t", LEFT, middle - 6.0, "start", "Over time")?;
-    let what = "shade: how many upcalls; the darkest has the most of its plot";
+    let what = "the stronger the shade the more upcalls; lines: p50 and p99";
     text(svg, "f", LEFT + 70.0, middle - 6.0, "start", what)?;
     for (i, stage) in DRAWN.into_iter().enumerate() {
         let top = middle + i as f64 * (TIMELINE + TITLE) + TITLE;
@@ -234,12 +234,12 @@ fn distribution(
     let view = samples.view();
     let mut figures = String::new();
     for (share, name) in QUANTILES {
-        write!(figures, "{name} {}   ", human(view.quantile(share) * 1e3))?;
+        write!(figures, "{name} {} · ", human(view.quantile(share) * 1e3))?;
     }
     write!(figures, "max {}", human(samples.max() * 1e3))?;
     text(svg, "t", LEFT, top - 8.0, "start", title(stage))?;
     text(svg, "f", LEFT + PLOT, top - 8.0, "end", &figures)?;
-    for tick in rows.ticks() {
+    for tick in rows.ticks(PLOT) {
         let x = LEFT + rows.place(tick) * PLOT;
         line(svg, (x, top), (x, bottom))?;
     }
@@ -297,7 +297,7 @@ fn course(
     let bottom = top + TIMELINE;
     let cells = &timeline.cells[number];
     text(svg, "t", LEFT, top - 8.0, "start", title(stage))?;
-    for tick in rows.ticks() {
+    for tick in rows.ticks(TIMELINE) {
         let y = bottom - rows.place(tick) * TIMELINE;
         line(svg, (LEFT, y), (LEFT + PLOT, y))?;
         text(svg, "f", LEFT - 6.0, y + 4.0, "end", &human(tick))?;
@@ -388,7 +388,12 @@ fn time_axis(svg: &mut String, timeline: &Timeline, y: f64) -> fmt::Result {
     while time <= length {
         let x = LEFT + time / length * PLOT;
         line(svg, (x, y), (x, y + 4.0))?;
-        text(svg, "f", x, y + 17.0, "middle", &human(time))?;
+        let label = if time > 0.0 {
+            human(time)
+        } else {
+            "0".to_string()
+        };
+        text(svg, "f", x, y + 17.0, "middle", &label)?;
         time += step;
     }
     let from = format!("since {:.6} s (CLOCK_MONOTONIC)", us(timeline.start) / 1e6);
