@@ -1,4 +1,4 @@
-# make demo, make test and make lab do all their set-up on a Debian or Ubuntu machine that has a Rust toolchain.
+# make demo, make test, make lab and make bench do all their set-up on a Debian or Ubuntu machine that has a Rust toolchain.
 
 CARGO ?= cargo
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
@@ -7,13 +7,16 @@ SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 BUILD_PACKAGES := clang libelf-dev libpcap-dev zlib1g-dev pkg-config make gcc autoconf automake autopoint flex bison gawk gettext
 STANDIN_PACKAGES := systemtap-sdt-dev
 TEST_PACKAGES := binutils jq tshark util-linux
+# Whom the benchmarks compare with, and the headers that bcc compiles against.
+PEER_PACKAGES := bpftrace linux-perf lttng-tools liblttng-ust-dev openvswitch-test python3-bpfcc python3-scapy \
+	python3-psutil linux-headers-amd64
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 RELEASE := $(TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/release
 
 PREFIX ?= /usr/local
 
-.PHONY: all build demo test lab check install clean
+.PHONY: all build demo test lab bench check install clean
 all: build
 
 # $(call install-packages,PACKAGES): installs those that are missing.
@@ -43,14 +46,23 @@ test:
 	$(CARGO) test --locked
 
 lab: build
-	fixtures/lab/run $(RELEASE)/upcall-monitor
+	fixtures/lab/run $(RELEASE)
+
+# BENCH_QUICK=1 does it all once, in two minutes. A peer that cannot be installed or run is left out, and named.
+bench: build
+	$(call install-packages,$(STANDIN_PACKAGES) python3 util-linux)
+	@for package in $(PEER_PACKAGES); do \
+		dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$package || :; \
+	done
+	$(SUDO) env BENCH_QUICK=$(BENCH_QUICK) fixtures/bench/run $(RELEASE) $(abspath $(TARGET_DIR))/bench $(BENCH)
 
 check:
 	$(call install-packages,$(BUILD_PACKAGES))
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-TOOLS := upcall-monitor bridge-loop usdt-probes
+TOOLS := upcall-monitor upcall-cost bridge-loop usdt-probes
 
 # Not built here: root, whom it mostly takes, has no Rust toolchain as a rule.
 install:

@@ -38,6 +38,7 @@ struct sk_buff {
 	unsigned int len;
 	unsigned int data_len;
 	__u8 ip_summed : 2;
+	__u8 csum_not_inet : 1; /* if the kernel has SCTP */
 	__u8 vlan_present : 1; /* until 354259fa73e2 ("net: remove skb->vlan_present", Linux 6.2) */
 	__u32 vlan_all; /* from then on: 0 if there is no tag */
 	__be16 vlan_proto;
@@ -126,14 +127,47 @@ struct queued_packet {
 	__u8 vlan[VLAN_HLEN];
 };
 
-/* cutlen: how many bytes an action cut off the end. */
+/*
+ * cutlen says what an action cut off a packet. It was the number of bytes
+ * that are cut off, 0 mostly; now, in stable kernels too (6.1.192, 6.12.117),
+ * it is the number that is left, NOT_CUT mostly. The packets that are not cut
+ * tell which it is here: the first that is cut may come before one of them,
+ * and is taken for whole.
+ */
+#define NOT_CUT 0xffffffff
+
+enum cutlen_meaning {
+	CUTLEN_UNKNOWN = 0,
+	CUTLEN_CUT_OFF = 1,
+	CUTLEN_LEFT = 2,
+};
+
+static __u32 cutlen_meaning;
+
+static __always_inline __u64 cut(__u64 len, __u32 cutlen)
+{
+	if (cutlen == 0 || cutlen == NOT_CUT) {
+		__u32 meaning = cutlen ? CUTLEN_LEFT : CUTLEN_CUT_OFF;
+
+		/* Not written each time, for the sake of the other CPUs. */
+		if (cutlen_meaning != meaning)
+			cutlen_meaning = meaning;
+		return len;
+	}
+	if (cutlen_meaning == CUTLEN_LEFT)
+		return len < cutlen ? len : cutlen;
+	if (cutlen_meaning == CUTLEN_CUT_OFF)
+		return len > cutlen ? len - cutlen : 0;
+	return len;
+}
+
 static __always_inline void queued_packet(struct queued_packet *packet, const struct sk_buff *skb,
 					  __u32 cutlen)
 {
 	__u32 len = BPF_CORE_READ(skb, len), data_len = BPF_CORE_READ(skb, data_len);
 
 	packet->data = BPF_CORE_READ(skb, data);
-	packet->size = len > cutlen ? len - cutlen : 0;
+	packet->size = len;
 	packet->readable = len > data_len ? len - data_len : 0;
 	if (bpf_core_field_exists(skb->vlan_present))
 		packet->has_vlan = BPF_CORE_READ_BITFIELD_PROBED(skb, vlan_present);
@@ -151,6 +185,7 @@ static __always_inline void queued_packet(struct queued_packet *packet, const st
 		packet->size += VLAN_HLEN;
 		packet->readable += VLAN_HLEN;
 	}
+	packet->size = cut(packet->size, cutlen);
 	if (packet->readable > packet->size)
 		packet->readable = packet->size;
 }

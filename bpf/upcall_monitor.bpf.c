@@ -445,7 +445,7 @@ struct ovs_dp_upcall_event {
 	__u8 key_ct_state;
 	__u8 key_ct_orig_proto;
 	__u16 key_ct_zone;
-	__u8 flow_key_valid;
+	__u32 flow_key_valid;
 	__u8 upcall_cmd;
 	__u32 upcall_port;
 	__u16 upcall_mru;
@@ -504,6 +504,6 @@ int BPF_KRETPROBE(upcall_returns, int result)
 	flow.port = NO_PORT;
 	__builtin_memcpy(flow.datapath, upcall->datapath, sizeof(flow.datapath));
 	/* What an action cut off is not known here. */
-	queued_packet(&packet, (struct sk_buff *)skb, 0);
+	queued_packet(&packet, (struct sk_buff *)skb, NOT_CUT);
 	return handle_failed(&flow, upcall->device, &packet);
 }

@@ -11,22 +11,18 @@ pub fn write(out: &mut impl Write, bytes: &[u8], indent: usize) -> fmt::Result {
     }
     for (i, chunk) in bytes.chunks(16).enumerate() {
         write!(out, "{:indent$}{:04x}  ", "", i * 16)?;
-        for column in 0..16 {
-            match chunk.get(column) {
-                Some(byte) => {
-                    out.write_char(DIGITS[usize::from(byte >> 4)].into())?;
-                    out.write_char(DIGITS[usize::from(byte & 15)].into())?;
-                    out.write_char(' ')?;
-                }
-                None => out.write_str("   ")?,
-            }
-        }
-        out.write_char(' ')?;
-        for &byte in chunk {
+        // Written at once: three characters a byte, a space, a character a byte, the end of the line.
+        let mut line = [b' '; 3 * 16 + 1 + 16 + 1];
+        let (hex, ascii) = line.split_at_mut(3 * 16 + 1);
+        for ((hex, ascii), &byte) in hex.chunks_exact_mut(3).zip(&mut *ascii).zip(chunk) {
+            hex[0] = DIGITS[usize::from(byte >> 4)];
+            hex[1] = DIGITS[usize::from(byte & 15)];
             let printable = (0x20..0x7f).contains(&byte);
-            out.write_char(if printable { byte.into() } else { '.' })?;
+            *ascii = if printable { byte } else { b'.' };
         }
-        out.write_char('\n')?;
+        ascii[chunk.len()] = b'\n';
+        let used = 3 * 16 + 1 + chunk.len() + 1;
+        out.write_str(str::from_utf8(&line[..used]).unwrap_or_default())?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 pub mod bpf;
 pub mod cli;
 pub mod clock;
+pub mod cost;
 pub mod event;
 pub mod filter;
 pub mod flow_key;

@@ -42,6 +42,7 @@ use pcap_file::pcapng::{PcapNgBlock, PcapNgWriter};
 use pcap_file::{DataLink, Endianness, PcapError};
 
 use crate::event::Upcall;
+use crate::text::{decimal, plain};
 
 /// Name of the interface that carries the count of lost upcalls. There is none if nothing was lost,
 /// unless nothing was received either.
@@ -313,15 +314,18 @@ fn io_error(error: PcapError) -> io::Error {
 
 /// The comment of a packet: upcall_monitor.py's line, then what else there is to say, a line each.
 fn describe(comment: &mut String, upcall: &Upcall<'_>, key: Option<&str>) {
-    // Writing to a String cannot fail.
-    let _ = write!(comment, "cpu={} comm=", upcall.cpu);
+    comment.push_str("cpu=");
+    decimal(comment, upcall.cpu);
+    comment.push_str(" comm=");
     push_escaped(comment, upcall.comm);
-    let _ = write!(
-        comment,
-        " pid={} upcall_type={} result={}",
-        upcall.tid, upcall.kind, upcall.result
-    );
+    comment.push_str(" pid=");
+    decimal(comment, upcall.tid);
+    comment.push_str(" upcall_type=");
+    decimal(comment, upcall.kind);
+    comment.push_str(" result=");
+    decimal(comment, upcall.result);
     if let Some(errno) = upcall.packet.error {
+        // Writing to a String cannot fail.
         let _ = write!(comment, "\npacket unreadable: errno {errno}");
     }
     if let Some(key) = key {
@@ -333,6 +337,9 @@ fn describe(comment: &mut String, upcall: &Upcall<'_>, key: Option<&str>) {
 /// Another process chose these bytes: each byte that is no UTF-8 or belongs to a control character
 /// becomes `\xNN`, and a backslash `\\`.
 fn push_escaped(text: &mut String, bytes: &[u8]) {
+    if let Some(plain) = plain(bytes).filter(|plain| !plain.contains('\\')) {
+        return text.push_str(plain);
+    }
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {

@@ -66,17 +66,17 @@ fn spans(text: &str) -> BTreeMap<String, Vec<(u64, u64)>> {
     spans
 }
 
-/// The object of the type `kind`, the last one.
+/// The object whose record is `kind`, the last one.
 #[track_caller]
 fn object(output: &Output, kind: &str) -> Value {
-    objects(output, kind).pop().expect("an object of the type")
+    objects(output, kind).pop().expect("such an object")
 }
 
 #[track_caller]
 fn objects(output: &Output, kind: &str) -> Vec<Value> {
     let lines = output.stdout.lines();
     let values = lines.map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    values.filter(|value| value["type"] == kind).collect()
+    values.filter(|value| value["record"] == kind).collect()
 }
 
 fn number(value: &Value) -> u64 {

@@ -84,6 +84,10 @@ ovs_key_attrs! {
     OVS_KEY_ATTR_IPV6_EXTHDRS = 32,
 }
 
+/// Attributes of a request to install a flow (`enum ovs_flow_attr`): its key, and its unique id of 16 bytes.
+pub const OVS_FLOW_ATTR_KEY: u16 = 1;
+pub const OVS_FLOW_ATTR_UFID: u16 = 9;
+
 /// The kernel's name of a type of attribute, for example `OVS_KEY_ATTR_IN_PORT`.
 pub fn name(kind: u16) -> Option<&'static str> {
     OVS_KEY_ATTR_NAMES.get(usize::from(kind)).copied()
@@ -241,8 +245,9 @@ pub(crate) const MAX_NESTED: u32 = 8;
 /// The kernel writes `OVS_KEY_ATTR_TUNNEL` before `OVS_KEY_ATTR_IN_PORT`, so a short snap length
 /// loses it for tunnelled packets.
 pub fn in_port(key: &[u8]) -> Option<u32> {
-    attributes(key).find_map(|attribute| match attribute.key() {
-        Key::InPort(port) => Some(port),
-        _ => None,
-    })
+    // Not by `key()`, which would decode all that comes before.
+    attributes(key)
+        .filter(|attribute| attribute.kind == OVS_KEY_ATTR_IN_PORT && attribute.is_complete())
+        .find_map(|attribute| attribute.payload.try_into().ok())
+        .map(u32::from_ne_bytes)
 }

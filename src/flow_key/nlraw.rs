@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::text::{dec, hex_space};
+use super::text::{dec, hex_spaces};
 use super::{Stop, attributes, name};
 
 /// Writes one line an attribute, in the layout of `upcall_monitor.py --flow-key-decode nlraw` (Open
@@ -34,9 +34,7 @@ pub fn nlraw(key: &[u8], out: &mut impl fmt::Write) -> fmt::Result {
         out.write_str("[")?;
         dec(out, attribute.kind.into())?;
         out.write_str("], data: ")?;
-        for byte in attribute.payload {
-            hex_space(out, *byte)?;
-        }
+        hex_spaces(out, attribute.payload)?;
         out.write_str(if attribute.is_complete() {
             "\n"
         } else {

@@ -21,10 +21,19 @@ const HEX_STR: &str = match str::from_utf8(&HEX) {
     Err(_) => panic!("hexadecimal digits are ASCII"),
 };
 
-/// A byte as `04 `.
-pub(super) fn hex_space(out: &mut impl fmt::Write, byte: u8) -> fmt::Result {
-    let at = usize::from(byte) * 3;
-    out.write_str(&HEX_STR[at..at + 3])
+/// Bytes as `04 f4 bc `.
+pub(super) fn hex_spaces(out: &mut impl fmt::Write, bytes: &[u8]) -> fmt::Result {
+    const AT_ONCE: usize = 16;
+    for bytes in bytes.chunks(AT_ONCE) {
+        let mut text = [0; 3 * AT_ONCE];
+        let (text, _) = text.split_at_mut(3 * bytes.len());
+        for (text, byte) in text.chunks_exact_mut(3).zip(bytes) {
+            let at = usize::from(*byte) * 3;
+            text.copy_from_slice(&HEX[at..at + 3]);
+        }
+        out.write_str(str::from_utf8(text).unwrap_or_default())?;
+    }
+    Ok(())
 }
 
 /// A byte as `04`.
@@ -46,10 +55,7 @@ pub(super) fn hex_bytes(out: &mut impl fmt::Write, bytes: &[u8], separator: &str
 
 /// A number in decimal.
 pub(super) fn dec(out: &mut impl fmt::Write, number: u32) -> fmt::Result {
-    if number >= 10 {
-        dec(out, number / 10)?;
-    }
-    digit(out, (number % 10) as u8)
+    out.write_str(itoa::Buffer::new().format(number))
 }
 
 /// A number as `0x1f`; zero as `0x0`.

@@ -34,8 +34,8 @@ With --interval there is a line that begins with \"=\" for each interval. If it 
 been in one for over a second, which ovs-vswitchd's log will call an unreasonably long poll interval; only when it ends
 it is counted.
 
-With --format json each line is an object of type run, wait, interval or summary; times are in nanoseconds, a histogram
-has the least time of a bucket, the first beyond it, and the count.",
+With --format json each line is an object whose record is run, wait, interval or summary; times are in nanoseconds, a
+histogram has the least time of a bucket, the first beyond it, and the count.",
     ),
     (
         "STACKS",

@@ -518,7 +518,7 @@ fn line_json(text: &mut String, line: &Line<'_>, frames: &[String]) -> fmt::Resu
     let kind = name(line.kind);
     write!(
         text,
-        "{{\"type\":\"{kind}\",\"end_ns\":{},\"duration_ns\":{},\"begun_before\":{},\"pid\":{},\"tid\":{},\"comm\":",
+        "{{\"record\":\"{kind}\",\"end_ns\":{},\"duration_ns\":{},\"begun_before\":{},\"pid\":{},\"tid\":{},\"comm\":",
         header.end,
         header.duration,
         header.unseen != 0,
@@ -557,7 +557,7 @@ fn figures_json(
     let seconds = elapsed.as_secs_f64();
     write!(
         text,
-        "{{\"type\":\"{what}\",\"seconds\":{seconds:.6},\"loops_per_second\":{rate:.3},\"busy_percent\":{busy},\
+        "{{\"record\":\"{what}\",\"seconds\":{seconds:.6},\"loops_per_second\":{rate:.3},\"busy_percent\":{busy},\
          \"in_run_ns\":{}",
         figures.running
     )?;
@@ -654,7 +654,7 @@ mod tests {
         );
         assert_eq!(
             json,
-            "{\"type\":\"run\",\"end_ns\":5000000000,\"duration_ns\":3723000209759,\"begun_before\":false,\
+            "{\"record\":\"run\",\"end_ns\":5000000000,\"duration_ns\":3723000209759,\"begun_before\":false,\
              \"pid\":41,\"tid\":42,\"comm\":\"a\\\"\\u000a\\\\\u{fffd}\",\"stack_at\":\"threshold\",\
              \"stack\":[\"f+0x1 (x)\"]}\n"
         );

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 use ovs_tracers::cli::seconds;
+use ovs_tracers::event::Upcall;
 use ovs_tracers::filter::Filter;
 use ovs_tracers::text::{KeyDecode, PacketDecode};
 
@@ -76,35 +77,8 @@ pub struct Args {
     #[arg(long)]
     pub follow: bool,
 
-    /// Which upcalls: received by ovs-vswitchd, failed in the kernel before that, or both [default: any]
-    #[arg(short, long, value_name = "WHICH")]
-    pub result: Option<Outcome>,
-
-    /// Only upcalls of this datapath, ovs-system or system@ovs-system for example
-    #[arg(long, value_name = "NAME", help_heading = "Filters")]
-    pub dp: Option<String>,
-
-    /// Only upcalls by this port of the datapath, a name or a number; may be repeated
-    #[arg(long, value_name = "PORT", help_heading = "Filters")]
-    pub port: Vec<String>,
-
-    /// Only upcalls of this type
-    #[arg(long = "type", value_name = "TYPE", help_heading = "Filters")]
-    pub kind: Option<Kind>,
-
-    /// Only upcalls that this thread received, a name (handler1) or a thread id
-    #[arg(long, value_name = "THREAD", help_heading = "Filters")]
-    pub thread: Option<String>,
-
-    /// Only upcalls whose packet has at least N bytes
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 0,
-        hide_default_value = true,
-        help_heading = "Filters"
-    )]
-    pub min_size: u32,
+    #[command(flatten)]
+    pub chosen: Chosen,
 
     /// Show only the summary of who causes the upcalls, at the end or with --interval
     #[arg(short, long, help_heading = "Summary")]
@@ -171,8 +145,7 @@ pub struct Args {
         long,
         value_name = "FILE",
         conflicts_with_all = [
-            "pid", "follow", "result", "dp", "port", "kind", "thread", "min_size",
-            "record", "packet_size", "flow_key_size", "duration", "interval", "buffer_page_count"
+            "pid", "follow", "record", "packet_size", "flow_key_size", "duration", "interval", "buffer_page_count"
         ]
     )]
     pub replay: Option<PathBuf>,
@@ -188,6 +161,99 @@ pub struct Args {
     /// That, compiled.
     #[arg(skip)]
     pub filter: Option<Filter>,
+}
+
+/// Which upcalls are shown.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Chosen {
+    /// Which upcalls: received by ovs-vswitchd, failed in the kernel before that, or both [default: any]
+    #[arg(short, long, value_name = "WHICH", help_heading = "Filters")]
+    pub result: Option<Outcome>,
+
+    /// Only upcalls of this datapath, ovs-system or system@ovs-system for example
+    #[arg(long, value_name = "NAME", help_heading = "Filters")]
+    pub dp: Option<String>,
+
+    /// Only upcalls by this port of the datapath, a name or a number; may be repeated
+    #[arg(long, value_name = "PORT", help_heading = "Filters")]
+    pub port: Vec<String>,
+
+    /// Only upcalls of this type
+    #[arg(long = "type", value_name = "TYPE", help_heading = "Filters")]
+    pub kind: Option<Kind>,
+
+    /// Only upcalls that this thread received, a name (handler1) or a thread id
+    #[arg(long, value_name = "THREAD", help_heading = "Filters")]
+    pub thread: Option<String>,
+
+    /// Only upcalls whose packet has at least N bytes
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true,
+        help_heading = "Filters",
+        help_heading = "Filters"
+    )]
+    pub min_size: u32,
+}
+
+impl Chosen {
+    pub fn outcome(&self) -> Outcome {
+        self.result.unwrap_or(Outcome::Any)
+    }
+
+    /// The datapath as ovs-vswitchd calls it.
+    pub fn datapath(&self) -> Option<String> {
+        let full = |name: &String| match name.contains('@') {
+            true => name.clone(),
+            false => format!("system@{name}"),
+        };
+        self.dp.as_ref().map(full)
+    }
+
+    /// Whether an upcall is one of these, its port aside: what the kernel's side asks of live ones.
+    pub fn has(&self, upcall: &Upcall<'_>) -> bool {
+        let received = upcall.result == 0;
+        let outcome = match self.outcome() {
+            Outcome::Ok => received,
+            Outcome::Error => !received,
+            Outcome::Any => true,
+        };
+        let thread = |thread: &String| match thread.parse::<u32>() {
+            Ok(tid) => upcall.tid == tid,
+            Err(_) => upcall.comm == thread.as_bytes(),
+        };
+        outcome
+            && self.kind.is_none_or(|kind| upcall.kind == kind.number())
+            && upcall.packet.len >= self.min_size
+            && self
+                .thread
+                .as_ref()
+                .is_none_or(|name| received && thread(name))
+            && self
+                .datapath()
+                .is_none_or(|name| upcall.datapath == name.as_bytes())
+    }
+
+    /// Whether a port of this number and name is one of these.
+    pub fn has_port(&self, number: Option<u32>, name: Option<&str>) -> bool {
+        let is = |port: &String| match port.parse() {
+            Ok(wanted) => number == Some(wanted),
+            Err(_) => name == Some(port),
+        };
+        self.port.is_empty() || self.port.iter().any(is)
+    }
+}
+
+impl Kind {
+    /// In `enum dpif_upcall_type`.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Miss => 0,
+            Self::Action => 1,
+        }
+    }
 }
 
 fn recording_name(text: &str) -> Result<PathBuf, String> {
@@ -231,10 +297,6 @@ impl Args {
         Self::command()
             .error(ErrorKind::ArgumentConflict, error)
             .exit();
-    }
-
-    pub fn outcome(&self) -> Outcome {
-        self.result.unwrap_or(Outcome::Any)
     }
 
     /// Lines of each part of a summary by flow, if there is to be one.

@@ -24,7 +24,7 @@ use ovs_tracers::tracer::{self, Delivery, End, RingState, Until};
 use ovs_tracers::usdt::{self, Site};
 use zerocopy::FromBytes;
 
-use crate::args::{Args, Kind, Outcome};
+use crate::args::{Args, Chosen, Outcome};
 use crate::monitor::Monitor;
 
 const PROVIDER: &str = "dpif_recv";
@@ -141,7 +141,7 @@ fn trace_daemons(
     until: &Until,
     monitor: &mut Option<Monitor>,
 ) -> anyhow::Result<(End, u64)> {
-    let outcome = args.outcome();
+    let outcome = args.chosen.outcome();
     let probes = if outcome == Outcome::Error {
         Probes::default()
     } else {
@@ -158,7 +158,7 @@ fn trace_daemons(
         })
     });
     let names: Vec<PortNames> = names.collect();
-    let ports = PortFilter::new(&args.port, &names)?;
+    let ports = PortFilter::new(&args.chosen.port, &names)?;
 
     let ring_bytes = args
         .buffer_page_count
@@ -309,7 +309,7 @@ impl Config<'_> {
         &self,
         storage: &'obj mut [MaybeUninit<OpenObject>],
     ) -> anyhow::Result<(UpcallMonitorSkel<'obj>, KernelSide, Vec<Link>)> {
-        let outcome = self.args.outcome();
+        let outcome = self.args.chosen.outcome();
         let mut why = String::new();
         for (side, storage) in KernelSide::ALL.into_iter().zip(storage) {
             match side {
@@ -406,7 +406,7 @@ impl Config<'_> {
                 *netns = target.network_namespace()?;
             }
         }
-        set_filters(args, rodata);
+        set_filters(&args.chosen, rodata);
         Ok(())
     }
 }
@@ -434,16 +434,13 @@ impl KernelSide {
 }
 
 /// Tells the programs which upcalls are wanted.
-fn set_filters(args: &Args, rodata: &mut types::rodata) {
-    if let Some(kind) = args.kind {
+fn set_filters(chosen: &Chosen, rodata: &mut types::rodata) {
+    if let Some(kind) = chosen.kind {
         rodata.targ_by_type = 1;
-        rodata.targ_type = match kind {
-            Kind::Miss => 0,
-            Kind::Action => 1,
-        };
+        rodata.targ_type = kind.number();
     }
-    rodata.targ_min_size = args.min_size;
-    if let Some(thread) = &args.thread {
+    rodata.targ_min_size = chosen.min_size;
+    if let Some(thread) = &chosen.thread {
         match thread.parse() {
             Ok(tid) => rodata.targ_tid = tid,
             Err(_) => {
@@ -453,20 +450,16 @@ fn set_filters(args: &Args, rodata: &mut types::rodata) {
             }
         }
     }
-    if let Some(name) = &args.dp {
+    if let Some(name) = chosen.datapath() {
         rodata.targ_by_datapath = 1;
-        let full = match name.contains('@') {
-            true => name.clone(),
-            false => format!("system@{name}"),
-        };
-        copy_name(&mut rodata.targ_datapath[..31], &full);
+        copy_name(&mut rodata.targ_datapath[..31], &name);
     }
-    rodata.targ_by_port = (!args.port.is_empty()).into();
-    rodata.targ_filters = (args.kind.is_some()
-        || args.min_size > 0
-        || args.thread.is_some()
-        || args.dp.is_some()
-        || !args.port.is_empty())
+    rodata.targ_by_port = (!chosen.port.is_empty()).into();
+    rodata.targ_filters = (chosen.kind.is_some()
+        || chosen.min_size > 0
+        || chosen.thread.is_some()
+        || chosen.dp.is_some()
+        || !chosen.port.is_empty())
     .into();
 }
 

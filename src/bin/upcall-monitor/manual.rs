@@ -60,6 +60,8 @@ found under its new number within that time. A name that no port has is an error
 
 No handler thread has an upcall that failed, so that --thread keeps those back.
 
+With --replay they choose from a recording.
+
 What comes after the options is a packet filter in the language of tcpdump, pcap-filter(7), and is compiled by the same
 library, libpcap. The shell must be kept from taking ( ) [ ] & | ! < > for itself. Options may come after it; -- is needed
 before an expression that begins with a minus sign. It sees the packet as ovs-vswitchd got it, from its Ethernet header

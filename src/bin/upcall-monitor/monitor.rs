@@ -21,7 +21,7 @@ use ovs_tracers::recording::{self, Start};
 use ovs_tracers::summary::{Lost, Summary};
 use ovs_tracers::text::{KeyDecode, Table, key_lines};
 
-use crate::args::{Args, Format};
+use crate::args::{Args, Chosen, Format};
 
 pub struct Monitor {
     filter: Option<Filter>,
@@ -51,6 +51,7 @@ pub struct Monitor {
     times: Option<(u64, u64)>,
     /// How many upcalls are still to be shown.
     left: Option<u64>,
+    chosen: Chosen,
     summary: Summary,
     reported: Lost,
     failure: Option<anyhow::Error>,
@@ -311,6 +312,7 @@ impl Monitor {
             clock: 0,
             times: None,
             left: args.count,
+            chosen: args.chosen.clone(),
             summary: Summary::default(),
             reported: Lost::default(),
             failure: None,
@@ -365,15 +367,6 @@ impl Monitor {
     }
 
     fn upcall(&mut self, upcall: &Upcall<'_>, record: &[u8]) -> ControlFlow<()> {
-        let packet = &upcall.packet;
-        if let Some(filter) = &self.filter
-            && !filter.matches(packet.bytes, packet.len)
-        {
-            self.summary.filtered += 1;
-            let looked_at = filter.reach().unwrap_or(u32::MAX).min(packet.len);
-            self.cut += u64::from(packet.bytes.len() < looked_at as usize);
-            return ControlFlow::Continue(());
-        }
         let datapath = upcall.datapath;
         let number = upcall.in_port();
         let device = upcall
@@ -386,6 +379,23 @@ impl Monitor {
             (None, Some(port), Some(names)) => names.lookup(datapath, port),
             _ => None,
         };
+        // The kernel has filtered already, by all but the names of devices.
+        let by_name = upcall.failed_from.is_some_and(|from| from.port.is_none());
+        let other = self.replay && !self.chosen.has(upcall);
+        let other_port = (self.replay || by_name) && !self.chosen.has_port(number, name);
+        if other || other_port {
+            self.summary.filtered += 1;
+            return ControlFlow::Continue(());
+        }
+        let packet = &upcall.packet;
+        if let Some(filter) = &self.filter
+            && !filter.matches(packet.bytes, packet.len)
+        {
+            self.summary.filtered += 1;
+            let looked_at = filter.reach().unwrap_or(u32::MAX).min(packet.len);
+            self.cut += u64::from(packet.bytes.len() < looked_at as usize);
+            return ControlFlow::Continue(());
+        }
         self.summary.show(upcall);
         if let Some(talkers) = &mut self.talkers {
             talkers.upcall(upcall);
@@ -431,7 +441,9 @@ impl Monitor {
         self.capture.write(&mut self.failure, |capture| {
             let (first, last) = self.times.unwrap_or((time, time));
             self.times = Some((first.min(time), last.max(time)));
-            let _ = write!(self.port, " ({})", String::from_utf8_lossy(label));
+            self.port.push_str(" (");
+            self.port.push_str(&String::from_utf8_lossy(label));
+            self.port.push(')');
             let key = (!self.key.is_empty()).then_some(self.key.as_str());
             capture.write(upcall, &self.port, time, key)
         })?;
