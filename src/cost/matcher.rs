@@ -99,7 +99,7 @@ pub struct Set<'a> {
 /// What the matcher finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found<'a> {
-    Set(Set<'a>),
+    Set(&'a Set<'a>),
     /// A thread received this many upcalls in a row.
     Batch {
         comm: &'a [u8],
@@ -1001,7 +1001,7 @@ fn close(
             alone(Kind::RecvUpcall, Reason::NoUpcall, 1);
         }
         let next = thread.entries[..size].get(i + 1);
-        found(Found::Set(Set {
+        found(Found::Set(&Set {
             datapath: entry.datapath.bytes(),
             device: entry
                 .upcall
