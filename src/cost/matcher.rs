@@ -23,8 +23,9 @@ use super::{Event, Kind, short_datapath};
 use crate::event::Captured;
 use crate::flow_key;
 
-/// Nanoseconds after which an upcall is no longer expected to be received: far more than a daemon that works takes.
-pub const MAX_AGE: u64 = 10_000_000_000;
+/// Nanoseconds after which an upcall is no longer expected to be received: more than a daemon that is stuck, or stopped
+/// for a while, takes. The upcalls that it gets then are those that one wants to see.
+pub const MAX_AGE: u64 = 60_000_000_000;
 /// How many upcalls may be in flight, and how many bytes of their packets. Sockets hold some thousands each.
 pub const MAX_WAITING: usize = 1 << 17;
 pub const MAX_BYTES: usize = 64 << 20;
@@ -147,7 +148,7 @@ impl Reason {
         match self {
             Self::Failed => "failed in the kernel",
             Self::Overtaken => "not received, younger ones of the socket were",
-            Self::TimedOut => "not received within 10 s",
+            Self::TimedOut => "not received within a minute",
             Self::PushedOut => "not received, too many in flight",
             Self::InFlight => "not received at the end",
             Self::NoUpcall => "no kernel upcall like it",
