@@ -4,7 +4,7 @@ CARGO ?= cargo
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 
 # What cargo build needs, what the stand-in for ovs-vswitchd needs besides, and what the tests compare with.
-BUILD_PACKAGES := clang libelf-dev zlib1g-dev pkg-config make gcc autoconf automake autopoint flex bison gawk gettext
+BUILD_PACKAGES := clang libelf-dev libpcap-dev zlib1g-dev pkg-config make gcc autoconf automake autopoint flex bison gawk gettext
 STANDIN_PACKAGES := systemtap-sdt-dev
 TEST_PACKAGES := binutils jq tshark util-linux
 # Whom the benchmarks compare with, and the headers that bcc compiles against.
@@ -46,7 +46,7 @@ test:
 	$(CARGO) test --locked
 
 lab: build
-	fixtures/lab/run $(RELEASE)/upcall-monitor
+	fixtures/lab/run $(RELEASE)
 
 # BENCH_QUICK=1 does it all once, in two minutes. A peer that cannot be installed or run is left out, and named.
 bench: build
@@ -62,7 +62,7 @@ check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-TOOLS := upcall-monitor bridge-loop usdt-probes
+TOOLS := upcall-monitor upcall-cost bridge-loop usdt-probes
 
 # Not built here: root, whom it mostly takes, has no Rust toolchain as a rule.
 install:

@@ -1,12 +1,13 @@
-//! Compiles the BPF programs in `bpf/` and makes their Rust bindings.
+//! Compiles the BPF programs in `bpf/` and makes their Rust bindings; makes libpcap one that can be linked statically.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use libbpf_cargo::SkeletonBuilder;
 
 /// The tools that have a BPF program, `bpf/NAME.bpf.c`.
-const TOOLS: [&str; 2] = ["bridge_loop", "upcall_monitor"];
+const TOOLS: [&str; 3] = ["bridge_loop", "upcall_cost", "upcall_monitor"];
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
@@ -37,4 +38,33 @@ fn main() {
             });
     }
     println!("cargo::rerun-if-changed=bpf");
+    if let Err(error) = static_libpcap(&out) {
+        println!(
+            "cargo::error=failed to prepare libpcap (it needs libpcap-dev and binutils): {error}"
+        );
+        std::process::exit(1);
+    }
+}
+
+/// Links libpcap without the libraries by which it captures from D-Bus and InfiniBand: distributions have them as shared
+/// libraries only. Its compiler of filters is all that is used, and the modules that call them are in the same archive,
+/// in a table of all modules. In the copy made here, what they call need not exist.
+fn static_libpcap(out: &Path) -> Result<(), String> {
+    let folder =
+        pkg_config::get_variable("libpcap", "libdir").map_err(|error| error.to_string())?;
+    let archive = Path::new(&folder).join("libpcap.a");
+    let status = Command::new("objcopy")
+        .arg("--wildcard")
+        .args(["--weaken-symbol=dbus_*", "--weaken-symbol=ibv_*"])
+        .arg(&archive)
+        .arg(out.join("libpcap.a"))
+        .status()
+        .map_err(|error| format!("objcopy: {error}"))?;
+    if !status.success() {
+        return Err(format!("objcopy of {} failed", archive.display()));
+    }
+    println!("cargo::rerun-if-changed={}", archive.display());
+    println!("cargo::rustc-link-search=native={}", out.display());
+    println!("cargo::rustc-link-lib=static=pcap");
+    Ok(())
 }

@@ -38,6 +38,7 @@ struct sk_buff {
 	unsigned int len;
 	unsigned int data_len;
 	__u8 ip_summed : 2;
+	__u8 csum_not_inet : 1; /* if the kernel has SCTP */
 	__u8 vlan_present : 1; /* until 354259fa73e2 ("net: remove skb->vlan_present", Linux 6.2) */
 	__u32 vlan_all; /* from then on: 0 if there is no tag */
 	__be16 vlan_proto;

@@ -70,3 +70,8 @@ skeleton! {
     upcall_monitor
 }
 usdt_arg!(upcall_monitor);
+skeleton! {
+    /// `bpf/upcall_cost.bpf.c`
+    upcall_cost
+}
+usdt_arg!(upcall_cost);

@@ -31,6 +31,13 @@ const fn nanoseconds(bucket: usize) -> u64 {
     (units(bucket) as u128 * 125).div_ceil(128) as u64
 }
 
+/// The bucket of a time, as `bpf/bridge_loop.bpf.c` computes it.
+fn bucket(ns: u64) -> usize {
+    let units = (u128::from(ns) * 128 / 125) as u64;
+    let shift = units.checked_ilog2().unwrap_or(0).saturating_sub(SUB_BITS);
+    ((u64::from(shift) << SUB_BITS) + (units >> shift)) as usize
+}
+
 /// How many times fell into each bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram(Vec<u64>);
@@ -41,6 +48,12 @@ impl Histogram {
         let mut counts: Vec<u64> = counts.into_iter().take(BUCKETS).collect();
         counts.resize(BUCKETS, 0);
         Self(counts)
+    }
+
+    /// Counts one time, in nanoseconds.
+    pub fn add(&mut self, nanoseconds: u64) {
+        let bucket = bucket(nanoseconds).min(BUCKETS - 1);
+        self.0[bucket] += 1;
     }
 
     /// What was counted since `before`.
@@ -148,19 +161,12 @@ pub fn print(out: &mut impl Write, name: &str, rows: &[Row]) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// The bucket of a time, as `bpf/bridge_loop.bpf.c` computes it.
-    fn bucket(ns: u64) -> usize {
-        let units = ns * 128 / 125;
-        let shift = units.checked_ilog2().unwrap_or(0).saturating_sub(SUB_BITS);
-        ((u64::from(shift) << SUB_BITS) + (units >> shift)) as usize
-    }
-
     fn histogram(times: &[u64]) -> Histogram {
-        let mut counts = vec![0; BUCKETS];
+        let mut histogram = Histogram::new([]);
         for time in times {
-            counts[bucket(*time)] += 1;
+            histogram.add(*time);
         }
-        Histogram::new(counts)
+        histogram
     }
 
     /// Check that each bucket begins where the kernel begins to count into it, and is at most 1/32 wide.

@@ -3,7 +3,9 @@
 pub mod bpf;
 pub mod cli;
 pub mod clock;
+pub mod cost;
 pub mod event;
+pub mod filter;
 pub mod flow_key;
 pub mod flows;
 pub mod hexdump;

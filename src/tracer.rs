@@ -99,7 +99,7 @@ pub fn with_libbpf_log<T, E>(verbose: bool, trace: impl FnOnce() -> Result<T, E>
 }
 
 /// The end of what libbpf said so far.
-fn libbpf_log() -> String {
+pub fn libbpf_log() -> String {
     let log = LIBBPF_LOG.lock().map(|log| log.clone()).unwrap_or_default();
     String::from_utf8_lossy(&log).into_owned()
 }

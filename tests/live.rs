@@ -59,6 +59,7 @@ fn main() -> ExitCode {
     trial!(no_datapath, "no openvswitch module" if !datapath);
     trial!(filters);
     trial!(filtering_is_cheaper);
+    trial!(packet_filter);
     trial!(scan_is_named);
     trial!(intervals);
     trial!(several_daemons);
@@ -960,6 +961,47 @@ fn filtering_is_cheaper() {
     assert_eq!(output.figure("lost"), 0, "{}", output.stderr);
     assert_eq!(output.figure("shown") + output.figure("filtered"), 100_003);
     assert_eq!(output.rows().len(), 101);
+}
+
+/// Check that a packet filter gets as much of each packet as it looks at, and no more if nothing else wants it; that a
+/// recording has what passes; and that packets which are cut by --packet-size are told. Of eight events in a row, one is
+/// of TCP over IPv4 without a VLAN tag, and one over 1000 bytes.
+fn packet_filter() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = path(&folder, "out.rec");
+    for (args, passes, captured, cut) in [
+        (&["ip", "and", "tcp"][..], 101, 24, 0),
+        (&["greater 1000"], 101, 0, 0),
+        (&["ether[1000] = 0", "and", "arp"], 0, 0, 0),
+        (&["-s", "20", "ip and tcp"], 0, 20, 808),
+        (&["--record", &file, "tcp or arp"], 2 * 101, 65535, 0),
+    ] {
+        let target = StandIn::start("standin", &["--rate", "20000", "--count", "808"]);
+        let args = [&["--format", "json"], args].concat();
+        let monitor = Monitor::attach(target.pid, &args);
+        assert_eq!(target.run(), 808);
+        let output = monitor.output();
+        assert_eq!(output.figure("lost"), 0, "{}", output.stderr);
+        assert_eq!(output.figure("shown"), passes, "{args:?}");
+        match cut {
+            0 => assert!(!output.stderr.contains("may have matched"), "{args:?}"),
+            _ => assert_eq!(output.figure("of the filtered upcalls"), cut, "{args:?}"),
+        }
+        let lines = output.stdout.lines();
+        let lines: Vec<serde_json::Value> = lines
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
+        for event in lines.iter().filter(|line| line["record"] == "event") {
+            let size = |name: &str| event["packet"][name].as_u64().expect("a size");
+            assert_eq!(size("captured"), size("length").min(captured), "{args:?}");
+        }
+    }
+    let output = Command::new(UPCALL_MONITOR)
+        .args(["--replay", &file, "--format", "json"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.matches("\"record\":\"event\"").count(), 2 * 101);
 }
 
 /// Check that a port scan is named first, and that all that was fired is counted, each by its own thread and source,

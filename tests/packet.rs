@@ -2,8 +2,6 @@
 //! mean nothing.
 
 use std::io;
-use std::path::Path;
-use std::sync::LazyLock;
 
 use etherparse::{
     LaxNetSlice, LaxSlicedPacket, LinkSlice, PacketBuilder, TcpOptionElement, TransportSlice,
@@ -11,58 +9,10 @@ use etherparse::{
 use ovs_tracers::packet::{MAX_LAYERS, Stop, Value, Visitor, decode, show};
 use proptest::prelude::*;
 
-/// A packet of `fixtures/packets`; the format is described at the head of its files.
-struct Vector {
-    name: String,
-    bytes: Vec<u8>,
-    original_len: usize,
-    text: String,
-}
+#[path = "common/packets.rs"]
+mod packets;
 
-fn vectors() -> &'static [Vector] {
-    static VECTORS: LazyLock<Vec<Vector>> = LazyLock::new(read_vectors);
-    &VECTORS
-}
-
-fn read_vectors() -> Vec<Vector> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/packets");
-    let mut vectors = Vec::new();
-    for entry in folder.read_dir().unwrap() {
-        let file = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        for packet in file.split("\n== ").skip(1) {
-            let (head, text) = packet.split_once("\n--\n").unwrap();
-            let (mut bytes, mut original_len) = (Vec::new(), None);
-            let mut lines = head.lines();
-            let name = lines.next().unwrap().to_owned();
-            assert!(
-                lines.next().unwrap().starts_with("made: "),
-                "{name} does not say how"
-            );
-            for line in lines {
-                match line.strip_prefix("original: ") {
-                    Some(len) => original_len = Some(len.parse().unwrap()),
-                    None => bytes.extend(unhex(line)),
-                }
-            }
-            let text = format!("{}\n", text.trim_end_matches('\n'));
-            let original_len = original_len.unwrap_or(bytes.len());
-            vectors.push(Vector {
-                name,
-                bytes,
-                original_len,
-                text,
-            });
-        }
-    }
-    vectors
-}
-
-fn unhex(line: &str) -> Vec<u8> {
-    let digits = line.as_bytes().chunks(2);
-    digits
-        .map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
-}
+use packets::{Vector, vectors};
 
 fn text(packet: &[u8], original_len: usize) -> String {
     let mut out = Vec::new();

@@ -8,7 +8,7 @@ use crate::packet::Value;
 ///
 /// `fields` has the names and, by and large, the shape of the text. Each has one type: an attribute that is cut, of a
 /// wrong length, unknown, or there a second time is listed in `undecoded` instead.
-pub(super) fn write(line: &mut Line, key: &[u8]) {
+pub(crate) fn write(line: &mut Line, key: &[u8]) {
     line.name("odp");
     line.text.push(b'"');
     // Its characters are letters, digits and brackets.

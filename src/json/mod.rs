@@ -11,7 +11,7 @@
 //! * bytes are base64 (RFC 4648, with padding);
 //! * text that another process made is escaped as in the table.
 
-mod key;
+pub(crate) mod key;
 mod packet;
 
 use std::fmt::{self, Display};
@@ -55,18 +55,7 @@ impl<W: Write> Json<W> {
             line: Line::default(),
             open: packet::Open::default(),
         };
-        json.line.record("start");
-        json.line.field("schema", SCHEMA);
-        for name in START_TEXTS {
-            if let Some(value) = start.get(name) {
-                json.line.field(name, Escaped(value.as_bytes()));
-            }
-        }
-        for name in START_NUMBERS {
-            if let Some(value) = start.get(name).and_then(|value| value.parse::<u32>().ok()) {
-                json.line.field(name, value);
-            }
-        }
+        json.line.start(start);
         json.write()?;
         Ok(json)
     }
@@ -173,8 +162,7 @@ impl<W: Write> Json<W> {
     }
 
     fn write(&mut self) -> io::Result<()> {
-        self.line.text.extend_from_slice(b"}\n");
-        self.out.write_all(&self.line.text)
+        self.line.write(&mut self.out)
     }
 
     pub fn flush(&mut self) -> io::Result<()> {
@@ -186,15 +174,31 @@ impl<W: Write> Json<W> {
 ///
 /// Not a tree for serde: a packet's layers are pushed by their decoder, and a layer cannot be asked for.
 #[derive(Default)]
-struct Line {
+pub(crate) struct Line {
     text: Vec<u8>,
 }
 
 impl Line {
-    fn record(&mut self, tag: &str) {
+    pub(crate) fn record(&mut self, tag: &str) {
         self.text.clear();
         self.text.push(b'{');
         self.field("record", tag);
+    }
+
+    /// The first line.
+    pub(crate) fn start(&mut self, start: &Start) {
+        self.record("start");
+        self.field("schema", SCHEMA);
+        for name in START_TEXTS {
+            if let Some(value) = start.get(name) {
+                self.field(name, Escaped(value.as_bytes()));
+            }
+        }
+        for name in START_NUMBERS {
+            if let Some(value) = start.get(name).and_then(|value| value.parse::<u32>().ok()) {
+                self.field(name, value);
+            }
+        }
     }
 
     /// A comma, if something is before it.
@@ -218,26 +222,26 @@ impl Line {
     }
 
     /// An item of an array, or what a name is followed by.
-    fn value(&mut self, value: impl Serialize) {
+    pub(crate) fn value(&mut self, value: impl Serialize) {
         self.separate();
         // It fails for what JSON does not have, a map whose keys are no strings.
         let _ = serde_json::to_writer(&mut self.text, &value);
     }
 
-    fn field(&mut self, name: &str, value: impl Serialize) {
+    pub(crate) fn field(&mut self, name: &str, value: impl Serialize) {
         self.name(name);
         self.value(value);
     }
 
     /// Text of which no character has to be escaped.
-    fn plain(&mut self, name: &str, value: impl Display) {
+    pub(crate) fn plain(&mut self, name: &str, value: impl Display) {
         self.name(name);
         self.text.push(b'"');
         let _ = write!(self.text, "{value}");
         self.text.push(b'"');
     }
 
-    fn base64(&mut self, name: &str, bytes: &[u8]) {
+    pub(crate) fn base64(&mut self, name: &str, bytes: &[u8]) {
         self.plain(name, Base64Display::new(bytes, &STANDARD));
     }
 
@@ -264,22 +268,22 @@ impl Line {
         self.end(b']');
     }
 
-    fn begin(&mut self, name: &str, bracket: u8) {
+    pub(crate) fn begin(&mut self, name: &str, bracket: u8) {
         self.name(name);
         self.text.push(bracket);
     }
 
-    fn begin_item(&mut self, bracket: u8) {
+    pub(crate) fn begin_item(&mut self, bracket: u8) {
         self.separate();
         self.text.push(bracket);
     }
 
-    fn end(&mut self, bracket: u8) {
+    pub(crate) fn end(&mut self, bracket: u8) {
         self.text.push(bracket);
     }
 
     /// Begins an object with what there is of something that was copied.
-    fn captured(&mut self, name: &str, captured: &Captured<'_>) {
+    pub(crate) fn captured(&mut self, name: &str, captured: &Captured<'_>) {
         self.begin(name, b'{');
         self.field("length", captured.len);
         self.field("captured", captured.bytes.len());
@@ -299,10 +303,16 @@ impl Line {
         }
         self.end(b'}');
     }
+
+    /// Ends the line and writes it.
+    pub(crate) fn write(&mut self, out: &mut impl Write) -> io::Result<()> {
+        self.text.extend_from_slice(b"}\n");
+        out.write_all(&self.text)
+    }
 }
 
 /// Text that another process made.
-struct Escaped<'a>(&'a [u8]);
+pub(crate) struct Escaped<'a>(pub(crate) &'a [u8]);
 
 impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

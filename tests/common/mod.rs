@@ -16,6 +16,7 @@ use libtest_mimic::Trial;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub const UPCALL_MONITOR: &str = env!("CARGO_BIN_EXE_upcall-monitor");
+pub const UPCALL_COST: &str = env!("CARGO_BIN_EXE_upcall-cost");
 pub const BRIDGE_LOOP: &str = env!("CARGO_BIN_EXE_bridge-loop");
 
 /// The directory of the stand-ins, built once.

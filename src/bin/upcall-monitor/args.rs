@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 use ovs_tracers::cli::seconds;
 use ovs_tracers::event::Upcall;
+use ovs_tracers::filter::Filter;
 use ovs_tracers::text::{KeyDecode, PacketDecode};
 
 use crate::live::KernelSide;
@@ -59,6 +60,7 @@ Examples:
   upcall-monitor                              a row for every upcall of the ovs-vswitchd that runs
   upcall-monitor -k odp                       ... and its flow key, as ovs-dpctl shows it
   upcall-monitor -k nlraw -d decode -c 10     ten upcalls with all that is in them
+  upcall-monitor udp port 53                  those of DNS, as tcpdump would choose them
   upcall-monitor --quiet --top 5 --duration 5 what floods ovs-vswitchd
   upcall-monitor --result error               what the kernel drops before ovs-vswitchd sees it
   upcall-monitor --pcap out.pcap -p PID       write the packets to a pcapng file as well
@@ -110,7 +112,7 @@ pub struct Args {
     #[arg(short = 'd', long, value_name = "FORM", default_value = "none")]
     pub packet_decode: PacketDecode,
 
-    /// Capture at most N bytes of a packet [default: all if it is decoded or written, else none; 0: all]
+    /// Capture at most N bytes of a packet [default: all if it is decoded or written, else what the filter looks at; 0: all]
     #[arg(short = 's', long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=MAX_PACKET_SIZE as i64))]
     pub packet_size: Option<u32>,
 
@@ -151,6 +153,14 @@ pub struct Args {
     /// When the kernel refuses the BPF program, show libbpf's messages and the verifier's log
     #[arg(short, long)]
     pub verbose: bool,
+
+    /// Only upcalls with such packets: an expression of tcpdump, udp port 53 for example (pcap-filter(7))
+    #[arg(value_name = "EXPRESSION")]
+    pub expression: Vec<String>,
+
+    /// That, compiled.
+    #[arg(skip)]
+    pub filter: Option<Filter>,
 }
 
 /// Which upcalls are shown.
@@ -182,7 +192,6 @@ pub struct Chosen {
         value_name = "N",
         default_value_t = 0,
         hide_default_value = true,
-        help_heading = "Filters",
         help_heading = "Filters"
     )]
     pub min_size: u32,
@@ -254,8 +263,24 @@ fn recording_name(text: &str) -> Result<PathBuf, String> {
 }
 
 impl Args {
-    /// Ends the process if two arguments contradict each other in a way that clap cannot be told of.
-    pub fn check(&self) {
+    /// Ends the process if two arguments contradict each other in a way that clap cannot be told of, or the packet filter
+    /// is none.
+    pub fn check(&mut self) {
+        self.check_conflicts();
+        // As tcpdump has it.
+        let expression = self.expression.join(" ");
+        if expression.trim().is_empty() {
+            return;
+        }
+        match Filter::new(&expression) {
+            Ok(filter) => self.filter = Some(filter),
+            Err(error) => Self::command()
+                .error(ErrorKind::ValueValidation, error)
+                .exit(),
+        }
+    }
+
+    fn check_conflicts(&self) {
         let to_stdout = self.pcap.as_deref() == Some(Path::new("-"));
         let error = if self.format == Format::Json && to_stdout {
             "the argument '--format json' cannot be used with '--pcap -': both go to standard output"
@@ -288,7 +313,11 @@ impl Args {
             Some(0) => MAX_PACKET_SIZE,
             Some(size) => size,
             None if wanted => MAX_PACKET_SIZE,
-            None => 0,
+            // As much as the filter looks at.
+            None => match &self.filter {
+                Some(filter) => filter.reach().unwrap_or(u32::MAX).min(MAX_PACKET_SIZE),
+                None => 0,
+            },
         }
     }
 

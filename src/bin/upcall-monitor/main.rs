@@ -19,7 +19,7 @@ use args::Args;
 use monitor::Monitor;
 
 fn main() -> ExitCode {
-    let args: Args = cli::parse(manual::SECTIONS);
+    let mut args: Args = cli::parse(manual::SECTIONS);
     args.check();
     cli::exit(match &args.replay {
         Some(path) => replay(&args, path),

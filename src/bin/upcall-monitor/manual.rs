@@ -60,7 +60,22 @@ found under its new number within that time. A name that no port has is an error
 
 No handler thread has an upcall that failed, so that --thread keeps those back.
 
-With --replay they choose from a recording.",
+With --replay they choose from a recording.
+
+What comes after the options is a packet filter in the language of tcpdump, pcap-filter(7), and is compiled by the same
+library, libpcap. The shell must be kept from taking ( ) [ ] & | ! < > for itself. Options may come after it; -- is needed
+before an expression that begins with a minus sign. It sees the packet as ovs-vswitchd got it, from its Ethernet header
+on. inbound, outbound and broadcast of ip need a device and are errors.
+
+It is applied by upcall-monitor to the packet that it received, not in the kernel. So the packet has to be captured: as
+much of it as the filter looks at, if nothing else asks for more. It spares the daemon nothing, and the ring little.
+Lost upcalls are counted whatever their packets were, also in a summary by flow. A packet of which less is there than
+what the filter looks at, because of --packet-size, a recording made with it, or an error, does not match, not even
+\"not udp\"; a warning at the end says how many those were, and they are counted as filtered like the rest. --record
+and --pcap keep only what matches.
+
+Names of hosts are looked up in /etc/hosts and DNS, those of ports and protocols in /etc/services and /etc/protocols;
+other sources of /etc/nsswitch.conf are not asked.",
     ),
     (
         "WHO CAUSES THEM",
@@ -157,7 +172,7 @@ With --pcap - the capture goes to standard output and no table is printed.",
     (
         "RECORDINGS",
         "\
---record keeps what the kernel delivered, with the names of the ports; --replay shows it again with any choice of -k, -d,
+--record keeps what the kernel delivered and the packet filter lets through, with the names of the ports; --replay shows it again with any choice of -k, -d,
 --pcap and -c, on any machine and without privilege. A recording that was cut off, or is damaged, is shown up to there;
 the exit status is 1 then.",
     ),
@@ -181,7 +196,7 @@ A larger --buffer-page-count helps against bursts; a smaller --packet-size makes
         "\
 Every upcall runs into a uprobe: the thread of the daemon enters the kernel, a BPF program copies flow key and packet into
 the ring, and the thread goes on. Nobody is woken for it: upcall-monitor looks into the ring 50 times a second, and is
-woken only when a quarter of it is full. Without -d, --pcap or --record no packet is copied.",
+woken only when a quarter of it is full. Without -d, --pcap, --record or a packet filter no packet is copied.",
     ),
     (
         "LIMITS",
@@ -220,6 +235,11 @@ What would Open vSwitch do with the packet of an upcall? Paste the key:
 
     ovs-appctl ofproto/trace system@ovs-system 'recirc_id(0),in_port(2),eth(...'
 
+Those of DNS over IPv4 or IPv6, and those of TCP connections that begin:
+
+    upcall-monitor udp port 53
+    upcall-monitor 'tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn'
+
 Ten upcalls with all that is in them:
 
     upcall-monitor -k nlraw -d decode -c 10
@@ -244,6 +264,6 @@ Take a recording home:
     ),
     (
         "SEE ALSO",
-        "ovs-vswitchd(8), ovs-dpctl(8), ovs-appctl(8), tshark(1), jq(1)",
+        "ovs-vswitchd(8), ovs-dpctl(8), ovs-appctl(8), tshark(1), jq(1), pcap-filter(7)",
     ),
 ];

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{anyhow, bail};
 use ovs_tracers::cli::{cause, note};
 use ovs_tracers::event::Upcall;
+use ovs_tracers::filter::Filter;
 use ovs_tracers::flows::{Flow, Flows, Names, Report};
 use ovs_tracers::json::Json;
 use ovs_tracers::output::{Files, Output, stdout};
@@ -23,6 +24,9 @@ use ovs_tracers::text::{KeyDecode, Table, key_lines};
 use crate::args::{Args, Chosen, Format};
 
 pub struct Monitor {
+    filter: Option<Filter>,
+    /// Upcalls that it kept back, and of which less is there than it looks at in some packets.
+    cut: u64,
     key_decode: KeyDecode,
     table: Sink<Table<Output>>,
     json: Sink<Json<Output>>,
@@ -274,6 +278,8 @@ impl Monitor {
         let daemons = start.get("pid").unwrap_or_default();
         files.keep();
         Ok(Self {
+            filter: args.filter.clone(),
+            cut: 0,
             key_decode: args.flow_key_decode,
             table: Sink {
                 name: "standard output",
@@ -361,6 +367,15 @@ impl Monitor {
     }
 
     fn upcall(&mut self, upcall: &Upcall<'_>, record: &[u8]) -> ControlFlow<()> {
+        let packet = &upcall.packet;
+        if let Some(filter) = &self.filter
+            && !filter.matches(packet.bytes, packet.len)
+        {
+            self.summary.filtered += 1;
+            let looked_at = filter.reach().unwrap_or(u32::MAX).min(packet.len);
+            self.cut += u64::from(packet.bytes.len() < looked_at as usize);
+            return ControlFlow::Continue(());
+        }
         let datapath = upcall.datapath;
         let number = upcall.in_port();
         let device = upcall
@@ -598,6 +613,12 @@ impl Monitor {
         note(self.summary);
         if self.summary.lost.ring_full() {
             note("not all upcalls were captured; use a larger --buffer-page-count");
+        }
+        if self.cut > 0 {
+            note(format_args!(
+                "warning: {} of the filtered upcalls may have matched: --packet-size cut what the packet filter looks at",
+                self.cut
+            ));
         }
         self.failure.map_or(Ok(()), Err)
     }

@@ -23,12 +23,22 @@ struct Tool {
 }
 
 /// A new tracer gets a row here.
-const TOOLS: [Tool; 2] = [
+const TOOLS: [Tool; 3] = [
     Tool {
         name: "upcall-monitor",
         probes: &["dpif_recv:recv_upcall"],
         datapath: true,
         btf: false,
+    },
+    Tool {
+        name: "upcall-cost",
+        probes: &[
+            "dpif_recv:recv_upcall",
+            "dpif_netlink_operate__:op_flow_put",
+            "dpif_netlink_operate__:op_flow_execute",
+        ],
+        datapath: true,
+        btf: true,
     },
     Tool {
         name: "bridge-loop",

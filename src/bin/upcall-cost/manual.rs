@@ -1,0 +1,147 @@
+//! The sections of the manual page that clap knows nothing of.
+
+use ovs_tracers::cli::Section;
+
+pub const SECTIONS: &[Section] = &[
+    (
+        "THE WAY OF AN UPCALL",
+        "\
+A packet that no flow of the datapath matches is sent up to ovs-vswitchd. upcall-cost sees it pass
+
+    D  openvswitch__dp_upcall   it leaves the datapath for a socket of the daemon
+    R  dpif_recv__recv_upcall   a handler thread has taken it from the socket
+    P  ..operate__op_flow_put   the thread prepares the request to install a flow
+    E  ..ate__op_flow_execute   ... and the one to execute the actions on the packet
+    K  ..s_packet_cmd_execute   the kernel begins to execute them
+
+A thread receives up to 64 upcalls in a row, a batch, and looks each up right after it has received it; only then does it
+prepare the requests of all, and send them. So the times between are
+
+    Kernel upcall action to vswitchd receive       D to R: queueing, waking the thread
+    vswitchd lookup of the upcall itself           R to the next R of the batch, or of the
+                                                   last one to the batch's first request
+    vswitchd rest of the batch, lookup to execute  from there to E
+    vswitchd execute to kernel receive             E to K
+    Kernel upcall to kernel packet execute         D to K: the sum of those above
+    Upcall overhead (total time minus lookup)      D to K less R to P, as upcall_cost.py
+                                                   computes it: R to P has the lookups of
+                                                   all that follow in the batch, too
+
+Where a batch led to no request at all, the lookup of its last upcall has no end that can be seen, and the next batch
+counts as part of it.",
+    ),
+    (
+        "WHAT BELONGS TOGETHER",
+        "\
+D and R are of the same upcall if datapath, port, type, length and all bytes that were captured of both are equal, the
+oldest D first; a checksum that the kernel completes in between does not count. Among equal packets those are preferred
+that were sent to a socket of the thread that received. A D that failed is taken out, and counted by its error.
+
+P belongs to the upcall of its thread's batch that has the flow key of the request, E to the one that has its packet, K to
+the oldest E of its thread. What belongs to no upcall is counted by reason. An orphan is no error: revalidators put flows
+too, and an event may have been lost.
+
+An upcall in flight is given up after 10 seconds, when one sent 100 ms later to the same socket has been received, and
+when more than 131072 or more than 64 MiB of packets are in flight. Nothing else limits the length of a trace.",
+    ),
+    (
+        "THE REPORT",
+        "\
+The sections that upcall_cost.py of Open vSwitch has are there under its titles, with its numbers and in its order; then
+percentiles of each stage, a breakdown by handler, port, datapath and size of the batch, the slowest upcalls, the errors of
+those that failed, and the events that belong to no upcall. Times are microseconds.
+
+Of the first 100,000 times of a stage everything is exact. When there are more, count, minimum, maximum, mean and standard
+deviation stay exact; percentiles, median and histograms are those of buckets that are at most 1/32 wide. The breakdown is
+always; its percentiles are at most 1/32 too high.
+
+A slow upcall is one with much time between D and the last that was seen of it. Its flow key is in the syntax of ovs-dpctl
+dump-flows; the first 64 bytes of its packet are shown.",
+    ),
+    (
+        "JSON",
+        "\
+--format json writes JSON Lines: an object on each line, whose record says what it is.
+
+    start      first line: schema, tool, tool_version, machine, kernel, pid,
+               packet_size, flow_key_size
+    event      an event, unless -q is given
+    lost       how many events are missing since the last such line
+    events     of each kind: usable, total, lost
+    thread     how many upcalls a thread handled
+    batches    how many batches of which size
+    stage      name (queue, lookup, batch, execute, overhead, total), title, count,
+               min_us, mean_us, p50_us ... max_us, and the histogram
+    group      the breakdown: by, name, upcalls, and queue, lookup and total
+    slow       one of the slowest upcalls, with packet and key
+    failed     failed upcalls of one error
+    unmatched  events that belong to no upcall, for one reason
+    summary    last line: events, lost, sets, unreadable, undecodable, left, partial
+
+Fields that end in _ns are integers, those in _us have a fraction. Bytes are base64. Pass over fields you do not know.",
+    ),
+    (
+        "THE PICTURE",
+        "\
+--svg draws, on logarithmic axes, how the times of each stage are spread, with lines at p50, p90 and p99, and how they
+change while the trace goes on: a stronger shade is more upcalls, the lines are p50 and p99. It needs nothing else to be
+shown, and is light or dark as the reader's screen is.",
+    ),
+    (
+        "RECORDINGS",
+        "\
+-w keeps what the kernel delivered, with the names of the ports; -r analyses it again, on any machine and without
+privilege. A recording that was cut off, or is damaged, is analysed up to there; the exit status is 1 then.
+
+-r also reads the files that upcall_cost.py -w wrote. Their events are those of a tracepoint: upcalls are matched although
+a VLAN tag was put back, a checksum completed or a packet segmented in between, but failed ones are not known, and puts
+have no flow key, so that they belong to the next upcall in order.",
+    ),
+    (
+        "LOST EVENTS",
+        "\
+What does not fit into the ring buffer because upcall-cost does not keep up is lost to upcall-cost, though not to
+ovs-vswitchd. It is counted by kind, and told at most once a second and in the report. What is left of an upcall is put
+together nonetheless. -q and a larger --buffer-page-count help, and a smaller --packet-size.",
+    ),
+    (
+        "LIMITS",
+        "\
+--count and --stop end the trace in the middle of a batch: what follows its last upcall is not seen.
+
+Upcalls of the userspace datapath (netdev) do not pass the probes. Flows that are offloaded are not put by the datapath's
+request. Packets that are equal in all that was captured, as those of a flood, are told apart by their order alone: if one
+of them is lost the others are mistaken for each other, until the next that differs.",
+    ),
+    (
+        "EXIT STATUS",
+        "\
+0 when it was ended by a signal, --count, --stop, --duration, the end of the daemon or a reader that went away; 1 after an
+error; 2 if the command line makes no sense. That events were lost does not change it.",
+    ),
+    (
+        "EXAMPLES",
+        "\
+Where does the time go? The report alone, of a minute:
+
+    upcall-cost -q --duration 60
+
+Take a recording home, and make a picture of it:
+
+    upcall-cost -q -w upcalls.rec --duration 60
+    upcall-cost -q -r upcalls.rec --svg upcalls.svg
+
+Which port's upcalls wait the longest?
+
+    upcall-cost -q -r upcalls.rec --format json |
+        jq -r 'select(.by == \"port\") | [.queue.p99_ns, .name] | @tsv' | sort -n
+
+What would Open vSwitch do with the slowest one? Paste its flow key:
+
+    ovs-appctl ofproto/trace system@ovs-system 'recirc_id(0),in_port(2),eth(...'",
+    ),
+    (
+        "SEE ALSO",
+        "upcall-monitor(8), bridge-loop(8), usdt-probes(8), ovs-vswitchd(8), ovs-dpctl(8), jq(1)",
+    ),
+];

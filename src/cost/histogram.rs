@@ -1,0 +1,290 @@
+//! Samples of times: exact while they are few, in fine buckets when they are many, and the histograms of a report.
+
+use crate::histogram::Histogram;
+
+/// How many times are kept as they are. Of more, percentiles and the median are those of buckets at most 1/32 wide.
+pub const EXACT: usize = 100_000;
+
+/// Times of one kind, in nanoseconds.
+pub struct Samples {
+    exact: Vec<u64>,
+    /// Only once there are more than [`EXACT`]: before that, the times themselves say it better.
+    fine: Option<Histogram>,
+    count: u64,
+    min: u64,
+    max: u64,
+    mean: f64,
+    /// Sum of squared differences from the mean (Welford).
+    squares: f64,
+}
+
+impl Default for Samples {
+    fn default() -> Self {
+        Self {
+            exact: Vec::new(),
+            fine: None,
+            count: 0,
+            min: u64::MAX,
+            max: 0,
+            mean: 0.0,
+            squares: 0.0,
+        }
+    }
+}
+
+/// A bucket of a histogram, in microseconds. A value that is equal to `high` is in it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bucket {
+    pub low: f64,
+    pub high: f64,
+    pub count: u64,
+}
+
+/// How a histogram is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// Into so many buckets of one width.
+    Linear(u32),
+    /// By powers of two of a microsecond.
+    Logarithmic,
+}
+
+/// Nanoseconds in microseconds.
+pub fn us(ns: u64) -> f64 {
+    ns as f64 / 1000.0
+}
+
+impl Samples {
+    pub fn add(&mut self, ns: u64) {
+        self.count += 1;
+        self.min = self.min.min(ns);
+        self.max = self.max.max(ns);
+        let off = ns as f64 - self.mean;
+        self.mean += off / self.count as f64;
+        self.squares += off * (ns as f64 - self.mean);
+        match &mut self.fine {
+            Some(fine) => fine.add(ns),
+            None if self.exact.len() < EXACT => self.exact.push(ns),
+            None => {
+                let fine = self.fine.insert(Histogram::new([]));
+                for ns in &self.exact {
+                    fine.add(*ns);
+                }
+                fine.add(ns);
+            }
+        }
+    }
+
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The times that were kept, in the order in which they came: the first [`EXACT`].
+    pub fn kept(&self) -> &[u64] {
+        &self.exact
+    }
+
+    /// In microseconds, as all that follow.
+    pub fn min(&self) -> f64 {
+        us(self.min)
+    }
+
+    pub fn max(&self) -> f64 {
+        us(self.max)
+    }
+
+    pub fn mean(&self) -> f64 {
+        self.mean / 1000.0
+    }
+
+    /// Of all, not of a sample of more.
+    pub fn variance(&self) -> f64 {
+        self.squares / self.count.max(1) as f64 / 1e6
+    }
+
+    /// Sorts what is kept, after which percentiles are cheap.
+    pub fn view(&self) -> View<'_> {
+        let mut sorted = match self.fine {
+            Some(_) => Vec::new(),
+            None => self.exact.clone(),
+        };
+        sorted.sort_unstable();
+        View {
+            samples: self,
+            sorted,
+        }
+    }
+}
+
+/// Samples that no more are added to.
+pub struct View<'a> {
+    samples: &'a Samples,
+    /// Empty if not all are kept.
+    sorted: Vec<u64>,
+}
+
+impl View<'_> {
+    /// The least time, in microseconds, that `share` of all are not longer than; 0 if there are none.
+    pub fn quantile(&self, share: f64) -> f64 {
+        if let Some(last) = self.sorted.len().checked_sub(1) {
+            let rank = (share * self.sorted.len() as f64).ceil().max(1.0) as usize;
+            return us(self.sorted[(rank - 1).min(last)]);
+        }
+        let bucket = self
+            .samples
+            .fine
+            .as_ref()
+            .and_then(|fine| fine.quantile(share));
+        bucket.map_or(0.0, |bucket| self.inside(bucket.start.midpoint(bucket.end)))
+    }
+
+    /// The middle of a bucket is not outside of what was seen.
+    fn inside(&self, ns: u64) -> f64 {
+        us(ns.max(self.samples.min).min(self.samples.max))
+    }
+
+    /// The middle one, or the mean of the two in the middle.
+    pub fn median(&self) -> f64 {
+        let len = self.sorted.len();
+        if len == 0 {
+            return self.quantile(0.5);
+        }
+        let middle = us(self.sorted[len / 2]);
+        if len % 2 == 1 {
+            middle
+        } else {
+            (us(self.sorted[len / 2 - 1]) + middle) / 2.0
+        }
+    }
+
+    /// The histogram. The last bucket ends with the maximum.
+    pub fn buckets(&self, scale: Scale) -> Vec<Bucket> {
+        let samples = self.samples;
+        if samples.count == 0 {
+            return Vec::new();
+        }
+        let (min, max) = (samples.min(), samples.max());
+        let mut highs: Vec<f64> = match scale {
+            Scale::Linear(buckets) => {
+                let max = if max > min { max } else { min + 1.0 };
+                let step = (max - min) / f64::from(buckets);
+                (1..=buckets).map(|i| min + step * f64::from(i)).collect()
+            }
+            Scale::Logarithmic => {
+                // A nanosecond is the least that there is.
+                let first = min.max(0.001).log2().floor() as i32;
+                let last = (max.max(0.001).log2().ceil() as i32).max(first + 1);
+                (first + 1..=last).map(|power| 2f64.powi(power)).collect()
+            }
+        };
+        let low = match scale {
+            Scale::Linear(_) => min,
+            Scale::Logarithmic => highs[0] / 2.0,
+        };
+        if let Some(last) = highs.last_mut() {
+            *last = last.max(max);
+            if matches!(scale, Scale::Linear(_)) && max > min {
+                *last = max;
+            }
+        }
+        let mut buckets = Vec::with_capacity(highs.len());
+        let mut before = low;
+        for high in highs {
+            buckets.push(Bucket {
+                low: before,
+                high,
+                count: 0,
+            });
+            before = high;
+        }
+        let last = buckets.len() - 1;
+        let mut add = |value: f64, count: u64| {
+            let place = buckets.partition_point(|bucket| bucket.high < value);
+            buckets[place.min(last)].count += count;
+        };
+        match &samples.fine {
+            None => samples.exact.iter().for_each(|ns| add(us(*ns), 1)),
+            Some(fine) => {
+                for (start, end, count) in fine.buckets() {
+                    add(self.inside(start.midpoint(end)), count);
+                }
+            }
+        }
+        buckets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(times: impl IntoIterator<Item = u64>) -> Samples {
+        let mut samples = Samples::default();
+        times.into_iter().for_each(|ns| samples.add(ns));
+        samples
+    }
+
+    /// Check that every value is in a bucket, the maximum too, where adding up the width of a bucket falls short of it.
+    #[test]
+    fn the_maximum_is_counted() {
+        for max in (8_935..200_000).step_by(37) {
+            let samples = samples([8_935, 9_001, max]);
+            for scale in [Scale::Linear(20), Scale::Linear(7), Scale::Logarithmic] {
+                let buckets = samples.view().buckets(scale);
+                assert_eq!(buckets.iter().map(|b| b.count).sum::<u64>(), 3);
+                let last = buckets.last().unwrap();
+                assert!(last.high >= us(max), "{max}");
+                if max > 100_000 {
+                    assert_eq!(last.count, 1, "{max}");
+                }
+            }
+        }
+    }
+
+    /// Check mean, variance and median of a few numbers that were worked out by hand: 2, 4, 4, 4, 5, 5, 7, 9 have the
+    /// mean 5 and the variance 4.
+    #[test]
+    fn moments() {
+        let samples = samples([2, 4, 4, 4, 5, 5, 7, 9].map(|us| us * 1000));
+        let view = samples.view();
+        assert!((samples.mean() - 5.0).abs() < 1e-9);
+        assert!((samples.variance() - 4.0).abs() < 1e-9);
+        assert_eq!(view.median(), 4.5);
+        assert_eq!(view.quantile(0.5), 4.0);
+        assert_eq!(view.quantile(0.9), 9.0);
+        assert_eq!(view.quantile(0.0), 2.0);
+        assert_eq!((samples.min(), samples.max()), (2.0, 9.0));
+    }
+
+    /// Check that more samples than are kept are told to within a bucket's width, and the extremes and the mean exactly.
+    #[test]
+    fn many() {
+        let samples = samples((1..=300_000).map(|n| n * 10));
+        let view = samples.view();
+        assert_eq!(samples.kept().len(), EXACT);
+        assert_eq!((samples.min(), samples.max()), (0.01, 3000.0));
+        assert!((samples.mean() - 1500.005).abs() < 1e-6);
+        for share in [0.1, 0.5, 0.9, 0.99, 0.999] {
+            let exact = 3000.0 * share;
+            assert!((view.quantile(share) / exact - 1.0).abs() < 0.02, "{share}");
+        }
+        let buckets = view.buckets(Scale::Linear(10));
+        assert_eq!(buckets.iter().map(|b| b.count).sum::<u64>(), 300_000);
+        for bucket in buckets {
+            assert!(bucket.count.abs_diff(30_000) < 3_000, "{bucket:?}");
+        }
+    }
+
+    /// Check that equal times are one bucket of a histogram that is a microsecond wide, and that none are none.
+    #[test]
+    fn degenerate() {
+        let same = samples([5_000; 3]);
+        let buckets = same.view().buckets(Scale::Linear(20));
+        assert_eq!((buckets[0].low, buckets[19].high), (5.0, 6.0));
+        assert_eq!(buckets[0].count, 3);
+        let zero = samples([0]);
+        assert_eq!(zero.view().buckets(Scale::Logarithmic)[0].count, 1);
+        assert!(samples([]).view().buckets(Scale::Logarithmic).is_empty());
+        assert_eq!(samples([]).view().quantile(0.5), 0.0);
+    }
+}

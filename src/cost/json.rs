@@ -1,0 +1,270 @@
+//! The events and the report as JSON Lines, in the manner of [`crate::json`].
+//!
+//! Each object has a `record`: `start`, `event`, `lost`, then those of the report: `events` (of each kind), `thread`,
+//! `batches`, `stage`, `group`, `slow`, `failed`, `unmatched`, and at last `summary`. Times are integers of nanoseconds
+//! (`_ns`) or microseconds with a fraction (`_us`).
+
+use std::io::{self, Write};
+
+use super::analysis::Analysis;
+use super::histogram::Scale;
+use super::report::{Options, QUANTILES};
+use super::stats::{BATCH_SIZES, GROUP_STAGES, Group, Slow, Stage};
+use super::{Event, Kind};
+use crate::json::{Escaped, Line, errno_name, key};
+use crate::recording::Start;
+
+/// Writes JSON Lines to `out`, a line at a time.
+pub struct Json<W: Write> {
+    out: W,
+    line: Line,
+}
+
+/// Microseconds to the nanosecond.
+fn round(us: f64) -> f64 {
+    (us * 1000.0).round() / 1000.0
+}
+
+impl<W: Write> Json<W> {
+    /// Begins with the start record.
+    pub fn new(out: W, start: &Start) -> io::Result<Self> {
+        let mut json = Self {
+            out,
+            line: Line::default(),
+        };
+        json.line.start(start);
+        json.write()?;
+        Ok(json)
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.line.write(&mut self.out)
+    }
+
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    pub fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
+        let line = &mut self.line;
+        line.record("event");
+        line.field("event", event.kind.name());
+        line.field("time_ns", event.time);
+        line.field("cpu", event.cpu);
+        line.field("comm", Escaped(event.comm));
+        line.field("pid", event.pid);
+        line.field("tid", event.tid);
+        let upcall = matches!(
+            event.kind,
+            Kind::RecvUpcall | Kind::DpUpcall | Kind::DpFailed
+        );
+        if upcall {
+            line.field("datapath", Escaped(event.datapath));
+            line.field("port", event.port);
+            line.field("type", event.upcall_type);
+        }
+        if matches!(event.kind, Kind::DpUpcall | Kind::DpFailed) {
+            line.field("device", Escaped(event.device));
+            line.field("portid", event.portid);
+        }
+        if event.kind == Kind::DpFailed {
+            line.field("result", event.result);
+            if let Some(name) = errno_name(event.result.wrapping_neg()) {
+                line.field("result_name", name);
+            }
+        }
+        if upcall || event.kind == Kind::OpFlowExecute {
+            line.captured("packet", &event.packet);
+            line.end(b'}');
+        }
+        self.write()
+    }
+
+    /// Says that `lost` events of each kind are missing since this was last said.
+    pub fn lost(&mut self, lost: &[u64]) -> io::Result<()> {
+        self.line.record("lost");
+        self.line.field("lost", lost.iter().sum::<u64>());
+        self.lost_kinds(lost);
+        self.write()
+    }
+
+    fn lost_kinds(&mut self, lost: &[u64]) {
+        self.line.begin("lost_events", b'{');
+        for (kind, count) in Kind::ALL.iter().zip(lost) {
+            self.line.field(kind.name(), count);
+        }
+        self.line.end(b'}');
+    }
+
+    /// Writes the report. `left` events came after the end of the run.
+    pub fn report(&mut self, analysis: &Analysis, options: &Options, left: u64) -> io::Result<()> {
+        let (counts, stats) = (&analysis.counts, &analysis.stats);
+        for kind in Kind::ALL {
+            let i = kind as usize;
+            self.line.record("events");
+            self.line.field("event", kind.name());
+            self.line.field("usable", counts.usable[i]);
+            self.line.field("total", counts.total[i]);
+            self.line.field("lost", counts.missed[i]);
+            self.write()?;
+        }
+        for handler in stats.handlers() {
+            self.line.record("thread");
+            self.line.field("comm", Escaped(&handler.comm));
+            self.line.field("tid", handler.tid);
+            self.line.field("upcalls", handler.upcalls);
+            self.write()?;
+        }
+        self.line.record("batches");
+        self.line.field("count", stats.batches.iter().sum::<u64>());
+        self.line.field("largest", stats.largest_batch);
+        self.line.begin("sizes", b'[');
+        for (i, count) in stats.batches.iter().enumerate().filter(|(_, c)| **c > 0) {
+            self.line.begin_item(b'{');
+            match i {
+                BATCH_SIZES => self.line.field("more_than", BATCH_SIZES),
+                _ => self.line.field("size", i + 1),
+            }
+            self.line.field("count", count);
+            self.line.end(b'}');
+        }
+        self.line.end(b']');
+        self.write()?;
+        for i in 0..Stage::ALL.len() {
+            self.stage(analysis, i, options)?;
+        }
+        for (by, groups) in [
+            ("handler", stats.by_handler.by_count()),
+            ("port", stats.by_port.by_count()),
+            ("datapath", stats.by_datapath.by_count()),
+            ("batch_size", stats.by_batch()),
+        ] {
+            for group in groups {
+                self.group(by, group)?;
+            }
+        }
+        for slow in stats.slowest() {
+            self.slow(slow)?;
+        }
+        for (errno, count) in analysis.matcher.failed() {
+            self.line.record("failed");
+            self.line.field("error", errno);
+            if let Some(name) = errno_name(errno) {
+                self.line.field("error_name", name);
+            }
+            self.line.field("count", count);
+            self.write()?;
+        }
+        for (kind, reason, count) in analysis.matcher.unmatched() {
+            self.line.record("unmatched");
+            self.line.field("event", kind.name());
+            self.line.field("reason", reason.text());
+            self.line.field("count", count);
+            self.write()?;
+        }
+        self.line.record("summary");
+        self.line.field("events", counts.total.iter().sum::<u64>());
+        self.line.field("lost", counts.missed.iter().sum::<u64>());
+        self.line.field("sets", stats.sets);
+        self.line.field("unreadable", counts.unreadable);
+        self.line.field("undecodable", counts.undecodable);
+        self.line.field("left", left);
+        self.line.field("partial", counts.partial);
+        self.write()
+    }
+
+    fn stage(&mut self, analysis: &Analysis, i: usize, options: &Options) -> io::Result<()> {
+        let (stage, samples) = (Stage::ALL[i], &analysis.stats.stages[i]);
+        let line = &mut self.line;
+        line.record("stage");
+        line.field("name", stage.name());
+        line.field("title", stage.title());
+        line.field("count", samples.count());
+        if samples.count() > 0 {
+            let view = samples.view();
+            line.field("min_us", samples.min());
+            line.field("max_us", samples.max());
+            line.field("mean_us", round(samples.mean()));
+            line.field("sd_us", round(samples.variance().sqrt()));
+            line.field("median_us", round(view.median()));
+            for (share, name) in QUANTILES {
+                let name = format!("{}_us", name.replace('.', "_"));
+                line.field(&name, view.quantile(share));
+            }
+            line.field(
+                "scale",
+                match options.scale {
+                    Scale::Linear(_) => "linear",
+                    Scale::Logarithmic => "logarithmic",
+                },
+            );
+            line.begin("buckets", b'[');
+            for bucket in view.buckets(options.scale) {
+                line.begin_item(b'{');
+                line.field("low_us", bucket.low);
+                line.field("high_us", bucket.high);
+                line.field("count", bucket.count);
+                line.end(b'}');
+            }
+            line.end(b']');
+        }
+        if options.sets {
+            line.field("times_ns", samples.kept());
+        }
+        self.write()
+    }
+
+    fn group(&mut self, by: &str, group: &Group) -> io::Result<()> {
+        let line = &mut self.line;
+        line.record("group");
+        line.field("by", by);
+        line.field("name", Escaped(group.name.as_bytes()));
+        line.field("upcalls", group.count);
+        for (stage, part) in GROUP_STAGES.iter().zip(&group.stages) {
+            line.begin(stage.name(), b'{');
+            line.field("count", part.count);
+            for (share, name) in QUANTILES {
+                if let Some(ns) = part.quantile(share) {
+                    line.field(&format!("{}_ns", name.replace('.', "_")), ns);
+                }
+            }
+            if part.count > 0 {
+                line.field("max_ns", part.max);
+            }
+            line.end(b'}');
+        }
+        self.write()
+    }
+
+    fn slow(&mut self, slow: &Slow) -> io::Result<()> {
+        let line = &mut self.line;
+        line.record("slow");
+        line.field("duration_ns", slow.duration);
+        line.field("time_ns", slow.time);
+        for (stage, part) in Stage::PARTS.iter().zip(slow.parts) {
+            line.field(&format!("{}_ns", stage.name()), part);
+        }
+        line.field("comm", Escaped(&slow.comm));
+        line.field("tid", slow.tid);
+        line.field("cpu", slow.cpu);
+        line.field("datapath", Escaped(&slow.datapath));
+        line.field("device", Escaped(&slow.device));
+        line.field("port", slow.port);
+        line.field("batch", slow.batch);
+        if let Some(ufid) = slow.ufid {
+            let hex: String = ufid.iter().map(|byte| format!("{byte:02x}")).collect();
+            line.field("ufid", hex);
+        }
+        line.begin("packet", b'{');
+        line.field("length", slow.packet_len);
+        line.field("captured", slow.packet.len());
+        line.base64("bytes", &slow.packet);
+        line.end(b'}');
+        line.begin("key", b'{');
+        line.field("length", slow.key_len);
+        line.field("captured", slow.key.len());
+        key::write(line, &slow.key);
+        line.end(b'}');
+        self.write()
+    }
+}

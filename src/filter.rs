@@ -1,0 +1,414 @@
+//! Packet filters in the language of tcpdump (pcap-filter(7)), compiled and run by libpcap.
+//!
+//! The functions of libpcap are declared here, not taken from the crate `pcap`: its filters know no other length of a
+//! packet than that of what was captured, so that `greater 1000` would be wrong of packets that were cut, and it has no
+//! way to link libpcap statically. `build.rs` says how that is done.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_uint};
+use std::fmt::{self, Display};
+use std::ptr::NonNull;
+
+use libc::sock_filter;
+
+/// `struct pcap` of `pcap/pcap.h`.
+#[repr(C)]
+struct Pcap {
+    _opaque: [u8; 0],
+}
+
+/// `struct bpf_program` of `pcap/bpf.h`. The `struct bpf_insn` of that file is the kernel's `struct sock_filter`.
+#[repr(C)]
+struct Program {
+    len: c_uint,
+    instructions: *mut sock_filter,
+}
+
+unsafe extern "C" {
+    fn pcap_open_dead(linktype: c_int, snaplen: c_int) -> *mut Pcap;
+    fn pcap_compile(
+        pcap: *mut Pcap,
+        program: *mut Program,
+        text: *const c_char,
+        optimize: c_int,
+        netmask: u32,
+    ) -> c_int;
+    fn pcap_geterr(pcap: *mut Pcap) -> *const c_char;
+    fn pcap_freecode(program: *mut Program);
+    fn pcap_close(pcap: *mut Pcap);
+    fn bpf_filter(
+        program: *const sock_filter,
+        packet: *const u8,
+        wirelen: c_uint,
+        buflen: c_uint,
+    ) -> c_uint;
+}
+
+const DLT_EN10MB: c_int = 1;
+const MAXIMUM_SNAPLEN: c_int = 262144;
+const PCAP_NETMASK_UNKNOWN: u32 = 0xffff_ffff;
+/// From here on the kernel has what it knows besides of a packet (`linux/filter.h`), and we have nothing.
+const SKF_AD_OFF: u32 = libc::SKF_AD_OFF.cast_unsigned();
+
+/// Why an expression is no filter: what libpcap says of it, and where it stopped if that can be told.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Error {
+    expression: String,
+    message: String,
+    /// The bytes of the expression that it does not take.
+    at: Option<(usize, usize)>,
+}
+
+impl Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            expression,
+            message,
+            at,
+        } = self;
+        write!(f, "the packet filter makes no sense: {message}")?;
+        // A line that can be pointed into, whatever was typed.
+        let shown = |text: &str| text.replace(char::is_control, " ");
+        write!(f, "\n    {}", shown(expression))?;
+        if let Some((start, end)) = *at {
+            let before = expression[..start].chars().count();
+            let marks = expression[start..end].chars().count().max(1);
+            write!(f, "\n    {:before$}{}", "", "^".repeat(marks))?;
+        }
+        write!(f, "\npcap-filter(7) describes the language")
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A filter for Ethernet packets.
+#[derive(Clone)]
+pub struct Filter {
+    instructions: Vec<sock_filter>,
+    reach: Option<u32>,
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Filter").finish_non_exhaustive()
+    }
+}
+
+impl Filter {
+    /// Compiles an expression. Names of hosts, ports and protocols are looked up as they are for other programs, but
+    /// for modules of the name service that are not part of libc.
+    pub fn new(expression: &str) -> Result<Self, Error> {
+        #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+        name_service::keep_within_libc(c"files dns");
+        let compiled = compile(expression).and_then(|instructions| {
+            let mut loads = instructions
+                .iter()
+                .filter(|i| class(i) == libc::BPF_LD && mode(i) == libc::BPF_ABS);
+            if loads.any(|load| load.k >= SKF_AD_OFF) {
+                return Err(
+                    "inbound and outbound are known of packets on a device only".to_string()
+                );
+            }
+            Ok(instructions)
+        });
+        match compiled {
+            Ok(instructions) => Ok(Self {
+                reach: reach(&instructions),
+                instructions,
+            }),
+            Err(message) => {
+                let at = is_syntax_error(&message).then(|| locate(expression));
+                Err(Error {
+                    expression: expression.to_string(),
+                    message,
+                    at,
+                })
+            }
+        }
+    }
+
+    /// Whether the filter lets a packet of `len` bytes through, of which `captured` is the beginning. One that was cut
+    /// before what the filter looks at does not pass, whatever the filter says of what is not there.
+    pub fn matches(&self, captured: &[u8], len: u32) -> bool {
+        let buflen = c_uint::try_from(captured.len()).unwrap_or(c_uint::MAX);
+        // SAFETY: the instructions are those of a program that pcap_compile() made, whole, and `captured` has at least
+        // `buflen` bytes.
+        unsafe { bpf_filter(self.instructions.as_ptr(), captured.as_ptr(), len, buflen) != 0 }
+    }
+
+    /// How much of a packet the filter looks at: the first so many bytes; none if that depends on the packet.
+    pub fn reach(&self) -> Option<u32> {
+        self.reach
+    }
+}
+
+// BPF_CLASS(), BPF_SIZE(), BPF_MODE() and BPF_MISCOP() of pcap/bpf.h.
+fn class(instruction: &sock_filter) -> u32 {
+    u32::from(instruction.code) & 0x07
+}
+
+fn width(instruction: &sock_filter) -> u32 {
+    match u32::from(instruction.code) & 0x18 {
+        libc::BPF_W => 4,
+        libc::BPF_H => 2,
+        _ => 1,
+    }
+}
+
+fn mode(instruction: &sock_filter) -> u32 {
+    u32::from(instruction.code) & 0xe0
+}
+
+fn miscop(instruction: &sock_filter) -> u32 {
+    u32::from(instruction.code) & 0xf8
+}
+
+fn reach(instructions: &[sock_filter]) -> Option<u32> {
+    use libc::{BPF_ABS, BPF_IMM, BPF_IND, BPF_LD, BPF_LDX, BPF_MISC, BPF_MSH, BPF_TAX};
+    // What is in the index register at most, wherever it is set; it begins with 0.
+    let mut index = Some(0);
+    for i in instructions {
+        let set = match (class(i), mode(i)) {
+            (BPF_LDX, BPF_IMM) => Some(i.k),
+            // Four times a number of 4 bits: the length of an IPv4 header.
+            (BPF_LDX, BPF_MSH) => Some(60),
+            (BPF_LDX, _) => None,
+            (BPF_MISC, _) if miscop(i) == BPF_TAX => None,
+            _ => continue,
+        };
+        index = index.zip(set).map(|(index, set)| index.max(set));
+    }
+    let mut reach = 0;
+    for i in instructions {
+        let end = match (class(i), mode(i)) {
+            (BPF_LD, BPF_ABS) => i.k.checked_add(width(i)),
+            (BPF_LDX, BPF_MSH) => i.k.checked_add(1),
+            (BPF_LD, BPF_IND) => index
+                .and_then(|index| index.checked_add(i.k))
+                .and_then(|start| start.checked_add(width(i))),
+            _ => continue,
+        };
+        reach = reach.max(end?);
+    }
+    Some(reach)
+}
+
+fn compile(expression: &str) -> Result<Vec<sock_filter>, String> {
+    let text = CString::new(expression).map_err(|_| "it has a NUL byte".to_string())?;
+    // SAFETY: it has no preconditions.
+    let pcap = unsafe { pcap_open_dead(DLT_EN10MB, MAXIMUM_SNAPLEN) };
+    let Some(pcap) = NonNull::new(pcap) else {
+        return Err("out of memory".to_string());
+    };
+    let mut program = Program {
+        len: 0,
+        instructions: std::ptr::null_mut(),
+    };
+    // SAFETY: `pcap` is open, `program` writable and `text` ends in a NUL. If it succeeds, `program` has as many
+    // instructions as it says until it is freed; if not, the message belongs to `pcap` and ends in a NUL.
+    unsafe {
+        let pcap = pcap.as_ptr();
+        let result = match pcap_compile(pcap, &mut program, text.as_ptr(), 1, PCAP_NETMASK_UNKNOWN)
+        {
+            0 => {
+                let instructions =
+                    std::slice::from_raw_parts(program.instructions, program.len as usize);
+                let instructions = instructions.to_vec();
+                pcap_freecode(&mut program);
+                Ok(instructions)
+            }
+            _ => {
+                let message = CStr::from_ptr(pcap_geterr(pcap));
+                Err(message.to_string_lossy().into_owned())
+            }
+        };
+        pcap_close(pcap);
+        result
+    }
+}
+
+fn is_syntax_error(message: &str) -> bool {
+    message.contains("syntax error")
+}
+
+/// What may follow the beginning of an expression, so that one of them makes a whole of every beginning.
+const COMPLETIONS: [&str; 11] = [
+    "",
+    "1",
+    "ip",
+    "name",
+    "1.0.0.0",
+    "0:0:0:0:0:0",
+    "1-2",
+    "port 1",
+    "host 1.0.0.0",
+    "dst 1.0.0.0",
+    "proto 1",
+];
+
+/// Where an expression stops being the beginning of one: the bytes of that word or sign, or its end.
+///
+/// libpcap only says that there is a syntax error, so it is asked about ever longer beginnings.
+fn locate(expression: &str) -> (usize, usize) {
+    // A name that is not known is no error of syntax: nobody has to be asked for it.
+    #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+    name_service::keep_within_libc(c"files");
+    let mut rest = expression;
+    while let Some(token) = next_token(rest) {
+        let start = expression.len() - rest.len() + token.0;
+        let end = expression.len() - rest.len() + token.1;
+        if !is_beginning(&expression[..end]) {
+            return (start, end);
+        }
+        rest = &expression[end..];
+    }
+    (expression.len(), expression.len())
+}
+
+/// The next word or sign of `text`.
+fn next_token(text: &str) -> Option<(usize, usize)> {
+    let start = text.find(|c: char| !c.is_whitespace())?;
+    let kind = |c: char| match c {
+        c if c.is_whitespace() => 0,
+        '(' | ')' | '[' | ']' => 1,
+        '<' | '>' | '=' | '!' | '&' | '|' => 2,
+        _ => 3,
+    };
+    let mut chars = text[start..].char_indices();
+    let first = chars.next().map(|(_, c)| kind(c))?;
+    let end = chars
+        .find(|(_, c)| first == 1 || kind(*c) != first)
+        .map_or(text.len(), |(end, _)| start + end);
+    Some((start, end))
+}
+
+fn is_beginning(text: &str) -> bool {
+    let mut open = Vec::new();
+    for c in text.chars() {
+        match c {
+            '(' => open.push(')'),
+            '[' => open.push(']'),
+            ')' | ']' => drop(open.pop()),
+            _ => {}
+        }
+    }
+    let closing: String = open.iter().rev().collect();
+    COMPLETIONS.iter().any(|completion| {
+        ["", "= 1"].iter().any(|relation| {
+            let whole = format!("{text} {completion} {closing} {relation}");
+            compile(&whole).map_or_else(|message| !is_syntax_error(&message), |_| true)
+        })
+    })
+}
+
+#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+mod name_service {
+    use std::ffi::{CStr, c_char, c_int};
+
+    unsafe extern "C" {
+        /// `nss.h` of glibc.
+        fn __nss_configure_lookup(database: *const c_char, services: *const c_char) -> c_int;
+    }
+
+    /// Has names looked up by what is in libc itself. What `/etc/nsswitch.conf` names besides are shared libraries of
+    /// the system's libc, which need not be the one in this program: loading them may end it.
+    pub fn keep_within_libc(hosts: &CStr) {
+        let files = c"files";
+        for (database, services) in [
+            (c"hosts", hosts),
+            (c"networks", files),
+            (c"services", files),
+            (c"protocols", files),
+            (c"ethers", files),
+        ] {
+            // SAFETY: both are texts that end in a NUL; it copies what it keeps. That it fails for a database that it
+            // does not know changes nothing.
+            unsafe { __nss_configure_lookup(database.as_ptr(), services.as_ptr()) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that what libpcap does not take is pointed at: the first word or sign with which it can go on in no way.
+    #[test]
+    fn pointed_at() {
+        for (expression, at) in [
+            ("udp prt 53", "prt 53"),
+            ("udp port", ""),
+            ("host 10.0.0.1 andd port 53", "andd port 53"),
+            ("tcp and (port 80 or)", ")"),
+            ("tcp[13] & 2 != 0 tcp foo bar", "tcp foo bar"),
+            ("ip[0", ""),
+            ("(udp", ""),
+            ("udp)", ")"),
+            ("not", ""),
+            ("len > 60 or len > foo", "foo"),
+            ("src and dst", ""),
+            ("udp port 53 or or tcp", "or tcp"),
+            ("ether[0] & 1 = 0 and ip[16] => 224", "=> 224"),
+            ("udp port é 5", "é 5"),
+            ("udp port 53\nprt", "prt"),
+        ] {
+            let error = Filter::new(expression).expect_err(expression);
+            let (start, _) = error.at.expect("a place");
+            assert_eq!(&expression[start..], at, "{expression}: {error}");
+        }
+        let text = Filter::new("udp\tpört 53").unwrap_err().to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[1..3], ["    udp pört 53", "        ^^^^"], "{text}");
+    }
+
+    /// Check that an error that is none of syntax says what is wrong, and that what only a capture on a device knows is
+    /// one.
+    #[test]
+    fn said() {
+        for (expression, said) in [
+            ("vlan 5000", "5000"),
+            ("host no-such-host.invalid", "no-such-host.invalid"),
+            ("inbound or udp", "inbound"),
+        ] {
+            let error = Filter::new(expression).expect_err(expression);
+            assert_eq!(error.at, None, "{expression}");
+            assert!(error.message.contains(said), "{error}");
+        }
+    }
+
+    /// Check how much of a packet filters look at, by the formats of the headers.
+    #[test]
+    fn looks_at() {
+        for (expression, reach) in [
+            ("arp", Some(14)),
+            ("greater 100", Some(0)),
+            ("ether[100:4] = 0", Some(104)),
+            // The protocol.
+            ("ip proto 6", Some(24)),
+            // An IPv4 header of 60 bytes, and two ports of UDP.
+            ("ip and udp port 53", Some(14 + 60 + 4)),
+            ("tcp[13] & 2 != 0", Some(14 + 60 + 14)),
+            // Where headers are follows from headers.
+            ("tcp[(tcp[12] & 0xf0) >> 2] = 71", None),
+        ] {
+            let filter = Filter::new(expression).expect(expression);
+            assert_eq!(filter.reach(), reach, "{expression}");
+        }
+    }
+
+    /// Check that the length is that of the packet, not of what there is of it, and that bytes which are not there match
+    /// nothing.
+    #[test]
+    fn cut() {
+        let packet = [0; 60];
+        let matches = |expression: &str, captured: &[u8], len| {
+            let filter = Filter::new(expression).expect(expression);
+            filter.matches(captured, len)
+        };
+        assert!(matches("greater 1000", &packet, 1000));
+        assert!(!matches("greater 1000", &packet, 999));
+        assert!(matches("len = 60", &[], 60));
+        assert!(matches("ether[59] = 0", &packet, 60));
+        assert!(!matches("ether[59] = 0", &packet[..59], 60));
+        assert!(!matches("not ether[59] = 1", &packet[..59], 60));
+    }
+}

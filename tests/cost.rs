@@ -1,0 +1,507 @@
+//! What upcall-cost makes of events: which belong together, what is read of a recording, how long it takes.
+
+#[path = "common/cost.rs"]
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{captured, key, packet, request};
+use ovs_tracers::cost::matcher::{Found, Matcher, Reason};
+use ovs_tracers::cost::{Event, Kind};
+
+/// What a set has: the times of D, R, P, E and K.
+type Times = [Option<u64>; 5];
+
+/// Runs the matcher; sets are in the order of their D.
+fn run(events: &[Event<'_>]) -> (Vec<Times>, BTreeMap<(Kind, Reason), u64>) {
+    let mut matcher = Matcher::default();
+    let mut sets = Vec::new();
+    let mut found = |found: Found<'_>| {
+        if let Found::Set(set) = found {
+            if set.upcall.is_none() {
+                return;
+            }
+            sets.push([
+                set.upcall,
+                Some(set.receive),
+                set.put,
+                set.execute,
+                set.kernel,
+            ]);
+        }
+    };
+    for event in events {
+        matcher.event(event, &mut found);
+    }
+    matcher.finish(&mut found);
+    sets.sort();
+    let unmatched = matcher
+        .unmatched()
+        .map(|(kind, reason, count)| ((kind, reason), count))
+        .collect();
+    (sets, unmatched)
+}
+
+/// The events of upstream's vectors: `D1`, `R1`, `P`, `E1`, `K`, with `:2` behind one of thread 2. Their times are
+/// their places, from 1 on.
+fn vector(text: &str) -> Vec<Event<'static>> {
+    const KEY: &[u8] = &[8, 0, 3, 0, 1, 0, 0, 0];
+    const PACKETS: [&[u8]; 3] = [b"\0\0\0\0\x01", b"\0\0\0\0\x02", b"\0\0\0\0\x03"];
+    let event = |(i, word): (usize, &str)| {
+        let (what, thread) = word.split_once(':').unwrap_or((word, "1"));
+        let time = i as u64 + 1;
+        let number = what[1..].parse().unwrap_or(1usize);
+        let packet = captured(PACKETS[number - 1], 5);
+        let of_thread = |kind| Event {
+            tid: thread.parse().unwrap(),
+            comm: b"handler",
+            unfinished: true,
+            ..Event::new(kind, time)
+        };
+        match what.as_bytes()[0] {
+            b'D' => Event {
+                port: Some(1),
+                datapath: b"ovs-system",
+                packet,
+                ..of_thread(Kind::DpUpcall)
+            },
+            b'R' => Event {
+                port: Some(1),
+                datapath: b"system@ovs-system",
+                packet,
+                key: captured(KEY, 8),
+                ..of_thread(Kind::RecvUpcall)
+            },
+            b'P' => of_thread(Kind::OpFlowPut),
+            b'E' => Event {
+                packet,
+                ..of_thread(Kind::OpFlowExecute)
+            },
+            b'K' => of_thread(Kind::OvsPktExec),
+            other => panic!("{other}"),
+        }
+    };
+    text.split(' ').enumerate().map(event).collect()
+}
+
+/// Check that the sets of the vectors of upstream's `upcall_cost.py --unit-test` are those that it expects. A set is
+/// the places of its events, 0 where it has none.
+#[test]
+fn upstream_vectors() {
+    let third = "D1 D2 D3 R1 R3 R2 P E1 K P E3 K P E2 K";
+    let cases: [(&str, &[[u64; 5]]); 7] = [
+        ("D1 R1 P E1 K", &[[1, 2, 3, 4, 5]]),
+        ("D1 R1 E1 K", &[[1, 2, 0, 3, 4]]),
+        (
+            third,
+            &[[1, 4, 7, 8, 9], [2, 6, 13, 14, 15], [3, 5, 10, 11, 12]],
+        ),
+        (
+            &format!("D1 R1 P E1 K {third}"),
+            &[
+                [1, 2, 3, 4, 5],
+                [6, 9, 12, 13, 14],
+                [7, 11, 18, 19, 20],
+                [8, 10, 15, 16, 17],
+            ],
+        ),
+        (
+            "D1 D2 R1 R2:2 P:2 P E2:2 E1 K K:2",
+            &[[1, 3, 6, 8, 9], [2, 4, 5, 7, 10]],
+        ),
+        ("D1 D2 R1 R2 P E2 K", &[[1, 3, 0, 0, 0], [2, 4, 5, 6, 7]]),
+        (
+            "D1 D2 D3 R1 R2 R3 P E1 P E2 P E3 K K K",
+            &[[1, 4, 7, 8, 13], [2, 5, 9, 10, 14], [3, 6, 11, 12, 15]],
+        ),
+    ];
+    for (text, expected) in cases {
+        let (sets, unmatched) = run(&vector(text));
+        let expected: Vec<Times> = expected
+            .iter()
+            .map(|set| set.map(|place| (place > 0).then_some(place)))
+            .collect();
+        assert_eq!(sets, expected, "{text}");
+        assert!(unmatched.is_empty(), "{text}: {unmatched:?}");
+    }
+}
+
+/// An upcall on its way, as the BPF program records it.
+struct Way {
+    packet: Vec<u8>,
+    key: Vec<u8>,
+    request: Vec<u8>,
+    port: u32,
+}
+
+impl Way {
+    fn new(packet: Vec<u8>, port: u32) -> Self {
+        let key = key(port, &packet);
+        Self {
+            request: request(&key),
+            packet,
+            key,
+            port,
+        }
+    }
+
+    fn d(&self, time: u64) -> Event<'_> {
+        Event {
+            datapath: b"system@ovs-system",
+            device: b"veth1",
+            port: Some(self.port),
+            portid: 4001,
+            skb: 0xffff_8880_0000_1000,
+            packet: captured(&self.packet, self.packet.len()),
+            ..Event::new(Kind::DpUpcall, time)
+        }
+    }
+
+    fn failed(&self, time: u64, errno: i32) -> Event<'_> {
+        Event {
+            kind: Kind::DpFailed,
+            result: -errno,
+            packet: captured(b"", self.packet.len()),
+            ..self.d(time)
+        }
+    }
+
+    fn r(&self, time: u64) -> Event<'_> {
+        Event {
+            tid: 1,
+            comm: b"handler1",
+            datapath: b"system@ovs-system",
+            port: Some(self.port),
+            packet: captured(&self.packet, self.packet.len()),
+            key: captured(&self.key, self.key.len()),
+            ..Event::new(Kind::RecvUpcall, time)
+        }
+    }
+
+    fn p(&self, time: u64) -> Event<'_> {
+        Event {
+            tid: 1,
+            key: captured(&self.request, self.request.len()),
+            ..Event::new(Kind::OpFlowPut, time)
+        }
+    }
+
+    fn e(&self, time: u64) -> Event<'_> {
+        Event {
+            tid: 1,
+            packet: captured(&self.packet, self.packet.len()),
+            ..Event::new(Kind::OpFlowExecute, time)
+        }
+    }
+
+    fn k(&self, time: u64) -> Event<'_> {
+        Event {
+            tid: 1,
+            packet: captured(b"", self.packet.len()),
+            ..Event::new(Kind::OvsPktExec, time)
+        }
+    }
+}
+
+fn times<const N: usize>(sets: [[u64; 5]; N]) -> Vec<Times> {
+    let time = |time: u64| (time > 0).then_some(time);
+    sets.map(|set| set.map(time)).to_vec()
+}
+
+fn way(flow: u32) -> Way {
+    Way::new(packet(false, flow, 60), 1)
+}
+
+/// Check that a checksum which the kernel had not completed does not matter, wherever the capture ends, and that any
+/// other byte does.
+#[test]
+fn checksum() {
+    let way = Way::new(packet(true, 7, 98), 1);
+    for len in [98, 60, 52, 51, 50, 49] {
+        for changed in [50, 51, 20, 40] {
+            let mut bytes = way.packet.clone();
+            bytes[changed] ^= 0x55;
+            bytes.truncate(len);
+            let d = Event {
+                packet: captured(&bytes, 98),
+                checksum: Some(50..52),
+                ..way.d(1)
+            };
+            let (sets, unmatched) = run(&[d, way.r(2)]);
+            let is_checksum = changed >= 50;
+            assert_eq!(sets.len(), usize::from(is_checksum), "{len} {changed}");
+            assert_eq!(unmatched.is_empty(), is_checksum, "{len} {changed}");
+        }
+    }
+}
+
+/// Check that a packet in pages is recognised by its first part, whatever that is long.
+#[test]
+fn paged() {
+    let ways = [1, 2, 3].map(|flow| Way::new(packet(false, flow, 1514), 1));
+    for len in [38, 42, 54, 64, 66, 200, 1000] {
+        let mut events: Vec<Event<'_>> = Vec::new();
+        for (way, time) in ways.iter().zip(1..) {
+            events.push(Event {
+                packet: captured(&way.packet[..len], 1514),
+                ..way.d(time)
+            });
+        }
+        for (way, time) in ways.iter().rev().zip(4..) {
+            events.push(Event {
+                packet: captured(&way.packet[..256], 1514),
+                ..way.r(time)
+            });
+        }
+        let (sets, unmatched) = run(&events);
+        let expected = times([[1, 6, 0, 0, 0], [2, 5, 0, 0, 0], [3, 4, 0, 0, 0]]);
+        assert_eq!(sets, expected, "{len}");
+        assert!(unmatched.is_empty(), "{len}");
+    }
+}
+
+/// Check that port, datapath, size and type tell packets apart that begin with the same bytes.
+#[test]
+fn told_apart() {
+    let way = way(1);
+    let others = [
+        Event {
+            port: Some(2),
+            ..way.d(1)
+        },
+        Event {
+            datapath: b"system@other",
+            ..way.d(1)
+        },
+        Event {
+            packet: captured(&way.packet, 61),
+            ..way.d(1)
+        },
+        Event {
+            upcall_type: 1,
+            ..way.d(1)
+        },
+    ];
+    for other in others {
+        let (sets, unmatched) = run(&[other, way.d(2), way.r(3)]);
+        assert_eq!(sets, times([[2, 3, 0, 0, 0]]));
+        assert_eq!(unmatched[&(Kind::DpUpcall, Reason::InFlight)], 1);
+    }
+    // A key that lost its port.
+    let portless = Event {
+        port: None,
+        ..way.r(3)
+    };
+    assert_eq!(run(&[way.d(1), portless]).0.len(), 1);
+}
+
+/// Check that equal packets are received in the order in which they were sent, and that one which failed is not taken
+/// for one that was received.
+#[test]
+fn equal_and_failed() {
+    let way = way(1);
+    let events = [
+        way.d(1),
+        way.failed(2, 11),
+        way.d(3),
+        way.d(4),
+        way.failed(5, 105),
+        way.d(6),
+        way.r(7),
+        way.r(8),
+        way.failed(9, 11),
+    ];
+    let (sets, unmatched) = run(&events);
+    assert_eq!(sets, times([[3, 7, 0, 0, 0], [6, 8, 0, 0, 0]]));
+    assert_eq!(unmatched[&(Kind::DpUpcall, Reason::Failed)], 2);
+    assert_eq!(unmatched[&(Kind::DpFailed, Reason::NoSuchUpcall)], 1);
+    let mut matcher = Matcher::default();
+    for event in &events {
+        matcher.event(event, &mut |_| {});
+    }
+    assert_eq!(matcher.failed().collect::<Vec<_>>(), [(11, 2), (105, 1)]);
+}
+
+/// Check that a failure is that of the same CPU and packet.
+#[test]
+fn failures_of_others() {
+    let way = way(1);
+    let elsewhere = Event {
+        cpu: 1,
+        ..way.failed(2, 11)
+    };
+    let another = Event {
+        skb: 1,
+        ..way.failed(2, 11)
+    };
+    for failure in [elsewhere, another] {
+        let (sets, unmatched) = run(&[way.d(1), failure, way.r(3)]);
+        assert_eq!(sets, times([[1, 3, 0, 0, 0]]));
+        assert_eq!(unmatched[&(Kind::DpFailed, Reason::NoSuchUpcall)], 1);
+    }
+}
+
+/// Check that equal packets on two sockets go to the threads that read them, once it is known who does.
+#[test]
+fn sockets() {
+    let (first, second, equal) = (way(1), way(2), way(3));
+    let on = |event: Event<'static>, portid| Event { portid, ..event };
+    let by = |event: Event<'static>, tid| Event { tid, ..event };
+    // Events of ways that live as long as the test.
+    let (first, second, equal): (&'static Way, &'static Way, &'static Way) = (
+        Box::leak(Box::new(first)),
+        Box::leak(Box::new(second)),
+        Box::leak(Box::new(equal)),
+    );
+    let (sets, unmatched) = run(&[
+        on(first.d(1), 71),
+        by(first.r(2), 1),
+        on(second.d(3), 72),
+        by(second.r(4), 2),
+        on(equal.d(5), 71),
+        on(equal.d(6), 72),
+        by(equal.r(7), 2),
+        by(equal.r(8), 1),
+    ]);
+    assert_eq!(sets[2..], times([[5, 8, 0, 0, 0], [6, 7, 0, 0, 0]]));
+    assert!(unmatched.is_empty());
+}
+
+/// Check that an upcall which was received before it left, as the events are ordered, is put together nonetheless.
+#[test]
+fn out_of_order() {
+    let (a, b) = (way(1), way(2));
+    let (sets, unmatched) = run(&[a.r(20), b.r(21), b.d(11), a.d(10), b.d(30)]);
+    assert_eq!(sets, times([[10, 20, 0, 0, 0], [11, 21, 0, 0, 0]]));
+    assert_eq!(unmatched.len(), 1);
+    // One that left later was not received earlier.
+    let (sets, _) = run(&[a.r(20), a.d(21)]);
+    assert!(sets.is_empty());
+}
+
+/// Check that a put belongs to the upcall that has its flow key, in whatever order, and that puts of other flows and
+/// those of other threads are told.
+#[test]
+fn puts() {
+    let (a, b, c) = (way(1), way(2), way(3));
+    let (sets, unmatched) = run(&[
+        a.d(1),
+        b.d(2),
+        a.r(3),
+        b.r(4),
+        // The daemon's own flow, between those of the upcalls.
+        c.p(5),
+        b.p(6),
+        b.e(7),
+        a.p(8),
+        b.k(9),
+        Event { tid: 9, ..c.p(10) },
+    ]);
+    assert_eq!(sets, times([[1, 3, 8, 0, 0], [2, 4, 6, 7, 9]]));
+    assert_eq!(unmatched[&(Kind::OpFlowPut, Reason::OtherFlow)], 1);
+    assert_eq!(unmatched[&(Kind::OpFlowPut, Reason::NoBatch)], 1);
+}
+
+/// Check that equal upcalls of a batch have one put and an execute each, as the daemon does it.
+#[test]
+fn equal_in_a_batch() {
+    let way = way(1);
+    let (sets, unmatched) = run(&[
+        way.d(1),
+        way.d(2),
+        way.d(3),
+        way.r(4),
+        way.r(5),
+        way.r(6),
+        way.p(7),
+        way.e(8),
+        way.e(9),
+        way.e(10),
+        way.k(11),
+        way.k(12),
+        way.k(13),
+    ]);
+    let expected = [[1, 4, 7, 8, 11], [2, 5, 0, 9, 12], [3, 6, 0, 10, 13]];
+    assert_eq!(sets, times(expected));
+    assert!(unmatched.is_empty());
+}
+
+/// Check that what lost events leave alone takes nothing else with it: a batch of four of which one event after the
+/// other is lost has all that is left in its place.
+#[test]
+fn lost_events() {
+    let ways: Vec<Way> = (1..=4)
+        .map(|flow| Way::new(packet(false, flow, 60 + flow as usize), 1))
+        .collect();
+    let mut events = Vec::new();
+    let mut time = 0..;
+    let mut now = || time.next().unwrap_or(0) + 1;
+    events.extend(ways.iter().map(|way| way.d(now())));
+    events.extend(ways.iter().map(|way| way.r(now())));
+    for way in &ways {
+        events.push(way.p(now()));
+        events.push(way.e(now()));
+    }
+    events.extend(ways.iter().map(|way| way.k(now())));
+    let (whole, unmatched) = run(&events);
+    assert_eq!(whole.len(), 4);
+    assert!(whole.iter().flatten().all(Option::is_some));
+    assert!(unmatched.is_empty());
+    for lost in 0..events.len() {
+        let mut left = events.clone();
+        let gone = left.remove(lost);
+        let mut expected = whole.clone();
+        match gone.kind {
+            Kind::DpUpcall | Kind::RecvUpcall => {
+                expected.retain(|set| !set.contains(&Some(gone.time)));
+            }
+            kind => {
+                for time in expected.iter_mut().flatten() {
+                    if *time == Some(gone.time) {
+                        *time = None;
+                    }
+                }
+                if kind == Kind::OpFlowExecute {
+                    // Nothing is left of what the kernel did with it.
+                    let packet = ways.iter().position(|way| way.packet == gone.packet.bytes);
+                    expected[packet.unwrap()][4] = None;
+                }
+            }
+        }
+        assert_eq!(run(&left).0, expected, "without {gone:?}");
+    }
+}
+
+/// Check that an upcall which is overtaken on its socket for long is given up, and its place not taken by the next.
+#[test]
+fn overtaken() {
+    const SECOND: u64 = 1_000_000_000;
+    let (a, b) = (way(1), way(2));
+    let (sets, unmatched) = run(&[
+        a.d(1),
+        b.d(SECOND),
+        b.r(SECOND + 1),
+        a.d(SECOND + 2),
+        a.r(SECOND + 3),
+    ]);
+    assert_eq!(
+        sets[1],
+        [Some(SECOND + 2), Some(SECOND + 3), None, None, None]
+    );
+    assert_eq!(unmatched[&(Kind::DpUpcall, Reason::Overtaken)], 1);
+}
+
+/// Check that what is never received is given up by its age and by its number.
+#[test]
+fn never_received() {
+    let way = way(1);
+    let none = |event| Event { portid: 0, ..event };
+    let (_, unmatched) = run(&[none(way.d(1)), none(way.d(20_000_000_000))]);
+    assert_eq!(unmatched[&(Kind::DpUpcall, Reason::TimedOut)], 1);
+    assert_eq!(unmatched[&(Kind::DpUpcall, Reason::InFlight)], 1);
+    let many = 1 << 17;
+    let events: Vec<_> = (1..=many + 10).map(|time| none(way.d(time))).collect();
+    let (_, unmatched) = run(&events);
+    assert_eq!(unmatched[&(Kind::DpUpcall, Reason::PushedOut)], 10);
+    assert_eq!(unmatched[&(Kind::DpUpcall, Reason::InFlight)], many);
+}

@@ -1,0 +1,427 @@
+//! upcall-cost on recordings and files, through its command line.
+//!
+//! `fixtures/cost/small.rec` is what [`common::synthetic`] makes. `fixtures/cost/upstream.txt` was made by hand in the
+//! format of upcall_cost.py: a plain upcall, one with an unfinished checksum, one from a tunnel whose key is cut, one in
+//! pages, one with a VLAN tag that the kernel puts back, one that is segmented into three, two that are not received,
+//! one of another datapath without a flow, and operations of a thread that received nothing. `NAME.FORM` is what the
+//! tool shows of them. `UPDATE=1 cargo test --test cost_tool` writes the latter, and `small.rec`.
+
+#[path = "common/cost.rs"]
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Instant;
+
+use common::synthetic;
+use ovs_tracers::cost::Event;
+use ovs_tracers::cost::analysis::Analysis;
+use ovs_tracers::cost::upstream::{self, Item};
+use ovs_tracers::recording::{self, Block};
+use proptest::prelude::*;
+use serde_json::Value;
+
+const UPCALL_COST: &str = env!("CARGO_BIN_EXE_upcall-cost");
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/cost")
+        .join(name)
+}
+
+fn replay(file: &Path, args: &[&str]) -> Output {
+    Command::new(UPCALL_COST)
+        .arg("-r")
+        .arg(file)
+        .args(args)
+        .output()
+        .expect("upcall-cost starts")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("the output is UTF-8")
+}
+
+/// Check that recording and file show what they showed when their expected text was read and found right.
+#[test]
+fn golden() {
+    let update = std::env::var_os("UPDATE").is_some();
+    if update {
+        let mut bytes = Vec::new();
+        synthetic(&mut bytes, 200, 90);
+        fs::write(fixture("small.rec"), bytes).unwrap();
+    }
+    for (name, form, args) in [
+        ("small.rec", "txt", &["-q"][..]),
+        ("small.rec", "log.txt", &["-q", "--log", "--slowest", "0"]),
+        ("small.rec", "jsonl", &["-q", "--format", "json"]),
+        ("upstream.txt", "out.txt", &["-b", "5", "--sets"]),
+        ("upstream.txt", "jsonl", &["--format", "json"]),
+    ] {
+        let output = replay(&fixture(name), args);
+        assert!(output.status.success(), "{name}");
+        let expected = fixture(name).with_extension(form);
+        if update {
+            fs::write(&expected, &output.stdout).unwrap();
+            continue;
+        }
+        let expected = fs::read_to_string(&expected).expect("an expected text");
+        for (number, (shown, expected)) in text(&output.stdout)
+            .lines()
+            .zip(expected.lines())
+            .enumerate()
+        {
+            assert_eq!(shown, expected, "{name} as {form}, line {}", number + 1);
+        }
+        assert_eq!(text(&output.stdout).len(), expected.len(), "{name}");
+    }
+}
+
+/// The lines of a report in JSON, by their record.
+fn lines(output: &Output) -> BTreeMap<String, Vec<Value>> {
+    let mut lines: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for line in text(&output.stdout).lines() {
+        let value: Value = serde_json::from_str(line).expect("a line of JSON");
+        let record = value["record"].as_str().expect("a record").to_string();
+        lines.entry(record).or_default().push(value);
+    }
+    lines
+}
+
+/// Check that of upstream's file every upcall that was received is put together: the four that upstream finds with
+/// the times that it finds, and what it misses.
+#[test]
+fn upstream_sets() {
+    let output = replay(
+        &fixture("upstream.txt"),
+        &["-q", "--format", "json", "--slowest", "100"],
+    );
+    let lines = lines(&output);
+    let mut found: Vec<[Option<u64>; 5]> = lines["slow"]
+        .iter()
+        .map(|slow| {
+            let field = |name: &str| slow[name].as_u64();
+            [
+                field("time_ns").map(|time| time - 1_000_000_000_000),
+                field("queue_ns"),
+                field("lookup_ns"),
+                field("execute_ns"),
+                field("duration_ns"),
+            ]
+        })
+        .collect();
+    found.sort();
+    let plain = |start| [start, 25_416, 7_863, 4_629, 38_808];
+    // The lookup of those that are segmented goes on to the next segment.
+    let expected = [
+        plain(0),
+        plain(100_000),
+        plain(200_000),
+        [300_000, 30_000, 10_000, 4_000, 45_000],
+        plain(400_000),
+        [500_000, 20_000, 9_000, 9_000, 70_000],
+        [500_000, 29_000, 9_000, 12_000, 74_000],
+        [500_000, 38_000, 22_000, 15_000, 78_000],
+        [800_000, 12_345, 7_655, 9_999, 29_999],
+    ];
+    assert_eq!(found, expected.map(|set| set.map(Some)));
+    let unmatched: Vec<_> = lines["unmatched"]
+        .iter()
+        .map(|line| {
+            (
+                line["event"].as_str().unwrap(),
+                line["count"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        unmatched,
+        [
+            ("openvswitch__dp_upcall", 2),
+            ("dpif_netlink_operate__op_flow_put", 1),
+            ("dpif_netlink_operate__op_flow_execute", 1),
+            ("ktrace__ovs_packet_cmd_execute", 1),
+        ]
+    );
+    let missed: u64 = lines["events"]
+        .iter()
+        .map(|line| line["lost"].as_u64().unwrap())
+        .sum();
+    assert_eq!(missed, 4);
+}
+
+/// Check that every upcall of a synthetic recording that was received is put together with all its events.
+#[test]
+fn everything_is_put_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("synthetic.rec");
+    let out = std::io::BufWriter::new(fs::File::create(&file).unwrap());
+    let (events, upcalls) = synthetic(out, 20_000, 80);
+    let output = replay(&file, &["-q", "--format", "json"]);
+    let lines = lines(&output);
+    let summary = &lines["summary"][0];
+    assert_eq!(summary["events"], events);
+    assert_eq!(summary["sets"], upcalls);
+    for stage in &lines["stage"] {
+        assert_eq!(stage["count"], upcalls, "{stage}");
+    }
+    for line in &lines["unmatched"] {
+        assert_eq!(line["event"], "openvswitch__dp_upcall");
+    }
+    for by in ["handler", "port", "datapath", "batch_size"] {
+        let groups = lines["group"].iter().filter(|group| group["by"] == by);
+        let sum: u64 = groups.map(|group| group["upcalls"].as_u64().unwrap()).sum();
+        assert_eq!(sum, upcalls, "{by}");
+    }
+}
+
+/// Check that --count, --stop and --handler-filter leave out what they say.
+#[test]
+fn filters() {
+    let small = fixture("small.rec");
+    let total = |args: &[&str], kind: &str| {
+        let all = [&["-q", "--format", "json"], args].concat();
+        let lines = lines(&replay(&small, &all));
+        let events = lines["events"].iter();
+        let mut wanted = events.filter(|line| kind.is_empty() || line["event"] == kind);
+        wanted
+            .try_fold(0, |sum, line| Some(sum + line["total"].as_u64()?))
+            .unwrap()
+    };
+    assert_eq!(total(&["--stop", "17"], ""), 17);
+    assert_eq!(total(&["--stop", "0"], ""), total(&[], ""));
+    assert_eq!(total(&["-c", "7"], "dpif_recv__recv_upcall"), 7);
+    let filter = ["--handler-filter", "handler1,handler3"];
+    let (sent, received) = ("openvswitch__dp_upcall", "dpif_recv__recv_upcall");
+    assert_eq!(total(&filter, sent), total(&[], sent));
+    let some = total(&filter, received);
+    assert!(some > 0 && some < total(&[], received));
+    let others = total(&["--handler-filter", "handler2,handler4"], received);
+    assert_eq!(some + others, total(&[], received));
+}
+
+/// Check that a picture is well-formed and has every stage.
+#[test]
+fn picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cost.svg");
+    let name = file.to_str().unwrap();
+    let output = replay(&fixture("small.rec"), &["-q", "--svg", name]);
+    assert!(output.status.success());
+    let svg = fs::read_to_string(&file).unwrap();
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
+    assert_eq!(svg.matches("Kernel upcall to vswitchd receive").count(), 2);
+    assert!(!svg.contains("NaN") && !svg.contains("inf"));
+    let again = replay(&fixture("small.rec"), &["-q", "--svg", name]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("exists already"));
+}
+
+/// Analyses bytes as the tool does, and returns how many events there were and whether the end was reached.
+fn analyse(bytes: &[u8]) -> (u64, bool) {
+    let mut analysis = Analysis::new(&[], 3, true);
+    let mut whole = false;
+    if let Ok(mut reader) = recording::Reader::new(bytes, "upcall-cost") {
+        loop {
+            match reader.next_block() {
+                Ok(Block::Record(record)) => {
+                    if let Ok(event) = Event::from_record(record) {
+                        analysis.event(&event);
+                    }
+                }
+                Ok(Block::End) => {
+                    whole = true;
+                    break;
+                }
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+    } else if let Ok(mut reader) = upstream::Reader::new(bytes) {
+        loop {
+            match reader.next_item() {
+                Ok(Some(Item::Event(event))) => analysis.event(&event),
+                Ok(Some(Item::Missed(_))) => {}
+                Ok(None) => {
+                    whole = true;
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+    }
+    analysis.finish();
+    (analysis.counts.total.iter().sum(), whole)
+}
+
+/// Check that a recording and a file which are cut at any byte are read up to there, and that only what was not cut is
+/// taken for whole.
+#[test]
+fn cut_anywhere() {
+    for name in ["small.rec", "upstream.txt"] {
+        let bytes = fs::read(fixture(name)).unwrap();
+        let (all, whole) = analyse(&bytes);
+        assert!(whole && all > 40, "{name}");
+        let mut before = 0;
+        for cut in (0..bytes.len()).filter(|cut| name != "small.rec" || cut % 7 == 0) {
+            let (events, whole) = analyse(&bytes[..cut]);
+            assert!(events >= before && events <= all, "{name} cut at {cut}");
+            // A text that is cut between two lines looks whole.
+            assert!(!whole || bytes[cut - 1] == b'\n' && name != "small.rec");
+            before = events;
+        }
+        assert_eq!(before, all, "{name}");
+    }
+}
+
+/// Check that a flipped byte of a recording ends it at the latest where it is, and none makes anything panic.
+#[test]
+fn flipped_bytes() {
+    let bytes = fs::read(fixture("small.rec")).unwrap();
+    for at in (0..bytes.len()).step_by(11) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << (at % 8);
+        assert!(!analyse(&damaged).1, "flipped at {at}");
+    }
+    let bytes = fs::read(fixture("upstream.txt")).unwrap();
+    for at in (0..bytes.len()).step_by(5) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << (at % 8);
+        analyse(&damaged);
+    }
+}
+
+/// Check that the tool says in one line, and on standard error, what is wrong with a file, and reports what precedes.
+#[test]
+fn damage_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("damaged");
+    let recording = fs::read(fixture("small.rec")).unwrap();
+    let upstream = fs::read(fixture("upstream.txt")).unwrap();
+    let mut flipped = recording.clone();
+    flipped[recording.len() / 2] ^= 4;
+    let mut newer = recording.clone();
+    newer[8] += 1;
+    let mut line = upstream.clone();
+    let place = upstream.len() / 2;
+    line[place..place + 9].copy_from_slice(b"'\\q', 1: ");
+    for (bytes, said, reports) in [
+        (&recording[..recording.len() / 2], "cut off at byte", true),
+        (&recording[..5], "cut off at byte 5", false),
+        (&flipped, "damaged at byte", true),
+        (&newer, "version 2, and this program reads version 1", false),
+        (&upstream[..upstream.len() / 2], "cut off in line", true),
+        (&line, "damaged in line", true),
+        (
+            b"",
+            "neither a recording nor a file of upcall_cost.py",
+            false,
+        ),
+        (
+            b"no events\n",
+            "neither a recording nor a file of upcall_cost.py",
+            false,
+        ),
+    ] {
+        fs::write(&file, bytes).unwrap();
+        let output = replay(&file, &["-q"]);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains(said), "{said}: {stderr}");
+        assert_eq!(stderr.matches("error: ").count(), 1);
+        let reported = text(&output.stdout).contains("=> Upcalls handled per thread");
+        assert_eq!(reported, reports, "{said}");
+    }
+}
+
+proptest! {
+    /// Check that no bytes of a record make it panic, and that it never claims more than there is.
+    #[test]
+    fn arbitrary_records(bytes in proptest::collection::vec(any::<u8>(), 0..500)) {
+        if let Ok(event) = Event::from_record(&bytes) {
+            prop_assert!(event.record_len() <= bytes.len());
+        }
+    }
+
+    /// Check that events with arbitrary fields are analysed without panic.
+    #[test]
+    fn arbitrary_events(
+        events in proptest::collection::vec(
+            (0u32..6, any::<[u8; 138]>(), 0u32..40, 0u32..40, proptest::collection::vec(any::<u8>(), 80)),
+            0..60,
+        ),
+        few in any::<bool>(),
+    ) {
+        let mut analysis = Analysis::new(&[], 2, true);
+        for (kind, mut header, key, packet, data) in events {
+            if few {
+                // Few values, so that something matches.
+                header.iter_mut().for_each(|byte| *byte &= 1);
+            }
+            let mut record = header.to_vec();
+            record.resize(144, 0);
+            for (at, value) in [(16, kind), (56, key), (60, packet), (52, key), (48, packet)] {
+                record[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+            }
+            record.extend(if few { vec![data[0] & 1; 80] } else { data });
+            let event = Event::from_record(&record).expect("its lengths are right");
+            analysis.event(&event);
+        }
+        analysis.finish();
+    }
+
+    /// Check that no text makes the parser panic, whole lines or parts of them.
+    #[test]
+    fn arbitrary_text(
+        lines in proptest::collection::vec("(event|event_miss|dp_port_map) = [{}'\"b:, 0-9a-z\\\\]{0,60}", 0..8),
+    ) {
+        let text = format!("dp_port_map = {{}}\n{}\n", lines.join("\n"));
+        let mut reader = upstream::Reader::new(text.as_bytes()).expect("a map");
+        while let Ok(Some(_)) = reader.next_item() {}
+    }
+}
+
+/// Check how long recordings of 300,000 and 3,000,000 events take and how much memory: run it with
+/// `cargo test --release --test cost_tool -- --ignored --nocapture`.
+#[test]
+#[ignore = "takes a release build"]
+fn benchmark() {
+    for events in [300_000u64, 3_000_000] {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cost-{events}.rec"));
+        let out = std::io::BufWriter::new(fs::File::create(&file).unwrap());
+        let (events, upcalls) = synthetic(out, events, 90);
+        let size = fs::metadata(&file).unwrap().len();
+        let start = Instant::now();
+        let child = Command::new(UPCALL_COST)
+            .args(["-q", "-r"])
+            .arg(&file)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let (status, memory) = wait(child);
+        let elapsed = start.elapsed();
+        println!(
+            "{events} events ({upcalls} upcalls, {} MB): {:.3} s, {:.2} million events/s, {} MB of memory",
+            size / 1_000_000,
+            elapsed.as_secs_f64(),
+            events as f64 / elapsed.as_secs_f64() / 1e6,
+            memory / 1024
+        );
+        assert_eq!(status, 0);
+        assert!(memory < 200 * 1024);
+        assert!(elapsed.as_secs_f64() < events as f64 / 300_000.0);
+    }
+}
+
+/// Waits for a child and returns its status and the most memory that it had, in KiB.
+fn wait(child: std::process::Child) -> (i32, i64) {
+    let mut status = 0;
+    // SAFETY: rusage is a struct of integers, for which zeroes are valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both point to what the kernel is to fill in, and nobody else waits for this child.
+    let pid = unsafe { libc::wait4(child.id().cast_signed(), &mut status, 0, &mut usage) };
+    assert_eq!(pid, child.id().cast_signed());
+    (status, usage.ru_maxrss)
+}
