@@ -53,6 +53,7 @@ fn main() -> ExitCode {
     trial!(other_mount_namespace);
     trial!(finds_the_daemon);
     trial!(no_privilege);
+    trial!(drops_privilege);
     trial!(wrong_arguments);
     trial!(existing_file);
     let datapath = ovs_tracers::ports::has_kernel_datapath().unwrap_or(false);
@@ -720,6 +721,48 @@ fn no_privilege() {
         "error: no privilege to trace: CAP_BPF and CAP_PERFMON are missing\n  \
          run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE; usdt-probes --check tells more\n"
     );
+}
+
+/// Check that once attached no capability is left but those that are still needed, that they cannot come back, and that
+/// all goes on to the end without them: a second file, the summary, detaching.
+fn drops_privilege() {
+    const DAC_OVERRIDE: u64 = 1 << 1;
+    const BPF: u64 = 1 << 39;
+    let folder = tempfile::tempdir().unwrap();
+    // Nobody's, so that root alone is not enough to write there.
+    std::os::unix::fs::chown(folder.path(), Some(65534), Some(65534)).unwrap();
+    let file = path(&folder, "out.pcapng");
+    for (args, keeps) in [
+        (&[][..], 0),
+        (&["--top", "3", "--interval", "0.1"], BPF),
+        (&["--pcap", &file, "--rotate", "filesize:1"], DAC_OVERRIDE),
+    ] {
+        let target = StandIn::start("standin", &["--rate", "5000", "--count", "101"]);
+        let monitor = Monitor::attach(target.pid, args);
+        let status = fs::read_to_string(format!("/proc/{}/status", monitor.id())).unwrap();
+        let field = |name: &str| {
+            let mut lines = status.lines();
+            let value = lines
+                .find_map(|line| line.strip_prefix(name))
+                .expect("a field");
+            u64::from_str_radix(value.trim(), 16).expect("a number")
+        };
+        assert_eq!(field("NoNewPrivs:"), 1);
+        assert_eq!(field("CapEff:"), keeps, "{args:?}");
+        assert_eq!(field("CapPrm:"), keeps, "{args:?}");
+        assert_eq!(field("CapBnd:"), keeps, "{args:?}");
+        assert_eq!((field("CapInh:"), field("CapAmb:")), (0, 0));
+        assert_eq!(target.run(), 101);
+        let output = monitor.output();
+        assert!(output.status.success(), "{}", output.stderr);
+        assert_eq!(output.figure("shown"), 101, "{}", output.stderr);
+        assert!(
+            !output.stderr.contains("failed to give up"),
+            "{}",
+            output.stderr
+        );
+    }
+    assert!(fs::read_dir(folder.path()).unwrap().count() > 2);
 }
 
 /// Check that a probe with other arguments, and a program without probes, are told as what they are.

@@ -226,7 +226,11 @@ aarch64.",
         "\
 root, or CAP_BPF and CAP_PERFMON to load and attach, CAP_SYS_PTRACE to look at the daemon's memory map,
 CAP_CHECKPOINT_RESTORE for a daemon whose binary was replaced since it started, and CAP_SYS_ADMIN for upcalls that fail
-in the kernel and for the names of ports in another network namespace.",
+in the kernel and for the names of ports in another network namespace.
+
+Once attached it gives them all up for good, with no_new_privs set, but for CAP_DAC_OVERRIDE with --rotate, to create the
+next file where the first one could be created, and CAP_BPF for a summary by flow. With --follow it keeps them, for the
+next daemon. Files are created for their owner alone, and not through symbolic links.",
     ),
     (
         "EXIT STATUS",
