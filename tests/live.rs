@@ -54,6 +54,7 @@ fn main() -> ExitCode {
     trial!(finds_the_daemon);
     trial!(no_privilege);
     trial!(drops_privilege);
+    trial!(status_line, "script" if is_installed("script"));
     trial!(wrong_arguments);
     trial!(existing_file);
     let datapath = ovs_tracers::ports::has_kernel_datapath().unwrap_or(false);
@@ -763,6 +764,51 @@ fn drops_privilege() {
         );
     }
     assert!(fs::read_dir(folder.path()).unwrap().count() > 2);
+}
+
+/// Check that a terminal shows how it goes while the table goes to a file, that the line is gone before anything else is
+/// said, and that nothing of it is in the table; and that there is none if the table goes to a pipe.
+fn status_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = path(&folder, "table");
+    let terminal = |command: &str| {
+        let output = Command::new("script")
+            .args(["-qec", command, "/dev/null"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let mut target = StandIn::start("standin", &["--rate", "2000"]);
+    target.go();
+    let monitor = format!("{UPCALL_MONITOR} -p {} -c 3001", target.pid);
+    let text = terminal(&format!("{monitor} > {file}"));
+    let erase = "\r\x1b[K";
+    let parts: Vec<&str> = text.split(erase).collect();
+    // Before the first, what was said when it attached; after the last, the summary.
+    assert!(parts.len() > 2, "{text:?}");
+    assert!(parts[0].ends_with("Ctrl-C ends it\r\n"), "{text:?}");
+    for part in &parts[1..parts.len() - 1] {
+        let words: Vec<&str> = part.split(' ').collect();
+        let [events, "upcalls,", rate, "a", "second,", "0", "lost"] = words[..] else {
+            panic!("{part:?}")
+        };
+        assert!(
+            events.parse::<u64>().is_ok() && rate.parse::<u64>().is_ok(),
+            "{part:?}"
+        );
+    }
+    let summary = parts[parts.len() - 1];
+    assert!(summary.contains(" upcalls fired: "), "{text:?}");
+    let table = fs::read_to_string(&file).unwrap();
+    assert_eq!(table.lines().count(), 1 + 3001);
+    assert!(!table.contains(['\r', '\x1b']));
+
+    let text = terminal(&format!("{monitor} | cat > {file}"));
+    assert!(
+        text.contains("upcalls fired") && !text.contains(erase),
+        "{text:?}"
+    );
 }
 
 /// Check that a probe with other arguments, and a program without probes, are told as what they are.

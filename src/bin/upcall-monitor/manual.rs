@@ -22,6 +22,9 @@ A row for each upcall. Columns and widths are those of upcall_monitor.py of Open
 A port has the name that the kernel gives it (generic netlink, family ovs_vport), or its number if the kernel does not
 know it, or Unknown if the flow key has no port or could not be read. A port that vanished keeps its last name.
 
+On a terminal, upcalls that failed are red, unless NO_COLOR is set. If standard output is a file, a line on the terminal
+says how many upcalls there were, how many a second, and how many were lost.
+
 With -k, the flow key is shown below the row; with -d or --pcap the packet is announced there, and with -d it is shown.
 What could not be read of the daemon's memory is said to be unreadable; it is never shown as something else.
 
