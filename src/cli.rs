@@ -1,15 +1,17 @@
 //! What the command lines of all tools have in common: the manual page, shell completions, the form of an error.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use clap::builder::EnumValueParser;
 use clap::{Arg, Command, Parser, ValueEnum};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
+use rustix::fs::FileType;
 
 /// A section of a manual page that clap knows nothing of: its title and its text. Blank lines part paragraphs; a
 /// paragraph whose lines begin with four blanks is shown as it is.
@@ -123,9 +125,65 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Whether a [`StatusLine`] is on the terminal.
+static STATUS: AtomicBool = AtomicBool::new(false);
+
+/// Moves to the beginning of the line and erases it (ECMA-48: CR, EL).
+const ERASE: &str = "\r\x1b[K";
+
 /// Tells the user something on standard error. That nobody reads it any more, as after `2>&1 | head`, ends nothing.
 pub fn note(text: impl Display) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let erase = if STATUS.swap(false, Relaxed) {
+        ERASE
+    } else {
+        ""
+    };
+    let _ = writeln!(io::stderr(), "{erase}{text}");
+}
+
+/// A line on standard error that says how a trace goes. The next one takes its place, and [`note`] erases it.
+pub struct StatusLine {
+    shown: Instant,
+    due: Duration,
+}
+
+impl StatusLine {
+    const INTERVAL: Duration = Duration::from_millis(500);
+
+    /// None unless standard error is a terminal and standard output is a file or a device that is none: what reads a
+    /// pipe may write to the same terminal.
+    pub fn new() -> Option<Self> {
+        let output = rustix::fs::fstat(io::stdout()).ok()?;
+        let to_file = match FileType::from_raw_mode(output.st_mode) {
+            FileType::RegularFile => true,
+            FileType::CharacterDevice => !io::stdout().is_terminal(),
+            _ => false,
+        };
+        (to_file && io::stderr().is_terminal()).then(|| Self {
+            shown: Instant::now(),
+            due: Duration::ZERO,
+        })
+    }
+
+    /// How long ago it was last shown, if it is time to show it again.
+    pub fn is_due(&self) -> Option<Duration> {
+        let since = self.shown.elapsed();
+        (since >= self.due).then_some(since)
+    }
+
+    /// Shows it, as much as fits on a line of the terminal.
+    pub fn show(&mut self, text: &str) {
+        self.shown = Instant::now();
+        self.due = Self::INTERVAL;
+        let width = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| size.ws_col);
+        let width = match width {
+            0 => 80,
+            width => usize::from(width),
+        };
+        let text: String = text.chars().take(width - 1).collect();
+        STATUS.store(true, Relaxed);
+        let _ = write!(io::stderr(), "{ERASE}{text}");
+    }
 }
 
 /// What an error of the system says, without the number that Rust adds.

@@ -36,6 +36,10 @@ pub enum PacketDecode {
 
 const INDENT: usize = 4;
 
+/// Select Graphic Rendition of ECMA-48: red, and as it was.
+const RED: &str = "\x1b[31m";
+const NORMAL: &str = "\x1b[0m";
+
 /// Writes the table to `out`, an event at a time.
 pub struct Table<W: Write> {
     out: W,
@@ -43,12 +47,19 @@ pub struct Table<W: Write> {
     /// Announce each packet, because it is shown or written to a file.
     announce: bool,
     packets: u64,
+    /// Upcalls that failed are red.
+    color: bool,
     text: String,
 }
 
 impl<W: Write> Table<W> {
-    /// Begins with the header. `capture` says that packets are written to a file.
-    pub fn new(mut out: W, packet_decode: PacketDecode, capture: bool) -> io::Result<Self> {
+    /// Begins with the header. `capture` says that packets are written to a file, `color` that `out` is shown in colours.
+    pub fn new(
+        mut out: W,
+        packet_decode: PacketDecode,
+        capture: bool,
+        color: bool,
+    ) -> io::Result<Self> {
         writeln!(
             out,
             "{:<18} {:<4} {:<16} {:<10} {:<40} {:<4} {:<10} {:<12} {:<8}",
@@ -59,6 +70,7 @@ impl<W: Write> Table<W> {
             packet_decode,
             announce: capture || packet_decode != PacketDecode::None,
             packets: 0,
+            color,
             text: String::new(),
         })
     }
@@ -66,7 +78,16 @@ impl<W: Write> Table<W> {
     /// Shows one upcall. `port` is the name of its port, or what stands for it; `key` the lines of [`key_lines`].
     pub fn upcall(&mut self, upcall: &Upcall<'_>, port: &str, key: &str) -> io::Result<()> {
         self.text.clear();
+        let red = self.color && upcall.result != 0;
+        if red {
+            self.text.push_str(RED);
+        }
         row(&mut self.text, upcall, port).map_err(io::Error::other)?;
+        if red {
+            self.text.pop();
+            self.text.push_str(NORMAL);
+            self.text.push('\n');
+        }
         self.text.push_str(key);
         let packet = &upcall.packet;
         if packet.len > 0 {
@@ -254,11 +275,32 @@ mod tests {
 
     fn rows(upcalls: &[(Upcall<'_>, &str)], decode: PacketDecode) -> String {
         let mut out = Vec::new();
-        let mut table = Table::new(&mut out, decode, false).unwrap();
+        let mut table = Table::new(&mut out, decode, false, false).unwrap();
         for (upcall, port) in upcalls {
             table.upcall(upcall, port, "").unwrap();
         }
         String::from_utf8(out).unwrap()
+    }
+
+    /// Check that in colours the row of an upcall that failed is red, without its end, and no other is.
+    #[test]
+    fn failed_is_red() {
+        let failed = Upcall {
+            result: -105,
+            ..upcall()
+        };
+        let mut out = Vec::new();
+        let mut table = Table::new(&mut out, PacketDecode::None, false, true).unwrap();
+        for upcall in [upcall(), failed] {
+            table.upcall(&upcall, "eth0", "  key\n").unwrap();
+        }
+        let colored = String::from_utf8(out).unwrap();
+        let plain = rows(&[(upcall(), "eth0"), (failed, "eth0")], PacketDecode::None);
+        let plain: Vec<&str> = plain.lines().collect();
+        let colored: Vec<&str> = colored.lines().collect();
+        assert_eq!(colored[..2], plain[..2]);
+        assert_eq!(colored[3], format!("\x1b[31m{}\x1b[0m", plain[2]));
+        assert_eq!((colored[2], colored[4]), ("  key", "  key"));
     }
 
     fn upcall() -> Upcall<'static> {

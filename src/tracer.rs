@@ -17,9 +17,9 @@ use libbpf_rs::{
     UprobeMultiOpts, UprobeOpts, set_print,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::thread::CapabilitySet;
+use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use crate::cli::cause;
+use crate::cli::{cause, note};
 use crate::target::{self, Object, Target};
 use crate::usdt::Site;
 
@@ -127,6 +127,40 @@ pub fn check_privilege() -> Result<(), Error> {
     Err(Error::Privilege {
         missing: missing.join(" and ") + verb,
     })
+}
+
+/// Gives up, for good, all privileges but `keep`: what is attached stays so, and the ring is mapped.
+///
+/// Of this thread, which is to be the only one. What the system does not let go of, a sandbox for example, is said and
+/// no reason to stop.
+pub fn drop_privilege(keep: CapabilitySet) {
+    let dropped = || -> rustix::io::Result<()> {
+        rustix::thread::set_no_new_privs(true)?;
+        let permitted = rustix::thread::capabilities(None)?.permitted;
+        let mut keep = keep;
+        if !permitted.contains(keep) {
+            // It was what stood for the others until Linux 5.8, and still does.
+            keep |= CapabilitySet::SYS_ADMIN;
+        }
+        for capability in CapabilitySet::all().difference(keep).iter() {
+            // That takes CAP_SETPCAP. Without it they stay where only a program that is started could take them.
+            let _ = rustix::thread::remove_capability_from_bounding_set(capability);
+        }
+        rustix::thread::clear_ambient_capability_set()?;
+        let keep = keep.intersection(permitted);
+        let sets = CapabilitySets {
+            effective: keep,
+            permitted: keep,
+            inheritable: CapabilitySet::empty(),
+        };
+        rustix::thread::set_capabilities(None, sets)
+    };
+    if let Err(error) = dropped() {
+        note(format_args!(
+            "warning: failed to give up privileges: {}",
+            cause(&error.into())
+        ));
+    }
 }
 
 /// The bytes of a ring of at least `pages` pages: a power of two of them, as the kernel demands.

@@ -53,6 +53,8 @@ fn main() -> ExitCode {
     trial!(other_mount_namespace);
     trial!(finds_the_daemon);
     trial!(no_privilege);
+    trial!(drops_privilege);
+    trial!(status_line, "script" if is_installed("script"));
     trial!(wrong_arguments);
     trial!(existing_file);
     let datapath = ovs_tracers::ports::has_kernel_datapath().unwrap_or(false);
@@ -719,6 +721,93 @@ fn no_privilege() {
         output.stderr,
         "error: no privilege to trace: CAP_BPF and CAP_PERFMON are missing\n  \
          run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE; usdt-probes --check tells more\n"
+    );
+}
+
+/// Check that once attached no capability is left but those that are still needed, that they cannot come back, and that
+/// all goes on to the end without them: a second file, the summary, detaching.
+fn drops_privilege() {
+    const DAC_OVERRIDE: u64 = 1 << 1;
+    const BPF: u64 = 1 << 39;
+    let folder = tempfile::tempdir().unwrap();
+    // Nobody's, so that root alone is not enough to write there.
+    std::os::unix::fs::chown(folder.path(), Some(65534), Some(65534)).unwrap();
+    let file = path(&folder, "out.pcapng");
+    for (args, keeps) in [
+        (&[][..], 0),
+        (&["--top", "3", "--interval", "0.1"], BPF),
+        (&["--pcap", &file, "--rotate", "filesize:1"], DAC_OVERRIDE),
+    ] {
+        let target = StandIn::start("standin", &["--rate", "5000", "--count", "101"]);
+        let monitor = Monitor::attach(target.pid, args);
+        let status = fs::read_to_string(format!("/proc/{}/status", monitor.id())).unwrap();
+        let field = |name: &str| {
+            let mut lines = status.lines();
+            let value = lines
+                .find_map(|line| line.strip_prefix(name))
+                .expect("a field");
+            u64::from_str_radix(value.trim(), 16).expect("a number")
+        };
+        assert_eq!(field("NoNewPrivs:"), 1);
+        assert_eq!(field("CapEff:"), keeps, "{args:?}");
+        assert_eq!(field("CapPrm:"), keeps, "{args:?}");
+        assert_eq!(field("CapBnd:"), keeps, "{args:?}");
+        assert_eq!((field("CapInh:"), field("CapAmb:")), (0, 0));
+        assert_eq!(target.run(), 101);
+        let output = monitor.output();
+        assert!(output.status.success(), "{}", output.stderr);
+        assert_eq!(output.figure("shown"), 101, "{}", output.stderr);
+        assert!(
+            !output.stderr.contains("failed to give up"),
+            "{}",
+            output.stderr
+        );
+    }
+    assert!(fs::read_dir(folder.path()).unwrap().count() > 2);
+}
+
+/// Check that a terminal shows how it goes while the table goes to a file, that the line is gone before anything else is
+/// said, and that nothing of it is in the table; and that there is none if the table goes to a pipe.
+fn status_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = path(&folder, "table");
+    let terminal = |command: &str| {
+        let output = Command::new("script")
+            .args(["-qec", command, "/dev/null"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let mut target = StandIn::start("standin", &["--rate", "2000"]);
+    target.go();
+    let monitor = format!("{UPCALL_MONITOR} -p {} -c 3001", target.pid);
+    let text = terminal(&format!("{monitor} > {file}"));
+    let erase = "\r\x1b[K";
+    let parts: Vec<&str> = text.split(erase).collect();
+    // Before the first, what was said when it attached; after the last, the summary.
+    assert!(parts.len() > 2, "{text:?}");
+    assert!(parts[0].ends_with("Ctrl-C ends it\r\n"), "{text:?}");
+    for part in &parts[1..parts.len() - 1] {
+        let words: Vec<&str> = part.split(' ').collect();
+        let [events, "upcalls,", rate, "a", "second,", "0", "lost"] = words[..] else {
+            panic!("{part:?}")
+        };
+        assert!(
+            events.parse::<u64>().is_ok() && rate.parse::<u64>().is_ok(),
+            "{part:?}"
+        );
+    }
+    let summary = parts[parts.len() - 1];
+    assert!(summary.contains(" upcalls fired: "), "{text:?}");
+    let table = fs::read_to_string(&file).unwrap();
+    assert_eq!(table.lines().count(), 1 + 3001);
+    assert!(!table.contains(['\r', '\x1b']));
+
+    let text = terminal(&format!("{monitor} | cat > {file}"));
+    assert!(
+        text.contains("upcalls fired") && !text.contains(erase),
+        "{text:?}"
     );
 }
 

@@ -7,6 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use ovs_tracers::bpf::upcall_monitor::types::{failed_from, upcall_record};
+use ovs_tracers::recording::{Start, Writer};
+
 const UPCALL_MONITOR: &str = env!("CARGO_BIN_EXE_upcall-monitor");
 
 fn recordings() -> Vec<PathBuf> {
@@ -121,4 +124,60 @@ fn count() {
     assert!(output.status.success());
     assert_eq!(text(&output.stdout).lines().count(), 1 + 7);
     assert!(text(&output.stderr).contains("7 upcalls received: 7 shown"));
+}
+
+/// Check that on a terminal an upcall that failed is red, that it is not with NO_COLOR or through a pipe, and that the
+/// terminal shows the same table otherwise.
+#[test]
+fn red_on_a_terminal() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("failed.rec");
+    // A header without key, packet and result, to which a struct failed_from is added (bpf/upcall_monitor.h): one that
+    // says nothing.
+    let mut header = upcall_record {
+        result: -105,
+        ..Default::default()
+    };
+    header.key_len = size_of::<failed_from>() as u32;
+    let mut writer =
+        Writer::new(Vec::new(), &Start::new("upcall-monitor")).expect("memory takes it");
+    for result in [-105, 0] {
+        header.result = result;
+        // SAFETY: it is a C struct of integers, which has as many bytes.
+        let bytes = unsafe {
+            std::slice::from_raw_parts((&raw const header).cast::<u8>(), size_of_val(&header))
+        };
+        let record = [bytes, &[0; size_of::<failed_from>()]].concat();
+        writer.record(&record).expect("memory takes it");
+    }
+    let bytes = writer.finish().expect("memory takes it");
+    fs::write(&file, bytes).expect("it can be written");
+
+    let plain = text(&replay(&file, &[]).stdout).to_string();
+    assert!(!plain.contains('\x1b'));
+    let terminal = |environment: &str| {
+        let command = format!("{environment} {UPCALL_MONITOR} --replay {}", file.display());
+        let output = Command::new("script")
+            .args(["-qec", &command, "/dev/null"])
+            .env_remove("NO_COLOR")
+            .env("TERM", "xterm")
+            .stdin(std::process::Stdio::null())
+            .output()
+            .expect("script is installed");
+        text(&output.stdout).replace("\r\n", "\n")
+    };
+    let colored = terminal("");
+    let red: Vec<&str> = colored
+        .lines()
+        .filter(|line| line.contains('\x1b'))
+        .collect();
+    let failed = plain.lines().nth(1).expect("a row");
+    assert_eq!(red, [format!("\x1b[31m{failed}\x1b[0m")]);
+    assert!(
+        colored
+            .replace("\x1b[31m", "")
+            .replace("\x1b[0m", "")
+            .starts_with(&plain)
+    );
+    assert!(terminal("NO_COLOR=1").starts_with(&plain));
 }

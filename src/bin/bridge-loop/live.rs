@@ -14,6 +14,7 @@ use ovs_tracers::cli::{cause, note};
 use ovs_tracers::histogram::{BUCKETS, Histogram};
 use ovs_tracers::target::Target;
 use ovs_tracers::tracer::{self, Delivery, End, RingState, Until};
+use rustix::thread::CapabilitySet;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::args::{Args, Kind};
@@ -108,6 +109,13 @@ fn trace(args: &Args) -> anyhow::Result<()> {
             )),
         }
     }
+    // The counts are in a map, into which only CAP_BPF let one look before Linux 5.19.
+    let mut keep = CapabilitySet::BPF;
+    if args.stack {
+        // The names of a stack are looked up in the daemon's mappings as it comes.
+        keep |= CapabilitySet::SYS_PTRACE | CapabilitySet::CHECKPOINT_RESTORE;
+    }
+    tracer::drop_privilege(keep);
     let begun = Instant::now();
     tracer::shared(std::slice::from_mut(&mut bss.attached))[0].store(monotonic(), Relaxed);
     note(format_args!(

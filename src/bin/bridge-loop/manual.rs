@@ -80,7 +80,10 @@ Linux 5.8 or later is needed; on x86-64 and aarch64.",
         "PRIVILEGE",
         "\
 root, or CAP_BPF and CAP_PERFMON to load and attach, CAP_SYS_PTRACE to look at the daemon's memory map, and
-CAP_CHECKPOINT_RESTORE for a daemon whose binary was replaced since it started and for the names of --stack.",
+CAP_CHECKPOINT_RESTORE for a daemon whose binary was replaced since it started and for the names of --stack.
+
+Once attached it gives them up for good, with no_new_privs set, but for CAP_BPF, which reading the counts takes before
+Linux 5.19, and with --stack CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE.",
     ),
     (
         "EXIT STATUS",

@@ -22,6 +22,7 @@ use ovs_tracers::summary::Lost;
 use ovs_tracers::target::{Object, Target};
 use ovs_tracers::tracer::{self, Delivery, End, RingState, Until};
 use ovs_tracers::usdt::{self, Site};
+use rustix::thread::CapabilitySet;
 use zerocopy::FromBytes;
 
 use crate::args::{Args, Chosen, Outcome};
@@ -215,6 +216,19 @@ fn trace_daemons(
             monitor.insert(Monitor::new(args, &start, Files::default())?)
         }
     };
+    // The next daemon takes them all again.
+    if !args.follow {
+        let mut keep = CapabilitySet::empty();
+        if !args.rotate.is_empty() {
+            // Files are still to be made, wherever the first one could be.
+            keep |= CapabilitySet::DAC_OVERRIDE;
+        }
+        if args.summary_lines().is_some() {
+            // Before Linux 5.19, looking into a map of one's own took it.
+            keep |= CapabilitySet::BPF;
+        }
+        tracer::drop_privilege(keep);
+    }
     monitor.set_daemons(targets.iter().map(Target::pid).collect(), names);
     let _ = monitor.clock(clock.offset());
     let what = match (count, side) {

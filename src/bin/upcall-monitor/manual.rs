@@ -22,6 +22,9 @@ A row for each upcall. Columns and widths are those of upcall_monitor.py of Open
 A port has the name that the kernel gives it (generic netlink, family ovs_vport), or its number if the kernel does not
 know it, or Unknown if the flow key has no port or could not be read. A port that vanished keeps its last name.
 
+On a terminal, upcalls that failed are red, unless NO_COLOR is set. If standard output is a file, a line on the terminal
+says how many upcalls there were, how many a second, and how many were lost.
+
 With -k, the flow key is shown below the row; with -d or --pcap the packet is announced there, and with -d it is shown.
 What could not be read of the daemon's memory is said to be unreadable; it is never shown as something else.
 
@@ -226,7 +229,11 @@ aarch64.",
         "\
 root, or CAP_BPF and CAP_PERFMON to load and attach, CAP_SYS_PTRACE to look at the daemon's memory map,
 CAP_CHECKPOINT_RESTORE for a daemon whose binary was replaced since it started, and CAP_SYS_ADMIN for upcalls that fail
-in the kernel and for the names of ports in another network namespace.",
+in the kernel and for the names of ports in another network namespace.
+
+Once attached it gives them all up for good, with no_new_privs set, but for CAP_DAC_OVERRIDE with --rotate, to create the
+next file where the first one could be created, and CAP_BPF for a summary by flow. With --follow it keeps them, for the
+next daemon. Files are created for their owner alone, and not through symbolic links.",
     ),
     (
         "EXIT STATUS",

@@ -8,8 +8,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use anstream::{AutoStream, ColorChoice};
 use anyhow::anyhow;
-use ovs_tracers::cli::{cause, note};
+use ovs_tracers::cli::{StatusLine, cause, note};
 use ovs_tracers::event::Upcall;
 use ovs_tracers::filter::Filter;
 use ovs_tracers::flows::{Flow, Flows, Names, Report};
@@ -50,6 +51,9 @@ pub struct Monitor {
     clock: i64,
     /// How many upcalls are still to be shown.
     left: Option<u64>,
+    status: Option<StatusLine>,
+    /// Upcalls received when it was last shown.
+    told: u64,
     chosen: Chosen,
     summary: Summary,
     reported: Lost,
@@ -237,6 +241,7 @@ impl Monitor {
                     stdout()?,
                     args.packet_decode,
                     capture.is_some(),
+                    AutoStream::choice(&io::stdout()) != ColorChoice::Never,
                 )?);
             }
             (_, Format::Json) => json = Some(Json::new(stdout()?, args.packet_decode, start)?),
@@ -279,6 +284,11 @@ impl Monitor {
             replay: args.replay.is_some(),
             clock: 0,
             left: args.count,
+            status: match args.replay {
+                Some(_) => None,
+                None => StatusLine::new(),
+            },
+            told: 0,
             chosen: args.chosen.clone(),
             summary: Summary::default(),
             reported: Lost::default(),
@@ -530,6 +540,17 @@ impl Monitor {
 
     /// Lets readers of the outputs see what there is.
     pub fn flush(&mut self) -> ControlFlow<()> {
+        if let Some(status) = &mut self.status
+            && let Some(since) = status.is_due()
+        {
+            let received = self.summary.received() + self.kept_back;
+            let rate = (received - self.told) as f64 / since.as_secs_f64();
+            self.told = received;
+            let lost = self.summary.lost.total();
+            status.show(&format!(
+                "{received} upcalls, {rate:.0} a second, {lost} lost"
+            ));
+        }
         self.table.write(&mut self.failure, Table::flush)?;
         self.json.write(&mut self.failure, Json::flush)?;
         self.capture.write(&mut self.failure, Capture::flush)?;
