@@ -160,11 +160,8 @@ static __always_inline long recv_upcall_args(void *ctx, __u64 spec, __u64 *args)
 	for (int i = 0; i < MAX_SPECS; i++) {
 		if (i < targ_specs && spec == i) {
 #pragma unroll
-			for (int j = 0; j < ARG_KEY; j++)
+			for (int j = 0; j < RECV_UPCALL_ARGS; j++)
 				err |= usdt_arg(ctx, &targ_args[i][j], &args[j]);
-			/* Open vSwitch has them side by side. */
-			err |= usdt_arg_pair(ctx, &targ_args[i][ARG_KEY],
-					     &targ_args[i][ARG_KEY_SIZE], &args[ARG_KEY]);
 		}
 	}
 	return err;
