@@ -163,18 +163,11 @@ static __always_inline int send_user(const struct user_event *event)
 	({									\
 		__u64 spec = probe##_specs > 1 ? bpf_get_attach_cookie(ctx) : 0; \
 		__u32 pid = bpf_get_current_pid_tgid() >> 32;			\
-		long failed = 0;						\
+		long failed;							\
 										\
 		if (traced_pid != pid)						\
 			traced_pid = pid;					\
-		_Pragma("unroll")						\
-		for (int i = 0; i < MAX_SPECS; i++) {				\
-			if (i < probe##_specs && spec == i) {			\
-				_Pragma("unroll")				\
-				for (int j = 0; j < (count); j++)		\
-					failed |= usdt_arg(ctx, &probe[i][j], &args[j]); \
-			}							\
-		}								\
+		failed = USDT_ARGS(ctx, probe, probe##_specs, spec, count, args); \
 		if (failed)							\
 			count_lost(LOST_ARGUMENTS);				\
 		failed;								\

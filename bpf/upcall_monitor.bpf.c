@@ -152,21 +152,6 @@ static __always_inline void count_lost_flow(struct flow_id *flow)
 		}								\
 	} while (0)
 
-static __always_inline long recv_upcall_args(void *ctx, __u64 spec, __u64 *args)
-{
-	long err = 0;
-
-#pragma unroll
-	for (int i = 0; i < MAX_SPECS; i++) {
-		if (i < targ_specs && spec == i) {
-#pragma unroll
-			for (int j = 0; j < RECV_UPCALL_ARGS; j++)
-				err |= usdt_arg(ctx, &targ_args[i][j], &args[j]);
-		}
-	}
-	return err;
-}
-
 /* A function of its own for the sake of the stack, as count_lost_upcall(). */
 static __noinline int passes_filters(const __u64 *args, __u32 target)
 {
@@ -224,7 +209,8 @@ static __always_inline int handle_upcall(void *ctx)
 	if (targ_specs > 1 || targ_targets > 1)
 		cookie = bpf_get_attach_cookie(ctx);
 	target = targ_targets > 1 ? cookie >> COOKIE_TARGET_SHIFT : 0;
-	if (recv_upcall_args(ctx, cookie & ((1 << COOKIE_TARGET_SHIFT) - 1), args)) {
+	if (USDT_ARGS(ctx, targ_args, targ_specs, cookie & SPEC_MASK,
+		      RECV_UPCALL_ARGS, args)) {
 		count_lost(LOST_ARGUMENTS);
 		return 0;
 	}

@@ -20,6 +20,7 @@ enum recv_upcall_arg {
 #define MAX_SPECS 8
 /* The cookie of a site: its argument string below, its daemon above. */
 #define COOKIE_TARGET_SHIFT 8
+#define SPEC_MASK ((1 << COOKIE_TARGET_SHIFT) - 1)
 
 /* Ports that are asked for. */
 #define MAX_PORTS 64

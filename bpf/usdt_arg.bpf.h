@@ -33,8 +33,17 @@ struct usdt_arg {
 	__u8 index_reg;
 	/* The index is shifted left by this. */
 	__u8 index_shift;
-	__u8 pad[2];
+	/* In memory: the first of those that are read with it, which may be itself. */
+	__u8 window;
+	/* Where it is in what is read for them, in bytes. */
+	__u8 at;
+	/* Of the first of them: how many bytes are read. */
+	__u8 span;
+	__u8 pad[7];
 };
+
+/* The most that is read at once. */
+#define USDT_WINDOW 64
 
 /*
  * Each load from the context is an instruction of its own with a constant
@@ -63,6 +72,29 @@ static __always_inline __u64 usdt_register(void *ctx, __u8 reg)
 	USDT_REG_CASE(25) USDT_REG_CASE(26) USDT_REG_CASE(27) USDT_REG_CASE(28)
 	USDT_REG_CASE(29) USDT_REG_CASE(30) USDT_REG_CASE(31) USDT_REG_CASE(32)
 #endif
+	}
+	return v;
+}
+
+/* The low bytes of v as a value of the argument's type: the programs' targets are little-endian. */
+static __always_inline __u64 usdt_extend(const volatile struct usdt_arg *arg, __u64 v)
+{
+	__u8 size = arg->size;
+
+	if (arg->is_signed) {
+		if (size == 4)
+			v = (__s64)(__s32)v;
+		else if (size == 2)
+			v = (__s64)(__s16)v;
+		else if (size == 1)
+			v = (__s64)(__s8)v;
+	} else {
+		if (size == 4)
+			v = (__u32)v;
+		else if (size == 2)
+			v = (__u16)v;
+		else if (size == 1)
+			v = (__u8)v;
 	}
 	return v;
 }
@@ -100,24 +132,87 @@ static __always_inline long usdt_arg(void *ctx, const volatile struct usdt_arg *
 		}
 	}
 
-	/* The programs' targets are little-endian: the low bytes are the value. */
-	if (arg->is_signed) {
-		if (size == 4)
-			v = (__s64)(__s32)v;
-		else if (size == 2)
-			v = (__s64)(__s16)v;
-		else if (size == 1)
-			v = (__s64)(__s8)v;
-	} else {
-		if (size == 4)
-			v = (__u32)v;
-		else if (size == 2)
-			v = (__u16)v;
-		else if (size == 1)
-			v = (__u8)v;
-	}
-	*value = v;
+	*value = usdt_extend(arg, v);
 	return 0;
 }
+
+/*
+ * Fetches n arguments: a register or a constant each, or what lies in memory,
+ * by one read for all that lie close together: a read costs 60 ns, however
+ * long it is. window has room for USDT_WINDOW bytes. Returns 0, or the errno
+ * of a failed read; the values that it was for are 0 then.
+ */
+static __always_inline long usdt_args(void *ctx, const volatile struct usdt_arg *args, __u32 n,
+				      __u64 *window, __u64 *values)
+{
+	long err = 0;
+
+#pragma unroll
+	for (__u32 i = 0; i < n; i++) {
+		const volatile struct usdt_arg *arg = &args[i];
+		__u8 index_reg = arg->index_reg;
+		__u64 addr;
+		long failed;
+
+		if (arg->operand == USDT_CONSTANT) {
+			values[i] = usdt_extend(arg, arg->value);
+			continue;
+		}
+		if (arg->operand == USDT_REGISTER) {
+			values[i] = usdt_extend(arg, usdt_register(ctx, arg->reg));
+			continue;
+		}
+		/* It came with an earlier one. */
+		if (arg->window != i)
+			continue;
+		addr = arg->value - arg->at + usdt_register(ctx, arg->reg);
+		if (index_reg != USDT_NO_REGISTER)
+			addr += usdt_register(ctx, index_reg) << arg->index_shift;
+		/* The verifier wants a constant, and has one. */
+		failed = bpf_probe_read_user(window, arg->span, (void *)addr);
+		err |= failed;
+#pragma unroll
+		for (__u32 j = i; j < n; j++) {
+			__u64 v = 0;
+
+			if (args[j].operand != USDT_MEMORY || args[j].window != i)
+				continue;
+			if (!failed) {
+				void *at = (void *)window + args[j].at;
+
+				if (args[j].size == 8)
+					v = *(__u64 *)at;
+				else if (args[j].size == 4)
+					v = *(__u32 *)at;
+				else if (args[j].size == 2)
+					v = *(__u16 *)at;
+				else
+					v = *(__u8 *)at;
+			}
+			values[j] = usdt_extend(&args[j], v);
+		}
+	}
+	return err;
+}
+
+/*
+ * The same with the specs of the site that fired: the spec'th of n_specs in
+ * all. Its place is a constant that is added on each path, so that the
+ * verifier knows what it reads there; clang would compute it from spec.
+ */
+#define USDT_ARGS(ctx, all, n_specs, spec, n, values)				\
+	({									\
+		const volatile struct usdt_arg *specs_ = (all)[0];		\
+		__u64 window_[USDT_WINDOW / 8];					\
+										\
+		_Pragma("unroll")						\
+		for (int i_ = 1; i_ < sizeof(all) / sizeof((all)[0]); i_++) {	\
+			if (i_ < (n_specs) && (spec) == i_)			\
+				asm volatile("%0 += %1"				\
+					     : "+r"(specs_)			\
+					     : "i"(i_ * sizeof((all)[0])));	\
+		}								\
+		usdt_args(ctx, specs_, n, window_, values);			\
+	})
 
 #endif /* __USDT_ARG_BPF_H__ */

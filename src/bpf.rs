@@ -52,6 +52,50 @@ macro_rules! usdt_arg {
                 spec
             }
         }
+
+        impl $name::types::usdt_arg {
+            /// The same arguments, so that one read fetches all of those in memory that lie close together.
+            pub fn in_windows<const N: usize>(mut specs: [Self; N]) -> [Self; N] {
+                let base = |spec: &Self| (spec.operand, spec.reg, spec.index_reg, spec.index_shift);
+                // The verifier takes only aligned loads from what was read.
+                let aligned = |spec: &Self| spec.value.rem_euclid(i64::from(spec.size.max(1))) == 0;
+                let place = |spec: &Self| {
+                    let before = if aligned(spec) {
+                        spec.value.rem_euclid(8)
+                    } else {
+                        0
+                    };
+                    let end = spec.value.saturating_add(spec.size.into());
+                    (spec.value.saturating_sub(before), end)
+                };
+                let mut placed = [false; N];
+                for first in 0..N {
+                    if placed[first] || specs[first].operand != MEMORY {
+                        continue;
+                    }
+                    let (mut begin, mut end) = place(&specs[first]);
+                    let mut with = [false; N];
+                    with[first] = true;
+                    for other in first + 1..N {
+                        let (a, b) = (&specs[first], &specs[other]);
+                        if !placed[other] && base(a) == base(b) && aligned(a) && aligned(b) {
+                            let (from, to) = place(b);
+                            let (from, to) = (begin.min(from), end.max(to));
+                            if to.saturating_sub(from) <= WINDOW {
+                                (begin, end, with[other]) = (from, to, true);
+                            }
+                        }
+                    }
+                    for (i, spec) in specs.iter_mut().enumerate().filter(|(i, _)| with[*i]) {
+                        placed[i] = true;
+                        spec.window = first as u8;
+                        spec.at = (spec.value - begin) as u8;
+                        spec.span = (end - begin) as u8;
+                    }
+                }
+                specs
+            }
+        }
     };
 }
 
@@ -60,6 +104,8 @@ const CONSTANT: u8 = 0;
 const REGISTER: u8 = 1;
 const MEMORY: u8 = 2;
 const NO_REGISTER: u8 = 0xff;
+/// USDT_WINDOW of the same.
+const WINDOW: i64 = 64;
 
 skeleton! {
     /// `bpf/bridge_loop.bpf.c`

@@ -439,6 +439,7 @@ impl<const FETCHED: usize> Station<FETCHED> {
             "{provider}:{name} has other arguments than Open vSwitch 2.17 and later give it: {args:?}\n\
              is this process ovs-vswitchd?"
         );
-        Ok(self.fetched.map(|i| types::usdt_arg::from(&parsed[i])))
+        let specs = self.fetched.map(|i| types::usdt_arg::from(&parsed[i]));
+        Ok(types::usdt_arg::in_windows(specs))
     }
 }

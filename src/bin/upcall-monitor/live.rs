@@ -648,7 +648,10 @@ fn parse_spec(args: &str, machine: usdt::Machine) -> anyhow::Result<[types::usdt
         .iter()
         .all(|&i| parsed.get(i).is_some_and(|arg| arg.size == 8));
     match <[usdt::Arg; ARGS]>::try_from(parsed) {
-        Ok(parsed) if pointers => Ok(parsed.map(|arg| types::usdt_arg::from(&arg))),
+        Ok(parsed) if pointers => {
+            let specs = parsed.map(|arg| types::usdt_arg::from(&arg));
+            Ok(types::usdt_arg::in_windows(specs))
+        }
         _ => bail!(
             "{PROVIDER}:{PROBE} has other arguments than Open vSwitch 2.17 and later give it: {args:?}\n\
              is this process ovs-vswitchd?"
