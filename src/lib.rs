@@ -17,6 +17,7 @@ pub mod pcapng;
 pub mod ports;
 pub mod record;
 pub mod recording;
+pub mod rotation;
 pub mod summary;
 pub mod target;
 pub mod text;

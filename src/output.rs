@@ -115,8 +115,8 @@ impl Files {
         Ok(file)
     }
 
-    /// Lets the files stay.
-    pub fn keep(mut self) {
+    /// Lets the files stay that there are.
+    pub fn keep(&mut self) {
         self.created.clear();
     }
 }

@@ -96,6 +96,8 @@ pub struct Writer<W> {
     ids: HashMap<Box<str>, u32>,
     /// Upcalls written, by interface.
     written: Vec<u64>,
+    /// Bytes written.
+    size: u64,
     /// The port of the last upcall and its interface: upcalls come in runs.
     last: (String, u32),
     comment: String,
@@ -132,6 +134,7 @@ impl<W: Write> Writer<W> {
             snaplen,
             ids: HashMap::new(),
             written: Vec::new(),
+            size: 0,
             last: (String::new(), 0),
             comment: String::new(),
             options: Vec::new(),
@@ -188,6 +191,11 @@ impl<W: Write> Writer<W> {
             *written += 1;
         }
         Ok(())
+    }
+
+    /// How many bytes were written to `out`.
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
     /// Flushes `out`.
@@ -283,6 +291,7 @@ impl<W: Write> Writer<W> {
             return Err(io::Error::other("the capture ended at an earlier error"));
         }
         let result = self.out.write_all(self.encoder.get_ref());
+        self.size += self.encoder.get_ref().len() as u64;
         self.encoder.get_mut().clear();
         self.failed = result.is_err();
         result

@@ -83,7 +83,8 @@ pub struct Set<'a> {
     pub upcall: Option<u64>,
     /// When the daemon had it.
     pub receive: u64,
-    /// When the daemon went on to the next upcall of the batch, or to the first operation.
+    /// When the daemon went on to the next upcall of the batch, or to the first operation, if it is known not to have
+    /// waited for an upcall in between.
     pub looked_up: Option<u64>,
     pub put: Option<u64>,
     pub execute: Option<u64>,
@@ -997,11 +998,26 @@ fn close(
         }
     };
     let (tid, comm) = (thread.tid, thread.comm.bytes());
+    // The operations of a batch come after the last upcall of it: from the first that has one on, all are of one batch.
+    // What comes before, with no operation at all, may have been batches of their own, with a wait behind each.
+    let operated = |entry: &Entry| entry.put.is_some() || entry.execute.is_some();
+    let sure_from = thread.entries[..size].iter().position(operated);
     for (i, entry) in thread.entries[..size].iter().enumerate() {
         if entry.upcall.is_none() {
             alone(Kind::RecvUpcall, Reason::NoUpcall, 1);
         }
         let next = thread.entries[..size].get(i + 1);
+        let is_sure = sure_from.is_some_and(|from| i >= from);
+        // What was waiting already was not waited for.
+        let was_there = |next: &Entry| {
+            let upcall = next.upcall.as_ref();
+            upcall.is_some_and(|upcall| upcall.time <= entry.receive)
+        };
+        let looked_up = match next {
+            Some(next) if is_sure || was_there(next) => Some(next.receive),
+            Some(_) => None,
+            None => thread.operated,
+        };
         found(Found::Set(&Set {
             datapath: entry.datapath.bytes(),
             device: entry
@@ -1015,7 +1031,7 @@ fn close(
             cpu: entry.cpu,
             upcall: entry.upcall.map(|upcall| upcall.time),
             receive: entry.receive,
-            looked_up: next.map(|next| next.receive).or(thread.operated),
+            looked_up,
             put: entry.put,
             execute: entry.execute,
             kernel: entry.kernel,

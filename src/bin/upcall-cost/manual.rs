@@ -27,8 +27,8 @@ prepare the requests of all, and send them. So the times between are
                                                    computes it: R to P has the lookups of
                                                    all that follow in the batch, too
 
-Where a batch led to no request at all, the lookup of its last upcall has no end that can be seen, and the next batch
-counts as part of it.",
+Where a batch led to no request at all, its end cannot be seen, and the next batch counts as part of it. The lookup of
+its upcalls is left out then, unless the next upcall is known to have waited already.",
     ),
     (
         "WHAT BELONGS TOGETHER",

@@ -8,6 +8,7 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use ovs_tracers::cli::seconds;
 use ovs_tracers::event::Upcall;
 use ovs_tracers::filter::Filter;
+use ovs_tracers::rotation::Criterion;
 use ovs_tracers::text::{KeyDecode, PacketDecode};
 
 use crate::live::KernelSide;
@@ -95,6 +96,10 @@ pub struct Args {
     /// Write the packets to FILE, as pcapng; "-" is standard output, and no table is printed then
     #[arg(short = 'w', long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
+
+    /// Go on to another file of --pcap: duration:SECONDS, filesize:KB, files:N to keep the last N; commas between them
+    #[arg(long, value_name = "WHEN", value_delimiter = ',', requires = "pcap")]
+    pub rotate: Vec<Criterion>,
 
     /// Overwrite the file of --pcap or --record if it exists
     #[arg(long)]
@@ -286,6 +291,10 @@ impl Args {
             "the argument '--format json' cannot be used with '--pcap -': both go to standard output"
         } else if self.quiet && to_stdout {
             "the argument '--quiet' cannot be used with '--pcap -': both go to standard output"
+        } else if !self.rotate.is_empty() && to_stdout {
+            "the argument '--rotate' cannot be used with '--pcap -': standard output is one file"
+        } else if !self.rotate.is_empty() && !self.rotate.iter().any(|criterion| criterion.ends()) {
+            "the argument '--rotate files:N' needs duration:SECONDS or filesize:KB besides: nothing ends a file"
         } else if self.pid.len() > 1 && self.record.is_some() {
             "the argument '--record' cannot be used with several '--pid': a recording is of one daemon"
         } else if self.pid.len() > 1 && self.follow {

@@ -1,6 +1,7 @@
 //! Shows, decodes and captures every upcall to ovs-vswitchd.
 
 mod args;
+mod capture;
 mod live;
 mod manual;
 mod monitor;

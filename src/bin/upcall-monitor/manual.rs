@@ -167,7 +167,17 @@ result; with -k, the flow key too.
 At the end, the interface statistics tell how many upcalls were lost. It is not known of which port they were, so they
 are counted on an interface called \"lost upcalls\", which is there if any were lost.
 
-With --pcap - the capture goes to standard output and no table is printed.",
+With --pcap - the capture goes to standard output and no table is printed.
+
+With --rotate there are several files, as dumpcap makes them with -b. duration:SECONDS ends a file before an upcall that is
+so much later than the first one in it, by the clock of the upcalls; filesize:KB ends it when it has that many times 1000
+bytes, the upcall that reaches them included. The statistics at the end of each file come on top, and tell of the upcalls
+lost since the file before. Each file is a whole capture, and an upcall is in one of them. out.pcapng becomes
+out_00001_20261123105500.pcapng, out_00002_... with the local time at which the file was made. The first one is made at
+once, the others when there is something to write. files:N deletes the oldest so that N remain: of those that this run
+made, and only if they are still the same files. mergecap joins them again.
+
+    upcall-monitor --pcap out.pcapng --rotate duration:3600,filesize:100000,files:24",
     ),
     (
         "RECORDINGS",

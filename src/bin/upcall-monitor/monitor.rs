@@ -8,20 +8,20 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use ovs_tracers::cli::{cause, note};
 use ovs_tracers::event::Upcall;
 use ovs_tracers::filter::Filter;
 use ovs_tracers::flows::{Flow, Flows, Names, Report};
 use ovs_tracers::json::Json;
 use ovs_tracers::output::{Files, Output, stdout};
-use ovs_tracers::pcapng;
 use ovs_tracers::ports::PortNames;
 use ovs_tracers::recording::{self, Start};
 use ovs_tracers::summary::{Lost, Summary};
 use ovs_tracers::text::{KeyDecode, Table, key_lines};
 
 use crate::args::{Args, Chosen, Format};
+use crate::capture::Capture;
 
 pub struct Monitor {
     filter: Option<Filter>,
@@ -30,7 +30,8 @@ pub struct Monitor {
     key_decode: KeyDecode,
     table: Sink<Table<Output>>,
     json: Sink<Json<Output>>,
-    capture: Sink<pcapng::Writer<Output>>,
+    capture: Sink<Capture>,
+    files: Files,
     recording: Sink<Recording>,
     /// Who causes the upcalls, if that is to be told.
     talkers: Option<Talkers>,
@@ -47,8 +48,6 @@ pub struct Monitor {
     replay: bool,
     /// What makes a wall-clock time of an event's time.
     clock: i64,
-    /// Wall-clock times of the first and the last upcall of the capture.
-    times: Option<(u64, u64)>,
     /// How many upcalls are still to be shown.
     left: Option<u64>,
     chosen: Chosen,
@@ -220,39 +219,7 @@ fn report(
 impl Monitor {
     /// Opens the output files; `files` are those in use already. `start` describes the trace.
     pub fn new(args: &Args, start: &Start, mut files: Files) -> anyhow::Result<Self> {
-        let pipe = |path: &Path| path == Path::new("-");
-        let os = format!("Linux {}", start.get("kernel").unwrap_or_default());
-        let application = format!(
-            "{} {}",
-            env!("CARGO_BIN_NAME"),
-            start.get("tool_version").unwrap_or_default()
-        );
-        let section = pcapng::Section {
-            hardware: start.get("machine").unwrap_or_default(),
-            os: os.trim_end(),
-            application: application.trim_end(),
-            comment: "",
-        };
-        let snaplen = start
-            .get("packet_size")
-            .and_then(|size| size.parse().ok())
-            .unwrap_or(0);
-        let capture = match &args.pcap {
-            None => None,
-            Some(path) if pipe(path) => {
-                if rustix::termios::isatty(io::stdout()) {
-                    bail!(
-                        "a capture is not for a terminal\nredirect standard output, or give --pcap a file name"
-                    );
-                }
-                Some(pcapng::Writer::new(stdout()?, snaplen, &section)?)
-            }
-            Some(path) => Some(pcapng::Writer::new(
-                files.create(path, args.force)?,
-                snaplen,
-                &section,
-            )?),
-        };
+        let capture = Capture::open(args, start, &mut files)?;
         let recording = match &args.record {
             None => None,
             Some(path) => Some(Recording {
@@ -263,7 +230,7 @@ impl Monitor {
         // As tcpdump has it: what goes to standard output is either text or a capture.
         let (mut table, mut json, mut quiet) = (None, None, None);
         match (&args.pcap, args.format) {
-            (Some(path), _) if pipe(path) => {}
+            (Some(path), _) if path == Path::new("-") => {}
             (_, Format::Text) if args.quiet => quiet = Some(stdout()?),
             (_, Format::Text) => {
                 table = Some(Table::new(
@@ -278,6 +245,7 @@ impl Monitor {
         let daemons = start.get("pid").unwrap_or_default();
         files.keep();
         Ok(Self {
+            files,
             filter: args.filter.clone(),
             cut: 0,
             key_decode: args.flow_key_decode,
@@ -310,7 +278,6 @@ impl Monitor {
             kept_back: 0,
             replay: args.replay.is_some(),
             clock: 0,
-            times: None,
             left: args.count,
             chosen: args.chosen.clone(),
             summary: Summary::default(),
@@ -367,15 +334,6 @@ impl Monitor {
     }
 
     fn upcall(&mut self, upcall: &Upcall<'_>, record: &[u8]) -> ControlFlow<()> {
-        let packet = &upcall.packet;
-        if let Some(filter) = &self.filter
-            && !filter.matches(packet.bytes, packet.len)
-        {
-            self.summary.filtered += 1;
-            let looked_at = filter.reach().unwrap_or(u32::MAX).min(packet.len);
-            self.cut += u64::from(packet.bytes.len() < looked_at as usize);
-            return ControlFlow::Continue(());
-        }
         let datapath = upcall.datapath;
         let number = upcall.in_port();
         let device = upcall
@@ -394,6 +352,15 @@ impl Monitor {
         let other_port = (self.replay || by_name) && !self.chosen.has_port(number, name);
         if other || other_port {
             self.summary.filtered += 1;
+            return ControlFlow::Continue(());
+        }
+        let packet = &upcall.packet;
+        if let Some(filter) = &self.filter
+            && !filter.matches(packet.bytes, packet.len)
+        {
+            self.summary.filtered += 1;
+            let looked_at = filter.reach().unwrap_or(u32::MAX).min(packet.len);
+            self.cut += u64::from(packet.bytes.len() < looked_at as usize);
             return ControlFlow::Continue(());
         }
         self.summary.show(upcall);
@@ -439,13 +406,12 @@ impl Monitor {
             table.upcall(upcall, &self.port, &self.key)
         })?;
         self.capture.write(&mut self.failure, |capture| {
-            let (first, last) = self.times.unwrap_or((time, time));
-            self.times = Some((first.min(time), last.max(time)));
             self.port.push_str(" (");
             self.port.push_str(&String::from_utf8_lossy(label));
             self.port.push(')');
             let key = (!self.key.is_empty()).then_some(self.key.as_str());
-            capture.write(upcall, &self.port, time, key)
+            let lost = self.summary.lost.total();
+            capture.write(upcall, &self.port, time, key, lost, &mut self.files)
         })?;
         if let Some(left) = &mut self.left {
             *left -= 1;
@@ -566,8 +532,7 @@ impl Monitor {
     pub fn flush(&mut self) -> ControlFlow<()> {
         self.table.write(&mut self.failure, Table::flush)?;
         self.json.write(&mut self.failure, Json::flush)?;
-        self.capture
-            .write(&mut self.failure, pcapng::Writer::flush)?;
+        self.capture.write(&mut self.failure, Capture::flush)?;
         self.recording
             .write(&mut self.failure, |recording| recording.writer.flush())
     }
@@ -601,13 +566,9 @@ impl Monitor {
             json.summary(&self.summary, report.as_ref())?;
             json.flush()
         });
-        let (start, end) = self.times.unwrap_or_default();
         let lost = self.summary.lost.total();
-        self.capture.complete(failure, |capture| {
-            capture
-                .finish(&pcapng::Stats { start, end, lost })
-                .map(drop)
-        });
+        self.capture
+            .complete(failure, |capture| capture.finish(lost));
         self.recording
             .complete(failure, |recording| recording.writer.finish().map(drop));
         note(self.summary);
