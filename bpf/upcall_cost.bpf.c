@@ -158,23 +158,33 @@ static __always_inline int send_user(const struct user_event *event)
 	return 0;
 }
 
-/* Fetches the arguments of a probe into args; not 0 if one could not be read. */
+/*
+ * Fetches the arguments of a probe into args; not 0 if one could not be read.
+ * No loop over the specs: see recv_upcall_args() of upcall_monitor.bpf.c.
+ */
+#define FETCH_SPEC(i, ctx, probe, count)					\
+	if (i < probe##_specs && spec == i) {					\
+		_Pragma("unroll")						\
+		for (int j = 0; j < (count); j++)				\
+			failed |= usdt_arg(ctx, &probe[i][j], &args[j]);	\
+	}
 #define FETCH_ARGS(ctx, probe, count)						\
 	({									\
 		__u64 spec = probe##_specs > 1 ? bpf_get_attach_cookie(ctx) : 0; \
 		__u32 pid = bpf_get_current_pid_tgid() >> 32;			\
 		long failed = 0;						\
 										\
+		_Static_assert(MAX_SPECS == 8, "one for each");			\
 		if (traced_pid != pid)						\
 			traced_pid = pid;					\
-		_Pragma("unroll")						\
-		for (int i = 0; i < MAX_SPECS; i++) {				\
-			if (i < probe##_specs && spec == i) {			\
-				_Pragma("unroll")				\
-				for (int j = 0; j < (count); j++)		\
-					failed |= usdt_arg(ctx, &probe[i][j], &args[j]); \
-			}							\
-		}								\
+		FETCH_SPEC(0, ctx, probe, count)				\
+		FETCH_SPEC(1, ctx, probe, count)				\
+		FETCH_SPEC(2, ctx, probe, count)				\
+		FETCH_SPEC(3, ctx, probe, count)				\
+		FETCH_SPEC(4, ctx, probe, count)				\
+		FETCH_SPEC(5, ctx, probe, count)				\
+		FETCH_SPEC(6, ctx, probe, count)				\
+		FETCH_SPEC(7, ctx, probe, count)				\
 		if (failed)							\
 			count_lost(LOST_ARGUMENTS);				\
 		failed;								\
