@@ -160,7 +160,8 @@ static __always_inline int send_user(const struct user_event *event)
 
 /*
  * Fetches the arguments of a probe into args; not 0 if one could not be read.
- * No loop over the specs: see recv_upcall_args() of upcall_monitor.bpf.c.
+ * No loop over the specs: clang may not unroll it, says nothing, and puts spec
+ * in the place of its index, which the verifier of Linux 6.1 cannot bound.
  */
 #define FETCH_SPEC(i, ctx, probe, count)					\
 	if (i < probe##_specs && spec == i) {					\

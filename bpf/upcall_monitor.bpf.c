@@ -152,28 +152,18 @@ static __always_inline void count_lost_flow(struct flow_id *flow)
 		}								\
 	} while (0)
 
-/*
- * One after the other by hand: clang does not unroll a loop of this size,
- * says nothing, and puts spec in the place of its index, which the verifier
- * of Linux 6.1 cannot bound.
- */
-#define FETCH_SPEC(i)								\
-	if (i < targ_specs && spec == i) {					\
-		_Pragma("unroll")						\
-		for (int j = 0; j < ARG_KEY; j++)				\
-			err |= usdt_arg(ctx, &targ_args[i][j], &args[j]);	\
-		/* Open vSwitch has them side by side. */			\
-		err |= usdt_arg_pair(ctx, &targ_args[i][ARG_KEY],		\
-				     &targ_args[i][ARG_KEY_SIZE], &args[ARG_KEY]); \
-	}
-
 static __always_inline long recv_upcall_args(void *ctx, __u64 spec, __u64 *args)
 {
 	long err = 0;
 
-	_Static_assert(MAX_SPECS == 8, "one for each");
-	FETCH_SPEC(0) FETCH_SPEC(1) FETCH_SPEC(2) FETCH_SPEC(3)
-	FETCH_SPEC(4) FETCH_SPEC(5) FETCH_SPEC(6) FETCH_SPEC(7)
+#pragma unroll
+	for (int i = 0; i < MAX_SPECS; i++) {
+		if (i < targ_specs && spec == i) {
+#pragma unroll
+			for (int j = 0; j < RECV_UPCALL_ARGS; j++)
+				err |= usdt_arg(ctx, &targ_args[i][j], &args[j]);
+		}
+	}
 	return err;
 }
 

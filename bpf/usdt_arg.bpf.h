@@ -120,30 +120,4 @@ static __always_inline long usdt_arg(void *ctx, const volatile struct usdt_arg *
 	return 0;
 }
 
-/* Whether two arguments are 8 bytes each and next to each other in memory. */
-static __always_inline int usdt_args_adjoin(const volatile struct usdt_arg *first,
-					    const volatile struct usdt_arg *second)
-{
-	return first->operand == USDT_MEMORY && second->operand == USDT_MEMORY &&
-	       first->size == 8 && second->size == 8 && first->reg == second->reg &&
-	       first->index_reg == USDT_NO_REGISTER &&
-	       second->index_reg == USDT_NO_REGISTER && second->value == first->value + 8;
-}
-
-/*
- * The same for two arguments, by one read where that is possible: a read of
- * user memory costs more than all else that is done for an argument.
- */
-static __always_inline long usdt_arg_pair(void *ctx, const volatile struct usdt_arg *first,
-					  const volatile struct usdt_arg *second,
-					  __u64 *values)
-{
-	if (usdt_args_adjoin(first, second)) {
-		__u64 addr = usdt_register(ctx, first->reg) + first->value;
-
-		return bpf_probe_read_user(values, 16, (void *)addr);
-	}
-	return usdt_arg(ctx, first, &values[0]) | usdt_arg(ctx, second, &values[1]);
-}
-
 #endif /* __USDT_ARG_BPF_H__ */
