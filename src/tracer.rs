@@ -163,6 +163,13 @@ pub fn drop_privilege(keep: CapabilitySet) {
     }
 }
 
+/// Whether libbpf can read the type information of the kernel's modules: their ids are for CAP_SYS_ADMIN alone
+/// (`bpf_obj_get_next_id()` of `kernel/bpf/syscall.c`).
+pub fn may_read_module_types() -> bool {
+    rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
+}
+
 /// The bytes of a ring of at least `pages` pages: a power of two of them, as the kernel demands.
 pub fn ring_size(pages: u32) -> usize {
     (pages.max(1) as usize).next_power_of_two() * rustix::param::page_size()

@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{captured, key, packet, request};
-use ovs_tracers::cost::matcher::{Found, Matcher, Reason};
+use ovs_tracers::cost::matcher::{Found, MAX_AGE, Matcher, Reason};
 use ovs_tracers::cost::{Event, Kind};
 
 /// What a set has: the times of D, R, P, E and K.
@@ -533,7 +533,7 @@ fn overtaken() {
 fn never_received() {
     let way = way(1);
     let none = |event| Event { portid: 0, ..event };
-    let (_, unmatched) = run(&[none(way.d(1)), none(way.d(20_000_000_000))]);
+    let (_, unmatched) = run(&[none(way.d(1)), none(way.d(MAX_AGE + 2))]);
     assert_eq!(unmatched[&(Kind::DpUpcall, Reason::TimedOut)], 1);
     assert_eq!(unmatched[&(Kind::DpUpcall, Reason::InFlight)], 1);
     let many = 1 << 17;

@@ -242,6 +242,12 @@ impl KernelSide {
         if exists("/sys/module/openvswitch") && !exists("/sys/kernel/btf/openvswitch") {
             return Err("the module openvswitch has no type information".to_string());
         }
+        if !tracer::may_read_module_types() {
+            return Err(
+                "CAP_SYS_ADMIN is missing, without which a module's types cannot be read"
+                    .to_string(),
+            );
+        }
         Ok(())
     }
 }
