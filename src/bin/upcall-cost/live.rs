@@ -17,6 +17,7 @@ use ovs_tracers::recording::Start;
 use ovs_tracers::target::{Object, Target};
 use ovs_tracers::tracer::{self, Delivery, End, RingState, Until};
 use ovs_tracers::usdt::{self, Site};
+use rustix::thread::CapabilitySet;
 
 use crate::args::{Args, MAX_KEY_SIZE};
 use crate::session::Session;
@@ -129,6 +130,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         PortNames::default()
     }));
     let _ = session.clock(clock.offset());
+    tracer::drop_privilege(CapabilitySet::empty());
     note(format_args!(
         "attached to process {pid}{}; Ctrl-C ends it",
         match side {

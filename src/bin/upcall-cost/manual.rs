@@ -114,6 +114,13 @@ request. Packets that are equal in all that was captured, as those of a flood, a
 of them is lost the others are mistaken for each other, until the next that differs.",
     ),
     (
+        "PRIVILEGE",
+        "\
+root, or CAP_BPF and CAP_PERFMON to load and attach, CAP_SYS_PTRACE to look at the daemon's memory map,
+CAP_CHECKPOINT_RESTORE for a daemon whose binary was replaced since it started, and CAP_SYS_ADMIN for the kernel's side
+and for the names of ports in another network namespace. Once attached it gives them all up, with no_new_privs set.",
+    ),
+    (
         "EXIT STATUS",
         "\
 0 when it was ended by a signal, --count, --stop, --duration, the end of the daemon or a reader that went away; 1 after an
