@@ -42,6 +42,43 @@ fn run(events: &[Event<'_>]) -> (Vec<Times>, BTreeMap<(Kind, Reason), u64>) {
     (sets, unmatched)
 }
 
+/// When the daemon had looked up each upcall, in the order of their receives.
+fn looked_up(events: &[Event<'_>]) -> Vec<(u64, Option<u64>)> {
+    let mut matcher = Matcher::default();
+    let mut times = Vec::new();
+    let mut found = |found: Found<'_>| {
+        if let Found::Set(set) = found {
+            times.push((set.receive, set.looked_up));
+        }
+    };
+    for event in events {
+        matcher.event(event, &mut found);
+    }
+    matcher.finish(&mut found);
+    times.sort();
+    times
+}
+
+/// Check that the time of a lookup ends with the next upcall of the batch or its first operation, and is not known if the
+/// daemon may have waited in between: after an upcall without any operation, unless the next one was there already.
+#[test]
+fn lookups() {
+    let ends = |text: &str| looked_up(&vector(text));
+    assert_eq!(
+        ends("D1 D2 R1 R2 P E1 P E2 K K"),
+        [(3, Some(4)), (4, Some(5))]
+    );
+    // The first needs no operation; the second comes while, or after, the daemon looks it up.
+    assert_eq!(ends("D1 R1 D2 R2 P E2 K"), [(2, None), (4, Some(5))]);
+    assert_eq!(ends("D1 D2 R1 R2 P E2 K"), [(3, Some(4)), (4, Some(5))]);
+    // It has one, so that the next is of its batch, though that came later and has none itself.
+    assert_eq!(
+        ends("D1 R1 D2 R2 D3 R3 P E1 P E3 K K"),
+        [(2, Some(4)), (4, Some(6)), (6, Some(7))]
+    );
+    assert_eq!(ends("D1 R1"), [(2, None)]);
+}
+
 /// The events of upstream's vectors: `D1`, `R1`, `P`, `E1`, `K`, with `:2` behind one of thread 2. Their times are
 /// their places, from 1 on.
 fn vector(text: &str) -> Vec<Event<'static>> {

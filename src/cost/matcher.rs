@@ -23,8 +23,9 @@ use super::{Event, Kind, short_datapath};
 use crate::event::Captured;
 use crate::flow_key;
 
-/// Nanoseconds after which an upcall is no longer expected to be received: far more than a daemon that works takes.
-pub const MAX_AGE: u64 = 10_000_000_000;
+/// Nanoseconds after which an upcall is no longer expected to be received: more than a daemon that is stuck, or stopped
+/// for a while, takes. The upcalls that it gets then are those that one wants to see.
+pub const MAX_AGE: u64 = 60_000_000_000;
 /// How many upcalls may be in flight, and how many bytes of their packets. Sockets hold some thousands each.
 pub const MAX_WAITING: usize = 1 << 17;
 pub const MAX_BYTES: usize = 64 << 20;
@@ -82,7 +83,8 @@ pub struct Set<'a> {
     pub upcall: Option<u64>,
     /// When the daemon had it.
     pub receive: u64,
-    /// When the daemon went on to the next upcall of the batch, or to the first operation.
+    /// When the daemon went on to the next upcall of the batch, or to the first operation, if it is known not to have
+    /// waited for an upcall in between.
     pub looked_up: Option<u64>,
     pub put: Option<u64>,
     pub execute: Option<u64>,
@@ -99,7 +101,7 @@ pub struct Set<'a> {
 /// What the matcher finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found<'a> {
-    Set(Set<'a>),
+    Set(&'a Set<'a>),
     /// A thread received this many upcalls in a row.
     Batch {
         comm: &'a [u8],
@@ -146,7 +148,7 @@ impl Reason {
         match self {
             Self::Failed => "failed in the kernel",
             Self::Overtaken => "not received, younger ones of the socket were",
-            Self::TimedOut => "not received within 10 s",
+            Self::TimedOut => "not received within a minute",
             Self::PushedOut => "not received, too many in flight",
             Self::InFlight => "not received at the end",
             Self::NoUpcall => "no kernel upcall like it",
@@ -996,12 +998,27 @@ fn close(
         }
     };
     let (tid, comm) = (thread.tid, thread.comm.bytes());
+    // The operations of a batch come after the last upcall of it: from the first that has one on, all are of one batch.
+    // What comes before, with no operation at all, may have been batches of their own, with a wait behind each.
+    let operated = |entry: &Entry| entry.put.is_some() || entry.execute.is_some();
+    let sure_from = thread.entries[..size].iter().position(operated);
     for (i, entry) in thread.entries[..size].iter().enumerate() {
         if entry.upcall.is_none() {
             alone(Kind::RecvUpcall, Reason::NoUpcall, 1);
         }
         let next = thread.entries[..size].get(i + 1);
-        found(Found::Set(Set {
+        let is_sure = sure_from.is_some_and(|from| i >= from);
+        // What was waiting already was not waited for.
+        let was_there = |next: &Entry| {
+            let upcall = next.upcall.as_ref();
+            upcall.is_some_and(|upcall| upcall.time <= entry.receive)
+        };
+        let looked_up = match next {
+            Some(next) if is_sure || was_there(next) => Some(next.receive),
+            Some(_) => None,
+            None => thread.operated,
+        };
+        found(Found::Set(&Set {
             datapath: entry.datapath.bytes(),
             device: entry
                 .upcall
@@ -1014,7 +1031,7 @@ fn close(
             cpu: entry.cpu,
             upcall: entry.upcall.map(|upcall| upcall.time),
             receive: entry.receive,
-            looked_up: next.map(|next| next.receive).or(thread.operated),
+            looked_up,
             put: entry.put,
             execute: entry.execute,
             kernel: entry.kernel,

@@ -134,9 +134,8 @@ impl<'a> Event<'a> {
     /// Whether it has what is needed to put it together with others.
     pub fn usable(&self) -> bool {
         match self.kind {
-            Kind::RecvUpcall => !self.packet.bytes.is_empty() && self.key.len > 0,
-            Kind::DpUpcall => !self.packet.bytes.is_empty(),
-            Kind::OpFlowExecute => !self.packet.bytes.is_empty(),
+            Kind::RecvUpcall => self.packet.len > 0 && self.key.len > 0,
+            Kind::DpUpcall | Kind::OpFlowExecute => self.packet.len > 0,
             Kind::OpFlowPut | Kind::OvsPktExec | Kind::DpFailed => true,
         }
     }

@@ -262,7 +262,7 @@ fn breakdown(text: &mut String, title: &str, groups: &[&Group]) -> std::fmt::Res
             line.push(' ');
             for value in values {
                 match value {
-                    Some(ns) => write!(line, " {:>10.3}", us(ns))?,
+                    Some(ns) => write!(line, " {:>10.2}", us(ns))?,
                     None => write!(line, " {:>10}", "-")?,
                 }
             }

@@ -22,16 +22,14 @@ const TIMELINE: f64 = 84.0;
 const TITLE: f64 = 26.0;
 const AXIS: f64 = 34.0;
 
+/// No variables: not all that draw a picture know them, and black on black is no picture.
 const STYLE: &str = "\
-svg{--ground:#fff;--ink:#1c2330;--faint:#667085;--line:#d9dee7;--bar:#2f6fdb;--p50:#0b8a5c;--p90:#b26a00;--p99:#c2255c}\
-@media(prefers-color-scheme:dark){svg{--ground:#14181f;--ink:#e6e9ef;--faint:#98a2b3;--line:#333c4a;--bar:#6ea3ff;\
---p50:#3ddc9a;--p90:#ffb454;--p99:#ff6b9d}}\
-text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;fill:var(--ink)}\
-.h{font-size:17px;font-weight:600}.t{font-weight:600}.f{fill:var(--faint);font-size:11px}\
-.g{fill:var(--ground)}.l{stroke:var(--line);stroke-width:1}.b{fill:var(--bar)}\
-.p50{stroke:var(--p50);fill:none;stroke-width:1.6}.p90{stroke:var(--p90);fill:none;stroke-width:1.6}\
-.p99{stroke:var(--p99);fill:none;stroke-width:1.6}\
-.q50{fill:var(--p50)}.q90{fill:var(--p90)}.q99{fill:var(--p99)}";
+text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;fill:#1c2330}\
+.h{font-size:17px;font-weight:600}.t{font-weight:600}.f{fill:#667085;font-size:11px}\
+.g{fill:#ffffff}.l{stroke:#d9dee7;stroke-width:1}.b{fill:#2f6fdb}\
+.p50,.p90,.p99{fill:none;stroke-width:1.6}.p50{stroke:#0b8a5c}.p90{stroke:#b26a00}.p99{stroke:#c2255c}\
+@media(prefers-color-scheme:dark){text{fill:#e6e9ef}.f{fill:#98a2b3}.g{fill:#14181f}.l{stroke:#333c4a}\
+.b{fill:#4a80dc}.p50{stroke:#3ddc9a}.p90{stroke:#ffb454}.p99{stroke:#ff6b9d}}";
 
 fn title(stage: Stage) -> &'static str {
     match stage {
@@ -89,13 +87,13 @@ impl Rows {
         ((quarters - self.first as f64) / self.len() as f64).clamp(0.0, 1.0)
     }
 
-    /// Powers of ten, and what is between them if there is room, in nanoseconds.
-    fn ticks(self) -> Vec<f64> {
+    /// Powers of ten, and what is between them if there is room for it on an axis of `length`, in nanoseconds.
+    fn ticks(self, length: f64) -> Vec<f64> {
         let (low, high) = (row_start(self.first), row_start(self.end));
-        let decades = (high / low).log10();
-        let steps: &[f64] = if decades < 1.6 {
+        let decade = length / (high / low).log10();
+        let steps: &[f64] = if decade > 400.0 {
             &[1.0, 2.0, 5.0]
-        } else if decades < 3.5 {
+        } else if decade > 36.0 {
             &[1.0, 3.0]
         } else {
             &[1.0]
@@ -184,12 +182,12 @@ fn draw(svg: &mut String, analysis: &Analysis, subtitle: &str) -> fmt::Result {
         distribution(svg, analysis, timeline, rows, (i, stage), top)?;
     }
     let axis = TOP + stages * (DISTRIBUTION + TITLE);
-    for tick in rows.ticks() {
+    for tick in rows.ticks(PLOT) {
         let x = LEFT + rows.place(tick) * PLOT;
         text(svg, "f", x, axis + 16.0, "middle", &human(tick))?;
     }
     text(svg, "t", LEFT, middle - 6.0, "start", "Over time")?;
-    let what = "shade: how many upcalls; the darkest has the most of its plot";
+    let what = "the stronger the shade the more upcalls; lines: p50 and p99";
     text(svg, "f", LEFT + 70.0, middle - 6.0, "start", what)?;
     for (i, stage) in DRAWN.into_iter().enumerate() {
         let top = middle + i as f64 * (TIMELINE + TITLE) + TITLE;
@@ -236,12 +234,12 @@ fn distribution(
     let view = samples.view();
     let mut figures = String::new();
     for (share, name) in QUANTILES {
-        write!(figures, "{name} {}   ", human(view.quantile(share) * 1e3))?;
+        write!(figures, "{name} {} · ", human(view.quantile(share) * 1e3))?;
     }
     write!(figures, "max {}", human(samples.max() * 1e3))?;
     text(svg, "t", LEFT, top - 8.0, "start", title(stage))?;
     text(svg, "f", LEFT + PLOT, top - 8.0, "end", &figures)?;
-    for tick in rows.ticks() {
+    for tick in rows.ticks(PLOT) {
         let x = LEFT + rows.place(tick) * PLOT;
         line(svg, (x, top), (x, bottom))?;
     }
@@ -299,7 +297,7 @@ fn course(
     let bottom = top + TIMELINE;
     let cells = &timeline.cells[number];
     text(svg, "t", LEFT, top - 8.0, "start", title(stage))?;
-    for tick in rows.ticks() {
+    for tick in rows.ticks(TIMELINE) {
         let y = bottom - rows.place(tick) * TIMELINE;
         line(svg, (LEFT, y), (LEFT + PLOT, y))?;
         text(svg, "f", LEFT - 6.0, y + 4.0, "end", &human(tick))?;
@@ -312,28 +310,32 @@ fn course(
         let share = f64::from(count).ln_1p() / f64::from(most).ln_1p();
         ((share * SHADES as f64).ceil() as usize).clamp(1, SHADES)
     };
+    // In cells, upwards, so that the numbers are short; runs of a shade are one rectangle.
+    writeln!(
+        svg,
+        "<g class=\"b\" shape-rendering=\"crispEdges\" transform=\"translate({LEFT} {bottom}) scale({wide:.4} -{high:.4})\">"
+    )?;
     for level in 1..=SHADES {
         let mut path = String::new();
-        for (i, column) in cells[..columns].iter().enumerate() {
-            for (j, count) in column[rows.first..rows.end].iter().enumerate() {
-                if *count > 0 && shade(*count) == level {
-                    write!(
-                        path,
-                        "M{:.1} {:.1}h{wide:.2}v{high:.2}h-{wide:.2}z",
-                        LEFT + i as f64 * wide,
-                        bottom - (j + 1) as f64 * high
-                    )?;
+        for (y, row) in (rows.first..rows.end).enumerate() {
+            let mut x = 0;
+            while x < columns {
+                let run = cells[x..columns]
+                    .iter()
+                    .take_while(|column| column[row] > 0 && shade(column[row]) == level)
+                    .count();
+                if run > 0 {
+                    write!(path, "M{x} {y}h{run}v1h-{run}z")?;
                 }
+                x += run.max(1);
             }
         }
         if !path.is_empty() {
-            let opacity = 0.12 + 0.88 * level as f64 / SHADES as f64 * 0.9;
-            writeln!(
-                svg,
-                "<path class=\"b\" fill-opacity=\"{opacity:.2}\" d=\"{path}\"/>"
-            )?;
+            let opacity = 0.1 + 0.75 * level as f64 / SHADES as f64;
+            writeln!(svg, "<path fill-opacity=\"{opacity:.2}\" d=\"{path}\"/>")?;
         }
     }
+    svg.push_str("</g>\n");
     for (share, class) in [(0.5, "p50"), (0.99, "p99")] {
         let mut path = String::new();
         let mut drawing = false;
@@ -386,7 +388,12 @@ fn time_axis(svg: &mut String, timeline: &Timeline, y: f64) -> fmt::Result {
     while time <= length {
         let x = LEFT + time / length * PLOT;
         line(svg, (x, y), (x, y + 4.0))?;
-        text(svg, "f", x, y + 17.0, "middle", &human(time))?;
+        let label = if time > 0.0 {
+            human(time)
+        } else {
+            "0".to_string()
+        };
+        text(svg, "f", x, y + 17.0, "middle", &label)?;
         time += step;
     }
     let from = format!("since {:.6} s (CLOCK_MONOTONIC)", us(timeline.start) / 1e6);

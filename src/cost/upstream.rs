@@ -32,6 +32,9 @@ pub enum Error {
     Damaged(u64),
 }
 
+/// Numbers of ports by datapath and device.
+type Ports = HashMap<Vec<u8>, HashMap<Vec<u8>, u32>>;
+
 /// What a file has.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<'a> {
@@ -64,7 +67,7 @@ pub struct Reader<R> {
     input: R,
     line: Vec<u8>,
     number: u64,
-    ports: HashMap<Vec<u8>, HashMap<Vec<u8>, u32>>,
+    ports: Ports,
     fields: Fields,
 }
 
@@ -136,7 +139,7 @@ impl<R: BufRead> Reader<R> {
 
 impl Fields {
     /// `None` if it is of no known type.
-    fn event(&self, ports: &HashMap<Vec<u8>, HashMap<Vec<u8>, u32>>) -> Option<Event<'_>> {
+    fn event(&self, ports: &Ports) -> Option<Event<'_>> {
         let kind = *Kind::ALL
             .get(usize::try_from(self.event).ok()?)
             .filter(|kind| **kind != Kind::DpFailed)?;
@@ -306,7 +309,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-fn port_map(value: &[u8]) -> Option<HashMap<Vec<u8>, HashMap<Vec<u8>, u32>>> {
+fn port_map(value: &[u8]) -> Option<Ports> {
     let mut ports = HashMap::new();
     let mut cursor = Cursor(value);
     cursor.dictionary(|cursor| {

@@ -27,8 +27,8 @@ prepare the requests of all, and send them. So the times between are
                                                    computes it: R to P has the lookups of
                                                    all that follow in the batch, too
 
-Where a batch led to no request at all, the lookup of its last upcall has no end that can be seen, and the next batch
-counts as part of it.",
+Where a batch led to no request at all, its end cannot be seen, and the next batch counts as part of it. The lookup of
+its upcalls is left out then, unless the next upcall is known to have waited already.",
     ),
     (
         "WHAT BELONGS TOGETHER",
@@ -84,7 +84,7 @@ Fields that end in _ns are integers, those in _us have a fraction. Bytes are bas
         "THE PICTURE",
         "\
 --svg draws, on logarithmic axes, how the times of each stage are spread, with lines at p50, p90 and p99, and how they
-change while the trace goes on: a darker spot is more upcalls, the lines are p50 and p99. It needs nothing else to be
+change while the trace goes on: a stronger shade is more upcalls, the lines are p50 and p99. It needs nothing else to be
 shown, and is light or dark as the reader's screen is.",
     ),
     (
@@ -107,6 +107,8 @@ together nonetheless. -q and a larger --buffer-page-count help, and a smaller --
     (
         "LIMITS",
         "\
+--count and --stop end the trace in the middle of a batch: what follows its last upcall is not seen.
+
 Upcalls of the userspace datapath (netdev) do not pass the probes. Flows that are offloaded are not put by the datapath's
 request. Packets that are equal in all that was captured, as those of a flood, are told apart by their order alone: if one
 of them is lost the others are mistaken for each other, until the next that differs.",

@@ -98,8 +98,7 @@ fn replay_upstream(
 ) -> anyhow::Result<()> {
     let mut reader = upstream::Reader::new(input)?;
     let mut start = Start::default();
-    start.set("tool", env!("CARGO_BIN_NAME"));
-    start.set("tool_version", env!("CARGO_PKG_VERSION"));
+    start.set("tool", "upcall_cost.py");
     let mut session = Session::new(args, &start, files)?;
     let error = loop {
         progress.step();

@@ -197,7 +197,6 @@ pub struct Chosen {
         value_name = "N",
         default_value_t = 0,
         hide_default_value = true,
-        help_heading = "Filters",
         help_heading = "Filters"
     )]
     pub min_size: u32,
