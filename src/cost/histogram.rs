@@ -270,8 +270,10 @@ mod tests {
         }
         let buckets = view.buckets(Scale::Linear(10));
         assert_eq!(buckets.iter().map(|b| b.count).sum::<u64>(), 300_000);
+        // Of those that are kept, the bucket that an end of one of these lies in is up to 1/32 wide: 64 us at 2,048 us, of
+        // 100 samples each.
         for bucket in buckets {
-            assert!(bucket.count.abs_diff(30_000) < 3_000, "{bucket:?}");
+            assert!(bucket.count.abs_diff(30_000) <= 6_400, "{bucket:?}");
         }
     }
 
