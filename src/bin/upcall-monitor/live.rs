@@ -67,7 +67,7 @@ type Sites = (Object, Vec<(Site, u64)>);
 pub enum KernelSide {
     /// A program at the end of ovs_dp_upcall(), with its arguments and its result.
     Fexit,
-    /// The tracepoint at its beginning and a probe at its end, where there is no fexit: on aarch64 before Linux 6.0,
+    /// The tracepoint at its beginning and a probe at its end, where there is no fexit: on aarch64 before Linux 6.4,
     /// or without type information of the module.
     Tracepoint,
     Absent,

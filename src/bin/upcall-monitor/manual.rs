@@ -47,7 +47,7 @@ how much is not is said where the packet is announced, and in packet.paged in JS
 Only failures of the traced daemon's own datapath are shown: ovs-system in its network namespace.
 
 They are seen by an fexit program on ovs_dp_upcall() of the kernel's module openvswitch. Where the kernel cannot have one
-(aarch64 before Linux 6.0, a module without type information), the tracepoint openvswitch:ovs_dp_upcall and a return
+(aarch64 before Linux 6.4, a module without type information), the tracepoint openvswitch:ovs_dp_upcall and a return
 probe are used: Linux 5.14, with tracefs mounted. That way knows neither the number of the port, which --port with a
 number needs, nor the addresses for a summary, nor what an action cut off the packet. Where neither can be had, because
 the module is not loaded for example, --result any warns and goes on, and --result error is an error.",
