@@ -121,3 +121,56 @@ skeleton! {
     upcall_cost
 }
 usdt_arg!(upcall_cost);
+
+#[cfg(test)]
+mod tests {
+    use super::upcall_monitor::types::usdt_arg;
+    use crate::usdt::{Machine, parse_args};
+
+    /// Where each argument is read: the first of its window, its place in there, the bytes of the window.
+    fn windows<const N: usize>(args: &str) -> Vec<Option<(u8, u8, u8)>> {
+        let parsed = parse_args(args, Machine::X86_64).unwrap();
+        let specs: Vec<usdt_arg> = parsed.iter().map(usdt_arg::from).collect();
+        let specs = usdt_arg::in_windows(<[usdt_arg; N]>::try_from(specs).ok().unwrap());
+        let in_memory = |spec: &usdt_arg| spec.operand == super::MEMORY;
+        let window = |spec: &usdt_arg| (spec.window, spec.at, specs[usize::from(spec.window)].span);
+        specs
+            .iter()
+            .map(|spec| in_memory(spec).then(|| window(spec)))
+            .collect()
+    }
+
+    /// Check that arguments which lie close together are read at once, each where it is in what was read, and others
+    /// alone: those of Open vSwitch's own binary, of another base or index, beyond 64 bytes, below the base, unaligned.
+    #[test]
+    fn in_windows() {
+        let upcall = windows::<6>("8@%rdx 4@%ecx 8@%rax 4@12(%rbx) 8@576(%rbx) 8@584(%rbx)");
+        assert_eq!(
+            upcall,
+            [
+                None,
+                None,
+                None,
+                Some((3, 4, 8)),
+                Some((4, 0, 16)),
+                Some((4, 8, 16))
+            ]
+        );
+        assert_eq!(
+            windows::<3>("8@-24(%rbp) 4@-28(%rbp) 8@-24(%rsp)"),
+            [Some((0, 8, 16)), Some((0, 4, 16)), Some((2, 0, 8))]
+        );
+        assert_eq!(
+            windows::<3>("8@0(%rdi) 8@64(%rdi) 8@56(%rdi)"),
+            [Some((0, 0, 64)), Some((1, 0, 8)), Some((0, 56, 64))]
+        );
+        assert_eq!(
+            windows::<3>("8@(%rax,%rbx,8) 8@8(%rax) 8@8(%rax,%rbx,8)"),
+            [Some((0, 0, 16)), Some((1, 0, 8)), Some((0, 8, 16))]
+        );
+        assert_eq!(
+            windows::<2>("8@3(%rax) 8@16(%rax)"),
+            [Some((0, 0, 8)), Some((1, 0, 8))]
+        );
+    }
+}
