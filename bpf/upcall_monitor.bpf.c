@@ -14,6 +14,9 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+/* Of a name that is compared: padded with NUL to a multiple of 4 bytes. */
+#define NAME __attribute__((aligned(4)))
+
 /* How many of targ_args are used; the cookie of a site says which. */
 const volatile __u32 targ_specs = 1;
 const volatile struct usdt_arg targ_args[MAX_SPECS][RECV_UPCALL_ARGS];
@@ -32,9 +35,9 @@ const volatile __u32 targ_type;
 const volatile __u32 targ_min_size;
 const volatile __u32 targ_tid;
 const volatile __u8 targ_by_comm;
-const volatile char targ_comm[16];
+const volatile char targ_comm[16] NAME;
 const volatile __u8 targ_by_datapath;
-const volatile char targ_datapath[32];
+const volatile char targ_datapath[32] NAME;
 const volatile __u8 targ_by_port;
 /* Each the index of a daemon, above, and a port. User space changes them when ports come and go. */
 __u64 filter_ports;
@@ -72,13 +75,21 @@ const struct upcall_record *unused_upcall_record __attribute__((unused));
 const struct flow_id *unused_flow_id __attribute__((unused));
 const struct failed_from *unused_failed_from __attribute__((unused));
 
+typedef __u32 __attribute__((may_alias)) word;
+
+/*
+ * Whether two names are the same, each a NAME of size bytes. By words, since clang 19 spills what it compares by bytes
+ * to the stack until that is full.
+ */
 static __always_inline int same(const char *a, const volatile char *b, int size)
 {
-	__u64 differ = 0;
+	const volatile word *other = (const volatile word *)b;
+	const word *one = (const word *)a;
+	word differ = 0;
 
 #pragma unroll
-	for (int i = 0; i < size; i++)
-		differ |= a[i] ^ b[i];
+	for (int i = 0; i < size / 4; i++)
+		differ |= one[i] ^ other[i];
 	return !differ;
 }
 
@@ -162,14 +173,14 @@ static __noinline int passes_filters(const __u64 *args, __u32 target)
 	if (targ_tid && (__u32)bpf_get_current_pid_tgid() != targ_tid)
 		return 0;
 	if (targ_by_comm) {
-		char comm[16] = {};
+		char comm[16] NAME = {};
 
 		bpf_get_current_comm(comm, sizeof(comm));
 		if (!same(comm, targ_comm, sizeof(comm)))
 			return 0;
 	}
 	if (targ_by_datapath) {
-		char name[32] = {};
+		char name[32] NAME = {};
 
 		bpf_probe_read_user_str(name, sizeof(name), (void *)args[ARG_DATAPATH]);
 		if (!same(name, targ_datapath, sizeof(name)))
@@ -315,7 +326,7 @@ static __always_inline __u32 target_of(const struct net *net)
 }
 
 /* The datapath that ovs-vswitchd uses: open_dpif_backer() of ofproto/ofproto-dpif.c names it after its type. */
-static const char backer[] = "system@ovs-system";
+static const char backer[20] NAME = "system@ovs-system";
 
 /*
  * Sends an upcall that failed in the kernel. flow has its datapath, target,
