@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{captured, key, packet, request};
-use ovs_tracers::cost::matcher::{Found, MAX_AGE, Matcher, Reason};
+use ovs_tracers::cost::matcher::{Found, MAX_AGE, MAX_HELD, Matcher, Reason};
 use ovs_tracers::cost::{Event, Kind};
 
 /// What a set has: the times of D, R, P, E and K.
@@ -541,4 +541,88 @@ fn never_received() {
     let (_, unmatched) = run(&events);
     assert_eq!(unmatched[&(Kind::DpUpcall, Reason::PushedOut)], 10);
     assert_eq!(unmatched[&(Kind::DpUpcall, Reason::InFlight)], many);
+}
+
+/// Check that threads which receive and never operate do not let the batches grow without bound: what is not told
+/// before the end is what the memory for it holds.
+#[test]
+fn receives_alone() {
+    let way = Way::new(packet(false, 1, 1514), 1);
+    let mut matcher = Matcher::default();
+    let (mut received, mut told, mut most) = (0, 0, 0);
+    for time in 1..60_000 {
+        let event = Event {
+            tid: 1 + time as u32 % 3000,
+            ..way.r(time)
+        };
+        matcher.event(&event, &mut |found| {
+            told += usize::from(matches!(found, Found::Set(_)))
+        });
+        received += 1;
+        most = most.max(received - told);
+    }
+    assert!(most * way.packet.len() <= MAX_HELD, "{most} are held");
+    matcher.finish(&mut |found| told += usize::from(matches!(found, Found::Set(_))));
+    assert_eq!(told, received);
+}
+
+/// Check that packets are found wherever their checksums are, and however much of them was captured, even if that
+/// differs from each to each.
+#[test]
+fn checksums_everywhere() {
+    let ways: Vec<Way> = (0..250)
+        .map(|flow| Way::new(packet(true, flow, 300), 1))
+        .collect();
+    let mut events = Vec::new();
+    for (n, way) in ways.iter().enumerate() {
+        let d = Event {
+            packet: captured(&way.packet[..250 - n % 50], 300),
+            checksum: Some(40 + n..42 + n),
+            ..way.d(1 + n as u64)
+        };
+        events.push(d);
+    }
+    events.extend(ways.iter().zip(1000..).map(|(way, time)| way.r(time)));
+    let (sets, unmatched) = run(&events);
+    assert!(unmatched.is_empty(), "{unmatched:?}");
+    for (set, n) in sets.iter().zip(0..) {
+        assert_eq!(set[..2], [Some(1 + n), Some(1000 + n)]);
+    }
+}
+
+/// Check that operations find their upcall behind many that led to none, and that executes which the kernel is not seen
+/// to begin are all counted.
+#[test]
+fn long_runs() {
+    let ways: Vec<Way> = (0..1000).map(way).collect();
+    let mut events: Vec<Event<'_>> = ways
+        .iter()
+        .zip(1..)
+        .map(|(way, time)| way.r(time))
+        .collect();
+    let last = &ways[999];
+    events.extend([last.p(2000), last.e(2001)]);
+    events.extend(
+        ways[..600]
+            .iter()
+            .zip(2002..)
+            .map(|(way, time)| way.e(time)),
+    );
+    let mut operated = Vec::new();
+    let mut matcher = Matcher::default();
+    let mut found = |found: Found<'_>| {
+        if let Found::Set(set) = found
+            && set.execute.is_some()
+        {
+            operated.push((set.receive, set.put, set.execute));
+        }
+    };
+    for event in &events {
+        matcher.event(event, &mut found);
+    }
+    matcher.finish(&mut found);
+    assert_eq!(operated, [(1000, Some(2000), Some(2001))]);
+    let counts: BTreeMap<_, _> = matcher.unmatched().map(|(k, r, n)| ((k, r), n)).collect();
+    assert_eq!(counts[&(Kind::OpFlowExecute, Reason::OtherPacket)], 600);
+    assert_eq!(counts[&(Kind::OpFlowExecute, Reason::NotExecuted)], 601);
 }

@@ -10,7 +10,7 @@
 //! next with the same packet; K to the oldest E that has none yet.
 //!
 //! What stays alone is counted by reason. Upcalls in flight are bounded by [`MAX_AGE`], [`MAX_WAITING`] and
-//! [`MAX_BYTES`].
+//! [`MAX_BYTES`], and the batches of all threads together by [`MAX_HELD`].
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher};
@@ -32,8 +32,10 @@ pub const MAX_BYTES: usize = 64 << 20;
 /// A socket is first in, first out: an upcall that is this much older, in nanoseconds, than one that was received from
 /// the same socket will not be received any more. CPUs that write to one socket may overtake each other by less.
 const OVERTAKEN: u64 = 100_000_000;
+/// Bytes of the batches of all threads; when they are more, all are closed.
+pub const MAX_HELD: usize = 32 << 20;
 /// Upcalls received before they left, as the events are ordered.
-const MAX_EARLY: usize = 1024;
+const MAX_EARLY: usize = 64;
 /// Unsegmented packets of the tracepoint that are remembered.
 const MAX_BIG: usize = 64;
 /// Bytes; a packet that is larger may be unsegmented.
@@ -41,13 +43,16 @@ const BIG: u32 = 600;
 /// Upcalls with the same hash that are looked at.
 const MAX_STEPS: usize = 256;
 /// A batch of Open vSwitch has 64 upcalls at most (`UPCALL_MAX_BATCH`). Upcalls that led to no operation add to the
-/// next batch.
+/// next batch; operations are for one of the last that were received.
 const MAX_BATCH: usize = 4096;
+const MAX_OPERATED: usize = 256;
 const MAX_THREADS: usize = 4096;
 const MAX_SOCKETS: usize = 1 << 16;
 const MAX_CPUS: usize = 1 << 14;
 /// The most of a packet's beginning that is hashed.
 const MAX_PREFIX: usize = 256;
+/// Ways of hashing a packet that are tried to find it.
+const MAX_CLASSES: usize = 64;
 const NONE: u32 = u32::MAX;
 
 /// A name that is kept.
@@ -328,6 +333,36 @@ impl Flight {
         hasher.finish()
     }
 
+    /// Counts one more of a class, and returns its number.
+    fn class(&mut self, wanted: Class) -> usize {
+        let known = self.classes.iter().position(|class| {
+            (class.len, &class.checksum, class.partial)
+                == (wanted.len, &wanted.checksum, wanted.partial)
+        });
+        if let Some(class) = known {
+            self.classes[class].live += 1;
+            return class;
+        }
+        let unused = self.classes.iter().position(|class| class.live == 0);
+        match unused {
+            Some(class) => {
+                self.classes[class] = wanted;
+                class
+            }
+            None if self.classes.len() < MAX_CLASSES || wanted.len == 0 => {
+                self.classes.push(wanted);
+                self.classes.len() - 1
+            }
+            // All that are too many are one, of which nothing but the size is hashed.
+            None => self.class(Class {
+                len: 0,
+                checksum: 0..0,
+                partial: true,
+                live: 1,
+            }),
+        }
+    }
+
     fn insert(&mut self, event: &Event<'_>) -> u32 {
         let bytes = event.packet.bytes;
         let len = prefix(bytes.len());
@@ -343,20 +378,7 @@ impl Flight {
             partial: bytes.len() < event.packet.len as usize,
             live: 1,
         };
-        let known = self.classes.iter().position(|class| {
-            (class.len, &class.checksum, class.partial)
-                == (wanted.len, &wanted.checksum, wanted.partial)
-        });
-        let class = match known {
-            Some(class) => {
-                self.classes[class].live += 1;
-                class
-            }
-            None => {
-                self.classes.push(wanted);
-                self.classes.len() - 1
-            }
-        };
+        let class = self.class(wanted);
         let hash = self.hash(&self.classes[class], event.packet.len, bytes);
         let unlinked = Link {
             previous: NONE,
@@ -436,7 +458,8 @@ impl Flight {
         self.len -= 1;
         self.bytes -= place.bytes.len();
         place.bytes.clear();
-        if place.bytes.capacity() > 4096 {
+        // One for each slot may be kept.
+        if place.bytes.capacity() > MAX_PREFIX {
             place.bytes = Vec::new();
         }
         self.free.push(slot);
@@ -583,9 +606,10 @@ impl Thread {
 
     /// The first entry from `at` on, or before it, that will do.
     fn entry(&self, mut will_do: impl FnMut(&Entry) -> bool) -> Option<usize> {
-        let at = self.at.min(self.used);
+        let first = self.used.saturating_sub(MAX_OPERATED);
+        let at = self.at.clamp(first, self.used);
         (at..self.used)
-            .chain(0..at)
+            .chain(first..at)
             .find(|i| will_do(&self.entries[*i]))
     }
 }
@@ -610,6 +634,8 @@ pub struct Matcher {
     /// Failed upcalls by errno.
     failed: BTreeMap<i32, u64>,
     untagged: Vec<u8>,
+    /// Bytes that are allocated for the batches of all threads.
+    held: usize,
 }
 
 impl Matcher {
@@ -795,7 +821,8 @@ impl Matcher {
 
     fn receive(&mut self, event: &Event<'_>, found: &mut impl FnMut(Found<'_>)) {
         let upcall = self.take(event);
-        if self.threads.len() >= MAX_THREADS && !self.threads.contains_key(&event.tid) {
+        let many = self.threads.len() >= MAX_THREADS && !self.threads.contains_key(&event.tid);
+        if many || self.held > MAX_HELD {
             self.close_all(found);
         }
         let unmatched = &mut self.unmatched;
@@ -836,14 +863,14 @@ impl Matcher {
             Some(place) => {
                 entry.packet = std::mem::take(&mut place.packet);
                 entry.key = std::mem::take(&mut place.key);
-                entry.packet.clear();
-                entry.key.clear();
-                fill(&mut entry, event);
+                self.held += fill(&mut entry, event);
                 *place = entry;
             }
             None => {
-                fill(&mut entry, event);
+                let before = thread.entries.capacity();
+                self.held += fill(&mut entry, event);
                 thread.entries.push(entry);
+                self.held += (thread.entries.capacity() - before) * size_of::<Entry>();
             }
         }
         if upcall.is_none() {
@@ -910,25 +937,30 @@ impl Matcher {
         }
         let place =
             thread.entry(|entry| entry.execute.is_none() && entry.has_packet(&event.packet));
-        thread.executing.push_back((place, event.packet.len));
-        if thread.executing.len() > MAX_BATCH {
+        let many = thread.executing.len() == MAX_OPERATED;
+        if many {
             thread.executing.pop_front();
         }
-        let Some(place) = place else {
-            return self.alone(event.kind, Reason::OtherPacket);
-        };
-        if place > thread.at {
-            // A put that was given to the next in order belongs to this one.
-            let at = thread.at;
-            if !thread.entries[at].put_is_sure && thread.entries[at].execute.is_none() {
-                let put = thread.entries[at].put.take();
-                thread.entries[place].put = thread.entries[place].put.or(put);
+        thread.executing.push_back((place, event.packet.len));
+        if let Some(place) = place {
+            if place > thread.at {
+                // A put that was given to the next in order belongs to this one.
+                let at = thread.at;
+                if !thread.entries[at].put_is_sure && thread.entries[at].execute.is_none() {
+                    let put = thread.entries[at].put.take();
+                    thread.entries[place].put = thread.entries[place].put.or(put);
+                }
+                thread.at = place;
             }
-            thread.at = place;
+            thread.entries[place].execute = Some(event.time);
+            thread.has_put = true;
+            thread.has_execute = true;
+        } else {
+            self.alone(event.kind, Reason::OtherPacket);
         }
-        thread.entries[place].execute = Some(event.time);
-        thread.has_put = true;
-        thread.has_execute = true;
+        if many {
+            self.alone(event.kind, Reason::NotExecuted);
+        }
     }
 
     fn kernel(&mut self, event: &Event<'_>) {
@@ -968,12 +1000,23 @@ impl Matcher {
             close(thread, &mut self.unmatched, found);
         }
         self.early.clear();
+        self.held = 0;
     }
 }
 
-fn fill(entry: &mut Entry, event: &Event<'_>) {
-    entry.packet.extend_from_slice(event.packet.bytes);
-    entry.key.extend_from_slice(event.key.bytes);
+/// Copies packet and key, and returns how many bytes were allocated for them.
+fn fill(entry: &mut Entry, event: &Event<'_>) -> usize {
+    let mut grown = 0;
+    for (to, from) in [
+        (&mut entry.packet, &event.packet),
+        (&mut entry.key, &event.key),
+    ] {
+        let before = to.capacity();
+        to.clear();
+        to.extend_from_slice(from.bytes);
+        grown += to.capacity() - before;
+    }
+    grown
 }
 
 fn ufid(event: &Event<'_>) -> Option<[u8; 16]> {
