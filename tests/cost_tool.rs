@@ -16,9 +16,9 @@ use std::process::{Command, Output};
 use std::time::Instant;
 
 use common::synthetic;
-use ovs_tracers::cost::Event;
 use ovs_tracers::cost::analysis::Analysis;
 use ovs_tracers::cost::upstream::{self, Item};
+use ovs_tracers::cost::{Event, Kind};
 use ovs_tracers::recording::{self, Block};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -200,6 +200,64 @@ fn filters() {
     assert!(some > 0 && some < total(&[], received));
     let others = total(&["--handler-filter", "handler2,handler4"], received);
     assert_eq!(some + others, total(&[], received));
+}
+
+/// Writes a recording of these events.
+fn write(file: &Path, events: &[Event<'_>]) {
+    let out = std::io::BufWriter::new(fs::File::create(file).unwrap());
+    let mut writer = recording::Writer::new(out, &recording::Start::new("upcall-cost")).unwrap();
+    for event in events {
+        writer.record(&common::record(event)).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+/// Check that threads of one name are told apart, that an upcall whose key is cut before its port is of an unknown one,
+/// and that a failure without an error of the kernel counts for none.
+#[test]
+fn namesakes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("events");
+    let bytes = common::packet(false, 1, 60);
+    let key = common::key(1, &bytes);
+    let receive = |comm, tid| Event {
+        comm,
+        tid,
+        datapath: b"system@ovs-system",
+        packet: common::captured(&bytes, 60),
+        key: common::captured(&key[..2], key.len()),
+        ..Event::new(Kind::RecvUpcall, u64::from(tid))
+    };
+    let failed = |result| Event {
+        result,
+        ..Event::new(Kind::DpFailed, 1)
+    };
+    write(
+        &file,
+        &[
+            failed(-11),
+            failed(7),
+            failed(i32::MIN),
+            receive(b"handler", 7),
+            receive(b"handler", 9),
+            receive(b"handler1", 8),
+        ],
+    );
+    let output = replay(&file, &["-q"]);
+    let report = text(&output.stdout);
+    for line in [
+        "  openvswitch__dp_upcall_failed       :          1/         3 [         0]",
+        "  handler [7]                         :          1",
+        "  handler [9]                         :          1",
+        "  handler1                            :          1",
+        "  unknown port (ovs-system)                  3           -          -           -          -           -          -          -",
+        "  11 EAGAIN                           :          1",
+    ] {
+        assert!(
+            report.lines().any(|other| other == line),
+            "{line}\n{report}"
+        );
+    }
 }
 
 /// Check that a picture is well-formed and has every stage.

@@ -40,6 +40,9 @@ pub enum Kind {
     DpFailed,
 }
 
+/// include/linux/err.h
+const MAX_ERRNO: i32 = 4095;
+
 /// How many kinds there are.
 pub const KINDS: usize = 6;
 
@@ -136,7 +139,8 @@ impl<'a> Event<'a> {
         match self.kind {
             Kind::RecvUpcall => self.packet.len > 0 && self.key.len > 0,
             Kind::DpUpcall | Kind::OpFlowExecute => self.packet.len > 0,
-            Kind::OpFlowPut | Kind::OvsPktExec | Kind::DpFailed => true,
+            Kind::OpFlowPut | Kind::OvsPktExec => true,
+            Kind::DpFailed => (-MAX_ERRNO..0).contains(&self.result),
         }
     }
 }

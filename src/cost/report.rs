@@ -43,14 +43,16 @@ fn sections(text: &mut String, analysis: &Analysis, options: &Options) -> std::f
     }
     writeln!(text, "\n=> Upcalls handled per thread:")?;
     let handlers = stats.handlers();
-    for handler in &handlers {
-        let mut name = String::new();
-        escape(&mut name, &handler.comm)?;
-        let namesakes = handlers.iter().filter(|other| other.comm == handler.comm);
-        if namesakes.count() > 1 {
-            write!(name, " [{}]", handler.tid)?;
+    // In the order of their names: namesakes are neighbours.
+    for namesakes in handlers.chunk_by(|a, b| a.comm == b.comm) {
+        for handler in namesakes {
+            let mut name = String::new();
+            escape(&mut name, &handler.comm)?;
+            if namesakes.len() > 1 {
+                write!(name, " [{}]", handler.tid)?;
+            }
+            writeln!(text, "  {name:36}: {:>10}", handler.upcalls)?;
         }
-        writeln!(text, "  {name:36}: {:>10}", handler.upcalls)?;
     }
     batches(text, analysis)?;
     for (stage, samples) in Stage::ALL.into_iter().zip(&stats.stages) {

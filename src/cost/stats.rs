@@ -427,11 +427,12 @@ impl Stats {
             None => self.key.extend_from_slice(set.device),
         }
         let port = || {
-            let device = text(set.device);
-            match set.port {
-                Some(port) if device.is_empty() => format!("port {port} ({})", text(datapath)),
-                _ => format!("{device} ({})", text(datapath)),
-            }
+            let device = match set.port {
+                _ if !set.device.is_empty() => text(set.device),
+                Some(port) => format!("port {port}"),
+                None => "unknown port".to_string(),
+            };
+            format!("{device} ({})", text(datapath))
         };
         self.by_port.add(&self.key, port, set);
         let size = set.batch;

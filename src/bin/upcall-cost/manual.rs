@@ -41,7 +41,7 @@ P belongs to the upcall of its thread's batch that has the flow key of the reque
 the oldest E of its thread. What belongs to no upcall is counted by reason. An orphan is no error: revalidators put flows
 too, and an event may have been lost.
 
-An upcall in flight is given up after 10 seconds, when one sent 100 ms later to the same socket has been received, and
+An upcall in flight is given up after a minute, when one sent 100 ms later to the same socket has been received, and
 when more than 131072 or more than 64 MiB of packets are in flight. Nothing else limits the length of a trace.",
     ),
     (
