@@ -277,6 +277,61 @@ fn picture() {
     assert!(text(&again.stderr).contains("exists already"));
 }
 
+/// Check that the picture of a single upcall shows it, at its time and not as if it had lasted, that its labels are
+/// within it, and that one of no upcalls is small.
+#[test]
+fn small_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = common::packet(false, 1, 60);
+    let key = common::key(1, &bytes);
+    let of_thread = |kind, time| Event {
+        tid: 7,
+        comm: b"handler1",
+        datapath: b"system@ovs-system",
+        packet: common::captured(&bytes, 60),
+        key: common::captured(&key, key.len()),
+        ..Event::new(kind, time)
+    };
+    let draw = |name: &str, events: &[Event<'_>]| {
+        let (recording, picture) = (folder.path().join(name), folder.path().join("svg"));
+        write(&recording, events);
+        let options = ["-q", "--force", "--svg", picture.to_str().unwrap()];
+        assert!(replay(&recording, &options).status.success());
+        fs::read_to_string(picture).unwrap()
+    };
+    let height = |svg: &str| -> f64 {
+        let attribute = svg.split(" height=\"").nth(1).unwrap();
+        attribute.split('"').next().unwrap().parse().unwrap()
+    };
+
+    let none = draw("none", &[]);
+    assert!(none.contains("There were no upcalls") && height(&none) < 150.0);
+
+    let one = draw(
+        "one",
+        &[
+            of_thread(Kind::RecvUpcall, 1_000_000),
+            of_thread(Kind::OpFlowExecute, 1_040_000),
+        ],
+    );
+    // Of the lookup and of the rest of the batch: lines over time that are a column wide.
+    let lines = one
+        .lines()
+        .filter(|line| line.starts_with("<path class=\"p99\" d=\"M76.0 "));
+    let wide = lines.filter(|line| line.contains("H111.8")).count();
+    assert_eq!(wide, 2, "{one}");
+    assert_eq!(one.matches("not seen").count(), 3);
+    assert!(one.contains(">20 µs</text>"), "{one}");
+
+    let mut events = Vec::new();
+    for n in 0..305 {
+        events.push(of_thread(Kind::RecvUpcall, 1_000_000 + n * 1_000_000));
+        events.push(of_thread(Kind::OpFlowExecute, 1_030_000 + n * 1_000_000));
+    }
+    let many = draw("many", &events);
+    assert!(many.contains("text-anchor=\"end\">300 ms</text>"), "{many}");
+}
+
 /// Analyses bytes as the tool does, and returns how many events there were and whether the end was reached.
 fn analyse(bytes: &[u8]) -> (u64, bool) {
     let mut analysis = Analysis::new(&[], 3, true);

@@ -298,7 +298,7 @@ impl Timeline {
     fn new(start: u64) -> Self {
         Self {
             start,
-            step: 1_000_000,
+            step: 1_000,
             cells: vec![[[0; ROWS]; COLUMNS]; DRAWN.len()],
             last: 0,
         }

@@ -21,6 +21,11 @@ const TIMELINE: f64 = 84.0;
 /// Above each plot, for its title.
 const TITLE: f64 = 26.0;
 const AXIS: f64 = 34.0;
+/// What a label takes of its axis, beside others and one above the other.
+const ACROSS: f64 = 60.0;
+const ABOVE: f64 = 16.0;
+/// Columns of the shortest timeline: fewer would be wide bars.
+const SHORTEST: usize = 24;
 
 /// No variables: not all that draw a picture know them, and black on black is no picture.
 const STYLE: &str = "\
@@ -52,7 +57,7 @@ fn human(ns: f64) -> String {
     };
     match value {
         v if v >= 99.95 => format!("{v:.0} {unit}"),
-        v if v >= 9.995 || (v - v.round()).abs() < 0.005 => format!("{v:.0} {unit}"),
+        v if v >= 9.95 || (v - v.round()).abs() < 0.005 => format!("{v:.0} {unit}"),
         v => format!("{v:.1} {unit}"),
     }
 }
@@ -87,18 +92,21 @@ impl Rows {
         ((quarters - self.first as f64) / self.len() as f64).clamp(0.0, 1.0)
     }
 
-    /// Powers of ten, and what is between them if there is room for it on an axis of `length`, in nanoseconds.
-    fn ticks(self, length: f64) -> Vec<f64> {
+    /// Powers of ten, or some of them, and what is between them if there is room for it on an axis of `length` where
+    /// each takes `gap`, in nanoseconds.
+    fn ticks(self, length: f64, gap: f64) -> Vec<f64> {
         let (low, high) = (row_start(self.first), row_start(self.end));
         let decade = length / (high / low).log10();
-        let steps: &[f64] = if decade > 400.0 {
+        let steps: &[f64] = if decade * 2f64.log10() > gap {
             &[1.0, 2.0, 5.0]
-        } else if decade > 36.0 {
+        } else if decade * 3f64.log10() > gap {
             &[1.0, 3.0]
         } else {
             &[1.0]
         };
-        (0..11)
+        let every = (gap / decade).ceil().max(1.0) as usize;
+        (0..12)
+            .step_by(every)
             .flat_map(|power| steps.iter().map(move |step| step * 10f64.powi(power)))
             .filter(|tick| (low..=high).contains(tick))
             .collect()
@@ -142,7 +150,10 @@ fn line(svg: &mut String, from: (f64, f64), to: (f64, f64)) -> fmt::Result {
 fn draw(svg: &mut String, analysis: &Analysis, subtitle: &str) -> fmt::Result {
     let stages = DRAWN.len() as f64;
     let middle = TOP + stages * (DISTRIBUTION + TITLE) + AXIS + 36.0;
-    let height = middle + stages * (TIMELINE + TITLE) + AXIS;
+    let height = match analysis.stats.timeline {
+        Some(_) => middle + stages * (TIMELINE + TITLE) + AXIS,
+        None => TOP + 64.0,
+    };
     writeln!(
         svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
@@ -158,9 +169,8 @@ fn draw(svg: &mut String, analysis: &Analysis, subtitle: &str) -> fmt::Result {
         "Where the time of upcalls goes",
     )?;
     let summary = format!(
-        "{} upcalls put together, {} events; {subtitle}",
-        analysis.stats.sets,
-        analysis.counts.total.iter().sum::<u64>()
+        "{} of {} upcalls that were received put together with the kernel's; {subtitle}",
+        analysis.stats.sets, analysis.stats.received
     );
     text(svg, "f", LEFT, 46.0, "start", &summary)?;
     let Some(timeline) = &analysis.stats.timeline else {
@@ -182,7 +192,7 @@ fn draw(svg: &mut String, analysis: &Analysis, subtitle: &str) -> fmt::Result {
         distribution(svg, analysis, timeline, rows, (i, stage), top)?;
     }
     let axis = TOP + stages * (DISTRIBUTION + TITLE);
-    for tick in rows.ticks(PLOT) {
+    for tick in rows.ticks(PLOT, ACROSS) {
         let x = LEFT + rows.place(tick) * PLOT;
         text(svg, "f", x, axis + 16.0, "middle", &human(tick))?;
     }
@@ -239,7 +249,7 @@ fn distribution(
     write!(figures, "max {}", human(samples.max() * 1e3))?;
     text(svg, "t", LEFT, top - 8.0, "start", title(stage))?;
     text(svg, "f", LEFT + PLOT, top - 8.0, "end", &figures)?;
-    for tick in rows.ticks(PLOT) {
+    for tick in rows.ticks(PLOT, ACROSS) {
         let x = LEFT + rows.place(tick) * PLOT;
         line(svg, (x, top), (x, bottom))?;
     }
@@ -284,6 +294,11 @@ fn count(count: u64) -> String {
     }
 }
 
+/// How many columns of a timeline are shown.
+fn columns(timeline: &Timeline) -> usize {
+    (timeline.last + 1).clamp(SHORTEST, COLUMNS)
+}
+
 /// How the times of a stage change while the trace goes on.
 fn course(
     svg: &mut String,
@@ -297,12 +312,12 @@ fn course(
     let bottom = top + TIMELINE;
     let cells = &timeline.cells[number];
     text(svg, "t", LEFT, top - 8.0, "start", title(stage))?;
-    for tick in rows.ticks(TIMELINE) {
+    for tick in rows.ticks(TIMELINE, ABOVE) {
         let y = bottom - rows.place(tick) * TIMELINE;
         line(svg, (LEFT, y), (LEFT + PLOT, y))?;
         text(svg, "f", LEFT - 6.0, y + 4.0, "end", &human(tick))?;
     }
-    let columns = (timeline.last + 1).min(COLUMNS);
+    let columns = columns(timeline);
     let (wide, high) = (PLOT / columns as f64, TIMELINE / rows.len() as f64);
     let most = cells.iter().flatten().copied().max().unwrap_or(0).max(1);
     let shade = |count: u32| -> usize {
@@ -342,10 +357,10 @@ fn course(
         for (i, column) in cells[..columns].iter().enumerate() {
             match quantile(column, share) {
                 Some(row) => {
-                    let x = LEFT + (i as f64 + 0.5) * wide;
+                    let x = LEFT + i as f64 * wide;
                     let y = bottom - (row as f64 + 0.5 - rows.first as f64) * high;
                     let command = if drawing { 'L' } else { 'M' };
-                    write!(path, "{command}{x:.1} {y:.1}")?;
+                    write!(path, "{command}{x:.1} {y:.1}H{:.1}", x + wide)?;
                     drawing = true;
                 }
                 // Nothing happened: no line says that something did.
@@ -374,8 +389,7 @@ fn quantile(column: &[u32; ROWS], share: f64) -> Option<usize> {
 }
 
 fn time_axis(svg: &mut String, timeline: &Timeline, y: f64) -> fmt::Result {
-    let columns = (timeline.last + 1).min(COLUMNS) as f64;
-    let length = columns * timeline.step as f64;
+    let length = columns(timeline) as f64 * timeline.step as f64;
     // 1, 2 or 5 times a power of ten, five to ten of them.
     let rough = length / 6.0;
     let power = 10f64.powf(rough.max(1.0).log10().floor());
@@ -393,7 +407,14 @@ fn time_axis(svg: &mut String, timeline: &Timeline, y: f64) -> fmt::Result {
         } else {
             "0".to_string()
         };
-        text(svg, "f", x, y + 17.0, "middle", &label)?;
+        // What would stick out on the right ends there.
+        let at_end = x > LEFT + PLOT - RIGHT;
+        let (x, anchor) = if at_end {
+            (LEFT + PLOT, "end")
+        } else {
+            (x, "middle")
+        };
+        text(svg, "f", x, y + 17.0, anchor, &label)?;
         time += step;
     }
     let from = format!("since {:.6} s (CLOCK_MONOTONIC)", us(timeline.start) / 1e6);
