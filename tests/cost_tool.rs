@@ -9,7 +9,7 @@
 #[path = "common/cost.rs"]
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -150,6 +150,35 @@ fn upstream_sets() {
         .map(|line| line["lost"].as_u64().unwrap())
         .sum();
     assert_eq!(missed, 4);
+}
+
+/// Check that the manual page names every record of the JSON and every field of it.
+#[test]
+fn documented_json() {
+    let manual = Command::new(UPCALL_COST)
+        .args(["--generate", "man"])
+        .output()
+        .expect("upcall-cost starts");
+    let manual = text(&manual.stdout).replace('\\', "");
+    let section = manual.split(".SH JSON").nth(1).expect("a section");
+    let section = section.split(".SH ").next().unwrap_or_default();
+    let words: BTreeSet<&str> = section
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .collect();
+    for name in ["small.rec", "upstream.txt"] {
+        let output = replay(&fixture(name), &["--format", "json", "--sets"]);
+        for (record, lines) in lines(&output) {
+            assert!(words.contains(record.as_str()), "{record}");
+            for line in lines {
+                let fields = line.as_object().expect("an object").keys();
+                for field in fields.filter(|field| *field != "record") {
+                    assert!(words.contains(field.as_str()), "{record}: {field}");
+                }
+                let reason = line["reason"].as_str().unwrap_or("text");
+                assert!(words.contains(reason), "{reason}");
+            }
+        }
+    }
 }
 
 /// Check that every upcall of a synthetic recording that was received is put together with all its events.

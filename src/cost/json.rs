@@ -158,7 +158,8 @@ impl<W: Write> Json<W> {
         for (kind, reason, count) in analysis.matcher.unmatched() {
             self.line.record("unmatched");
             self.line.field("event", kind.name());
-            self.line.field("reason", reason.text());
+            self.line.field("reason", reason.name());
+            self.line.field("text", reason.text());
             self.line.field("count", count);
             self.write()?;
         }
@@ -170,6 +171,7 @@ impl<W: Write> Json<W> {
         self.line.field("undecodable", counts.undecodable);
         self.line.field("left", left);
         self.line.field("partial", counts.partial);
+        self.line.field("paged", counts.paged);
         self.write()
     }
 

@@ -149,6 +149,26 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// What JSON calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Overtaken => "overtaken",
+            Self::TimedOut => "timed_out",
+            Self::PushedOut => "pushed_out",
+            Self::InFlight => "in_flight",
+            Self::NoUpcall => "no_upcall",
+            Self::NoBatch => "no_batch",
+            Self::OtherFlow => "other_flow",
+            Self::NoPlace => "no_place",
+            Self::OtherPacket => "other_packet",
+            Self::NotExecuted => "not_executed",
+            Self::NoExecute => "no_execute",
+            Self::OtherSize => "other_size",
+            Self::NoSuchUpcall => "no_such_upcall",
+        }
+    }
+
     pub fn text(self) -> &'static str {
         match self {
             Self::Failed => "failed in the kernel",

@@ -323,11 +323,13 @@ impl Timeline {
     /// Makes two columns one.
     fn halve(&mut self) {
         self.step = self.step.saturating_mul(2);
+        // Behind the last that is used there is nothing to add.
+        let used = self.last + 1;
         for cells in &mut self.cells {
-            for column in 0..COLUMNS {
+            for column in 0..used {
                 let pair = [2 * column, 2 * column + 1];
                 let mut sum = [0u32; ROWS];
-                for half in pair.into_iter().filter(|half| *half < COLUMNS) {
+                for half in pair.into_iter().filter(|half| *half < used) {
                     for (sum, cell) in sum.iter_mut().zip(cells[half]) {
                         *sum = sum.saturating_add(cell);
                     }

@@ -33,14 +33,14 @@ pub enum Format {
     max_term_width = 100,
     after_help = "\
 Examples:
-  upcall-cost -q                             the report alone, of the ovs-vswitchd that runs, until Ctrl-C
-  upcall-cost -q --duration 60 --slowest 10  of a minute, and the ten slowest upcalls with their flow keys
-  upcall-cost -q -w f --duration 60          record it as well; it is analysed again, anywhere, by
+  upcall-cost -q                             the report alone, at Ctrl-C
+  upcall-cost -q --duration 60 --slowest 10  after a minute, with the ten slowest upcalls
+  upcall-cost -q -w f --duration 60          record it as well, to be analysed anywhere by
   upcall-cost -q -r f --log                  ... this, with logarithmic histograms, or
   upcall-cost -q -r f --svg cost.svg         ... this, as a picture
   upcall-cost -q -r events.txt               the events that upcall_cost.py wrote
-  upcall-cost -r f --handler-filter handler2 those of one handler
-  upcall-cost -q -r f --format json | jq 'select(.record == \"stage\") | {name, p50_us, p99_us}'"
+  upcall-cost -r f --handler-filter handler2 of one handler
+  upcall-cost -q -r f --format json | jq 'select(.record == \"stage\") | {name, p99_us}'"
 )]
 pub struct Args {
     /// The ovs-vswitchd to trace [default: the one that runs]
@@ -77,7 +77,7 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub duration: Option<Duration>,
 
-    /// Analyse only what these threads did, for example handler1,handler2
+    /// With --read-events, analyse only what these threads did, for example handler1,handler2
     #[arg(
         long,
         value_name = "NAMES",
@@ -108,6 +108,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(..=10_000))]
     pub slowest: u32,
 
+    /// Write the events and the report in this form
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
 

@@ -8,24 +8,30 @@ pub const SECTIONS: &[Section] = &[
         "\
 A packet that no flow of the datapath matches is sent up to ovs-vswitchd. upcall-cost sees it pass
 
-    D  openvswitch__dp_upcall   it leaves the datapath for a socket of the daemon
-    R  dpif_recv__recv_upcall   a handler thread has taken it from the socket
-    P  ..operate__op_flow_put   the thread prepares the request to install a flow
-    E  ..ate__op_flow_execute   ... and the one to execute the actions on the packet
-    K  ..s_packet_cmd_execute   the kernel begins to execute them
+    D  openvswitch__dp_upcall  it leaves the datapath for a socket
+    R  dpif_recv__recv_upcall  a handler thread has taken it from there
+    P  ..operate__op_flow_put  the thread prepares the request to
+                               install a flow
+    E  ..ate__op_flow_execute  ... and that to execute the actions
+    K  ..s_packet_cmd_execute  the kernel begins to execute them
 
 A thread receives up to 64 upcalls in a row, a batch, and looks each up right after it has received it; only then does it
 prepare the requests of all, and send them. So the times between are
 
-    Kernel upcall action to vswitchd receive       D to R: queueing, waking the thread
-    vswitchd lookup of the upcall itself           R to the next R of the batch, or of the
-                                                   last one to the batch's first request
-    vswitchd rest of the batch, lookup to execute  from there to E
-    vswitchd execute to kernel receive             E to K
-    Kernel upcall to kernel packet execute         D to K: the sum of those above
-    Upcall overhead (total time minus lookup)      D to K less R to P, as upcall_cost.py
-                                                   computes it: R to P has the lookups of
-                                                   all that follow in the batch, too
+    Kernel upcall action to vswitchd receive
+        D to R: queueing, waking the thread
+    vswitchd lookup of the upcall itself
+        R to the next R of the batch, or of the last one to the first
+        request of the batch
+    vswitchd rest of the batch, lookup to execute
+        from there to E
+    vswitchd execute to kernel receive
+        E to K
+    Kernel upcall to kernel packet execute
+        D to K: the sum of those above
+    Upcall overhead (total time minus lookup)
+        D to K less R to P, as upcall_cost.py computes it: R to P has
+        the lookups of all that follow in the batch, too
 
 Where a batch led to no request at all, its end cannot be seen, and the next batch counts as part of it. The lookup of
 its upcalls is left out then, unless the next upcall is known to have waited already.",
@@ -63,20 +69,42 @@ dump-flows; the first 64 bytes of its packet are shown.",
         "\
 --format json writes JSON Lines: an object on each line, whose record says what it is.
 
-    start      first line: schema, tool, tool_version, machine, kernel, pid,
-               packet_size, flow_key_size
-    event      an event, unless -q is given
-    lost       how many events are missing since the last such line
-    events     of each kind: usable, total, lost
-    thread     how many upcalls a thread handled
-    batches    how many batches of which size
-    stage      name (queue, lookup, batch, execute, overhead, total), title, count,
-               min_us, mean_us, p50_us ... max_us, and the histogram
-    group      the breakdown: by, name, upcalls, and queue, lookup and total
-    slow       one of the slowest upcalls, with packet and key
-    failed     failed upcalls of one error
-    unmatched  events that belong to no upcall, for one reason
-    summary    last line: events, lost, sets, unreadable, undecodable, left, partial
+    start      first line: schema, tool, and of a recording or a live
+               trace tool_version, machine, kernel, pid, packet_size,
+               flow_key_size
+    event      an event, unless -q is given: event, time_ns, cpu, comm,
+               pid, tid; and of those that have it datapath, port, type,
+               device, portid, result, result_name, packet
+    lost       how many events are missing since the last such line:
+               lost, and by kind lost_events
+    events     of each kind: event, usable, total, lost
+    thread     how many upcalls a thread handled: comm, tid, upcalls
+    batches    count, largest, and sizes: size (more_than for the
+               largest) and count of each
+    stage      of each stage: name, title, count; if that is not 0,
+               min_us, max_us, mean_us, sd_us, median_us, p50_us,
+               p90_us, p99_us, p99_9_us, scale, and buckets: low_us,
+               high_us, count; with --sets times_ns, the first 100,000
+    group      the breakdown: by (handler, port, datapath, batch_size),
+               name, upcalls; queue, lookup and total, each with count,
+               p50_ns, p90_ns, p99_ns, p99_9_ns, max_ns
+    slow       one of the slowest upcalls: duration_ns, time_ns, the
+               stages it is the sum of (queue_ns, lookup_ns, batch_ns,
+               execute_ns; null if not known), comm, tid, cpu, datapath,
+               device, port, batch, ufid, packet, key
+    failed     failed upcalls of one error: error, error_name, count
+    unmatched  events of no upcall: event, reason, text, count
+    summary    last line: events; lost; sets, the upcalls that were
+               received and found in the kernel; unreadable, lost since
+               the daemon's arguments could not be read; undecodable
+               records; left, events after the end of the trace;
+               partial, kernel upcalls whose packet was not captured to
+               its end, and paged, those of them that were in pages
+
+The names of the stages are queue, lookup, batch, execute, overhead and total. A packet has length and captured, one of
+the slowest bytes as well; a key has what upcall-monitor(8) says of keys. The reasons why an event belongs to no upcall are
+failed, overtaken, timed_out, pushed_out, in_flight, no_upcall, no_batch, other_flow, no_place, other_packet, not_executed,
+no_execute, other_size and no_such_upcall; text says the same to people.
 
 Fields that end in _ns are integers, those in _us have a fraction. Bytes are base64. Pass over fields you do not know.",
     ),
@@ -141,11 +169,12 @@ Take a recording home, and make a picture of it:
 Which port's upcalls wait the longest?
 
     upcall-cost -q -r upcalls.rec --format json |
-        jq -r 'select(.by == \"port\") | [.queue.p99_ns, .name] | @tsv' | sort -n
+        jq -r 'select(.by == \"port\") | [.queue.p99_ns, .name] | @tsv' |
+        sort -n
 
 What would Open vSwitch do with the slowest one? Paste its flow key:
 
-    ovs-appctl ofproto/trace system@ovs-system 'recirc_id(0),in_port(2),eth(...'",
+    ovs-appctl ofproto/trace system@ovs-system 'in_port(2),eth(...),...'",
     ),
     (
         "SEE ALSO",
