@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{captured, key, packet, request};
+use common::{Numbers, captured, key, packet, request};
 use ovs_tracers::cost::matcher::{Found, MAX_AGE, MAX_HELD, Matcher, Reason};
 use ovs_tracers::cost::{Event, Kind};
 
@@ -506,6 +506,68 @@ fn lost_events() {
             }
         }
         assert_eq!(run(&left).0, expected, "without {gone:?}");
+    }
+}
+
+/// Check that whatever events are lost, those that are put together are of one upcall, but for what the kernel
+/// executes, of which the size alone is known; and that no event is in two sets.
+#[test]
+fn any_lost_events() {
+    const UPCALLS: u64 = 40;
+    let ways: Vec<Way> = (0..UPCALLS)
+        .map(|flow| {
+            Way::new(
+                packet(flow % 3 == 0, flow as u32, 60 + flow as usize % 3),
+                1,
+            )
+        })
+        .collect();
+    let mut numbers = Numbers(7);
+    for round in 0..500 {
+        // An upcall's events are at a thousand times its number and their own, so that a time says whose it is.
+        let mut events: Vec<Event<'_>> = Vec::new();
+        let mut next = 0;
+        while next < UPCALLS {
+            let end = UPCALLS.min(next + 1 + numbers.below(8));
+            let batch: Vec<(&Way, u64)> = (next..end)
+                .map(|n| (&ways[n as usize], 1 + n * 1000))
+                .collect();
+            next = end;
+            events.extend(batch.iter().map(|(way, time)| way.d(*time)));
+            events.extend(batch.iter().map(|(way, time)| way.r(time + 1)));
+            for (way, time) in &batch {
+                events.push(way.p(time + 2));
+                events.push(way.e(time + 3));
+            }
+            events.extend(batch.iter().map(|(way, time)| way.k(time + 4)));
+        }
+        let percent = numbers.below(60);
+        events.retain(|_| numbers.below(100) >= percent);
+        let (sets, unmatched) = run(&events);
+        let mut seen = std::collections::BTreeSet::new();
+        for set in &sets {
+            for (place, time) in set.iter().enumerate() {
+                let Some(time) = time else { continue };
+                assert!(seen.insert(*time), "round {round}: {time} is in two sets");
+                assert_eq!(time % 1000, 1 + place as u64);
+                if place < 4 {
+                    let upcall = set[0].map(|first| first / 1000);
+                    assert_eq!(upcall, Some(time / 1000), "round {round}: {set:?}");
+                }
+            }
+        }
+        let of = |kind| events.iter().filter(|event| event.kind == kind).count() as u64;
+        let alone = |kind| -> u64 {
+            let counts = unmatched.iter().filter(|((of, _), _)| *of == kind);
+            counts.map(|(_, count)| count).sum()
+        };
+        for kind in [Kind::DpUpcall, Kind::RecvUpcall] {
+            assert_eq!(
+                of(kind),
+                sets.len() as u64 + alone(kind),
+                "round {round}: {kind:?}"
+            );
+        }
     }
 }
 

@@ -139,7 +139,9 @@ together nonetheless. -q and a larger --buffer-page-count help, and a smaller --
 
 Upcalls of the userspace datapath (netdev) do not pass the probes. Flows that are offloaded are not put by the datapath's
 request. Packets that are equal in all that was captured, as those of a flood, are told apart by their order alone: if one
-of them is lost the others are mistaken for each other, until the next that differs.",
+of them is lost the others are mistaken for each other, until the next that differs. Of what the kernel executes
+the length alone is known: where one of these events is lost, later ones of the batch that are as long
+take its place.",
     ),
     (
         "PRIVILEGE",
