@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
-use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -16,11 +15,11 @@ use ovs_tracers::cli::note;
 use ovs_tracers::clock::WallClock;
 use ovs_tracers::flows::Flow;
 use ovs_tracers::output::Files;
-use ovs_tracers::ports::{self, PortNames};
+use ovs_tracers::ports::PortNames;
 use ovs_tracers::recording::Start;
 use ovs_tracers::summary::Lost;
 use ovs_tracers::target::{Object, Target};
-use ovs_tracers::tracer::{self, Delivery, End, RingState, Until};
+use ovs_tracers::tracer::{self, Delivery, End, NoTypes, RingState, Until};
 use ovs_tracers::usdt::{self, Site};
 use rustix::thread::CapabilitySet;
 use zerocopy::FromBytes;
@@ -362,9 +361,9 @@ impl Config<'_> {
         let explain = |error| tracer::explain_load(error, self.ring_bytes);
         let multi = tracer::has_uprobe_multi();
         let received = !self.probes.specs.is_empty();
-        let mut open = UpcallMonitorSkelBuilder::default()
-            .open(storage)
-            .map_err(explain)?;
+        let mut builder = UpcallMonitorSkelBuilder::default();
+        let _types = NoTypes::stand_in(builder.object_builder_mut())?;
+        let mut open = builder.open(storage).map_err(explain)?;
         let progs = &mut open.progs;
         progs.recv_upcall_multi.set_autoload(received && multi);
         progs.recv_upcall.set_autoload(received && !multi);
@@ -433,17 +432,7 @@ impl KernelSide {
         if args.kernel_side.is_some_and(|wanted| wanted != self) {
             return Err("another way was asked for".to_string());
         }
-        if !ports::has_kernel_datapath().unwrap_or(true) {
-            return Err("the kernel's module openvswitch is not loaded".to_string());
-        }
-        let exists = |path: &str| Path::new(path).exists();
-        if !exists("/sys/kernel/btf/vmlinux") {
-            return Err("this kernel has no type information (CONFIG_DEBUG_INFO_BTF)".to_string());
-        }
-        if self == Self::Fexit && !exists("/sys/kernel/btf/openvswitch") {
-            return Err("the module openvswitch has no type information".to_string());
-        }
-        Ok(())
+        tracer::check_datapath(self == Self::Fexit)
     }
 }
 
