@@ -50,11 +50,8 @@ const DEFAULT_RING: usize = 16 << 20;
 /// At most one message a second tells of lost upcalls.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often the kernel is asked for the names of all ports; a port that has none yet does not wait for it.
+/// How often the kernel is asked for the names of all ports although it told of no change: devices may be renamed.
 const NAMES_INTERVAL: Duration = Duration::from_secs(10);
-
-/// The same, if a filter needs them.
-const FILTER_NAMES_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often --follow looks for the next daemon. What it receives in its first tenth of a second is missed.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(50);
@@ -257,7 +254,6 @@ fn trace_daemons(
         tracer::shared(std::slice::from_mut(&mut bss.filter_ports)),
         tracer::shared(&mut bss.filter_port),
     );
-    let names_interval = ports.interval();
     let state = RingState::new(&mut bss.ring_sleeping, &mut bss.lost);
     let mut told = None::<Instant>;
     let mut named = Instant::now();
@@ -284,7 +280,7 @@ fn trace_daemons(
                     told = Some(Instant::now());
                     monitor.lost(lost_now)?;
                 }
-                if named.elapsed() >= names_interval {
+                if monitor.ports_have_changed() || named.elapsed() >= NAMES_INTERVAL {
                     named = Instant::now();
                     monitor.refresh_ports();
                     ports.install(monitor.ports(), filter_ports);
@@ -530,16 +526,6 @@ impl<'a> PortFilter<'a> {
             to.store(*number, Relaxed);
         }
         count[0].store(wanted.len() as u64, Relaxed);
-    }
-
-    /// How often names are to be asked for.
-    fn interval(&self) -> Duration {
-        let by_name = self.wanted.iter().any(|port| port.parse::<u32>().is_err());
-        if by_name {
-            FILTER_NAMES_INTERVAL
-        } else {
-            NAMES_INTERVAL
-        }
     }
 }
 

@@ -20,7 +20,8 @@ A row for each upcall. Columns and widths are those of upcall_monitor.py of Open
     RESULT        0, or the negative errno with which the upcall failed in the kernel
 
 A port has the name that the kernel gives it (generic netlink, family ovs_vport), or its number if the kernel does not
-know it, or Unknown if the flow key has no port or could not be read. A port that vanished keeps its last name.
+know it, or Unknown if the flow key has no port or could not be read. A port that vanished keeps its last name. A port
+that takes over its number is known within a fiftieth of a second, a new name of the same device within ten seconds.
 
 On a terminal, upcalls that failed are red, unless NO_COLOR is set. If standard output is a file, a line on the terminal
 says how many upcalls there were, how many a second, and how many were lost.
@@ -58,8 +59,8 @@ the module is not loaded for example, --result any warns and goes on, and --resu
 --dp, --port, --type, --thread and --min-size choose upcalls in the kernel, before anything of them is copied: what they
 keep back costs the daemon least. Each must hold; of several --port one must. What was kept back is counted as filtered.
 
-A port has its name of now: names are asked for again every second, so that a port which is deleted and added again is
-found under its new number within that time. A name that no port has is an error.
+A port has its name of now: the kernel tells of ports that come and go, so that one which is deleted and added again is
+found under its new number within a fiftieth of a second. A name that no port has is an error.
 
 No handler thread has an upcall that failed, so that --thread keeps those back.
 
