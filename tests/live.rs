@@ -48,9 +48,12 @@ fn main() -> ExitCode {
     trial!(closed_pipe, "tshark" if tshark);
     trial!(full_disk, "tshark" if tshark);
     trial!(capture_to_stdout, "tshark" if tshark);
+    trial!(capture_into_tshark, "tshark" if tshark);
     trial!(replay_is_the_same);
     trial!(deleted_binary);
     trial!(other_mount_namespace);
+    trial!(container, "user namespaces" if succeeds("unshare", &["--user", "true"]));
+    trial!(capabilities, "setpriv" if is_installed("setpriv"));
     trial!(finds_the_daemon);
     trial!(no_privilege);
     trial!(drops_privilege);
@@ -66,7 +69,15 @@ fn main() -> ExitCode {
     trial!(intervals);
     trial!(several_daemons);
     trial!(follow);
+    trial!(follow_an_upgrade);
+    trial!(follow_waits);
     libtest_mimic::run(&args, trials).exit_code()
+}
+
+/// Whether a program can be run here, with success.
+fn succeeds(program: &str, args: &[&str]) -> bool {
+    let output = Command::new(program).args(args).output();
+    output.is_ok_and(|output| output.status.success())
 }
 
 fn path(folder: &tempfile::TempDir, name: &str) -> String {
@@ -577,6 +588,47 @@ fn capture_to_stdout() {
     assert_eq!(packets(&file), 101);
 }
 
+/// Check that tshark shows the packets as they come, while upcall-monitor runs on, and that its end is no error.
+fn capture_into_tshark() {
+    let mut target = StandIn::start("standin", &["--rate", "5000"]);
+    let mut command = Command::new(UPCALL_MONITOR);
+    command.args(["-p", &target.pid.to_string(), "-w", "-"]);
+    let mut monitor = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let fields = [
+        "-T",
+        "fields",
+        "-e",
+        "frame.len",
+        "-e",
+        "frame.interface_name",
+    ];
+    let tshark = Command::new("tshark")
+        .args(["-n", "-l", "-i", "-", "-c", "1009"])
+        .args(fields)
+        .stdin(monitor.stdout.take().unwrap())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    target.go();
+    // It ends because it has seen so many, not because there are no more.
+    let shown = tshark.wait_with_output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert_eq!(shown.lines().count(), 1009);
+    let jumbo = shown
+        .lines()
+        .filter(|line| *line == "9014\t2 (system@ovs-system)");
+    assert!(jumbo.count() >= 1009 / 8, "{shown}");
+    let output = monitor.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!stderr.contains("error"), "{stderr}");
+}
+
 /// Check that a recording shows, without privilege, what was shown live, to the byte.
 fn replay_is_the_same() {
     let folder = tempfile::tempdir().unwrap();
@@ -642,6 +694,96 @@ fn other_mount_namespace() {
     let monitor = Monitor::attach(target.pid, &[]);
     target.run();
     assert_eq!(monitor.output().rows().len(), 107);
+}
+
+/// A folder that any user may look into, with a copy of a file.
+fn open_folder(name: &str, file: impl AsRef<Path>) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = path(&folder, name);
+    fs::copy(file, &copy).unwrap();
+    (folder, copy)
+}
+
+/// Check that a daemon in a container is traced: in a user, pid, mount and network namespace of its own, with a binary
+/// that nobody else sees, and by its id as it is here.
+fn container() {
+    let (folder, binary) = open_folder("standin", standins().join("standin"));
+    let inner = path(&folder, "inner");
+    fs::create_dir(&inner).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--pid", "--mount", "--net"]);
+    command.args(["--fork", "--kill-child", "--mount-proc", "sh", "-c"]);
+    command.arg(
+        r#"mount -t tmpfs tmpfs "$1" && cp "$2" "$1/vswitchd" && folder=$1 && shift 2 && exec "$folder/vswitchd" "$@""#,
+    );
+    command.args(["sh", &inner, &binary, "--rate", "5000", "--count", "109"]);
+    let target = StandIn::spawn(command);
+    let unshare = target.pid;
+    let children = format!("/proc/{unshare}/task/{unshare}/children");
+    let children = fs::read_to_string(children).unwrap();
+    let pid: u32 = children.trim().parse().expect("one child");
+    let namespace = |pid: u32, name: &str| fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap();
+    for name in ["user", "pid", "mnt", "net"] {
+        assert_ne!(namespace(pid, name), namespace(std::process::id(), name));
+    }
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    assert_eq!(ids.unwrap().split_whitespace().last(), Some("1"));
+
+    let monitor = Monitor::attach(pid, &["-k", "odp", "--format", "json"]);
+    target.run();
+    let output = monitor.output();
+    assert_eq!(output.figure("shown"), 109, "{}", output.stderr);
+    assert!(!output.stderr.contains("namespace"), "{}", output.stderr);
+    // The id by which it was named, and thread ids from the same place.
+    let lines = output
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"));
+    let events: Vec<serde_json::Value> = lines
+        .filter(|line: &serde_json::Value| line["record"] == "event")
+        .collect();
+    assert_eq!(events.len(), 109);
+    for event in events {
+        assert_eq!(
+            (&event["daemon"], &event["pid"]),
+            (&pid.into(), &pid.into())
+        );
+        assert!(event["tid"].as_u64() >= Some(pid.into()), "{event}");
+    }
+}
+
+/// Check that CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE are enough for a user who is not root and to whom the daemon is
+/// another's, and that nothing of them is left once attached.
+fn capabilities() {
+    const CAPABILITIES: &str = "+bpf,+perfmon,+sys_ptrace";
+    let (_folder, tool) = open_folder("upcall-monitor", UPCALL_MONITOR);
+    let (_folder, binary) = open_folder("standin", standins().join("standin"));
+    let mut command = Command::new(binary);
+    command.args(["--rate", "5000", "--count", "113"]);
+    let target = StandIn::spawn(command);
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    command.args(["--inh-caps", CAPABILITIES, "--ambient-caps", CAPABILITIES]);
+    command.args([&tool, "-k", "odp", "-p", &target.pid.to_string()]);
+    let mut monitor = Monitor::spawn(command);
+    monitor.await_line("attached");
+    let status = fs::read_to_string(format!("/proc/{}/status", monitor.id())).unwrap();
+    let field = |name: &str| {
+        let value = status.lines().find_map(|line| line.strip_prefix(name));
+        value.expect("a field").trim().to_string()
+    };
+    assert!(field("Uid:").starts_with("65534"));
+    for name in ["CapEff:", "CapPrm:", "CapInh:", "CapAmb:"] {
+        assert_eq!(field(name), "0".repeat(16), "{name}");
+    }
+    assert_eq!(field("NoNewPrivs:"), "1");
+    target.run();
+    let output = monitor.output();
+    assert_eq!(output.rows().len(), 113, "{}", output.stderr);
+    assert_eq!(marks(&output).len(), 113);
+    assert!(!output.stderr.contains("failed to"), "{}", output.stderr);
 }
 
 /// Check that the daemon is found by its name, that a second one is an error which lists both, and that none is one.
@@ -1241,4 +1383,82 @@ fn follow() {
     assert_eq!(output.rows().len(), 61 + 73);
     assert_eq!(output.figure("upcalls fired"), 61 + 73);
     assert_eq!(output.stdout.matches("PORT_NAME").count(), 1);
+}
+
+/// Check that --follow takes the daemon that is started for the one which exited, from another binary at the same path,
+/// and neither the parent that --monitor leaves nor a daemon that ran beside it all the time.
+fn follow_an_upgrade() {
+    let start = |name: &str, binary: &str, args: &[&str]| {
+        let mut command = Command::new(binary);
+        command.arg0(name);
+        command
+            .args(["--comm", "ovs-vswitchd", "--rate", "1000"])
+            .args(args);
+        StandIn::spawn(command)
+    };
+    let (folder, binary) = open_folder("vswitchd", standins().join("standin"));
+    let parent = start("ovs-vswitchd: monitoring pid 4711 (healthy)", &binary, &[]);
+    let beside = start("ovs-vswitchd", &binary, &[]);
+    let first = start("ovs-vswitchd", &binary, &["--count", "67"]);
+    let mut monitor = Monitor::attach(first.pid, &["--follow"]);
+    let newer = path(&folder, "newer");
+    fs::copy(standins().join("standin-O0"), &newer).unwrap();
+    fs::rename(&newer, &binary).unwrap();
+    first.run();
+    monitor.await_line("waiting for the next ovs-vswitchd");
+    let second = start("ovs-vswitchd", &binary, &["--count", "71"]);
+    monitor.await_line(&format!("of process {} ", second.pid));
+    second.run();
+    monitor.await_line("waiting for the next ovs-vswitchd");
+    monitor.signal("TERM");
+    let output = monitor.output();
+    assert!(output.status.success());
+    assert_eq!(output.rows().len(), 67 + 71, "{}", output.stderr);
+    drop((parent, beside));
+}
+
+/// Check that --follow waits for the first daemon too, and says what stands in its way: two that were started since.
+///
+/// In a pid namespace of its own, where no other ovs-vswitchd of this machine is.
+fn follow_waits() {
+    const SCRIPT: &str = r#"
+        start() { "$standin" --comm ovs-vswitchd >fifo & read -r _ pid <fifo; }
+        mkfifo fifo errors
+        "$monitor" --follow -c 7 2>errors &
+        monitor_pid=$!
+        exec 3<errors
+        read -r line <&3; echo "$line"
+        kill -STOP $monitor_pid
+        start; first=$pid; start
+        kill -CONT $monitor_pid
+        read -r line <&3; echo "$line"; read -r line <&3; echo "$line"
+        kill $first; wait $first
+        wait $monitor_pid; echo "status $?"
+        kill $pid
+    "#;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    command.args([
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--kill-child",
+        "sh",
+        "-c",
+        SCRIPT,
+    ]);
+    command
+        .env("monitor", UPCALL_MONITOR)
+        .env("standin", standins().join("standin"));
+    let output = command.current_dir(&folder).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "waiting for the next ovs-vswitchd");
+    assert_eq!(
+        lines[1], "warning: still waiting: several ovs-vswitchd are running, choose one with -p:",
+        "{text}"
+    );
+    assert_eq!(lines.last(), Some(&"status 0"), "{text}");
+    let rows = lines.iter().filter(|line| line.contains(" handler1 "));
+    assert_eq!(rows.count(), 7, "{text}");
 }

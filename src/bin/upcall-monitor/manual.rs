@@ -60,7 +60,7 @@ the module is not loaded for example, --result any warns and goes on, and --resu
 keep back costs the daemon least. Each must hold; of several --port one must. What was kept back is counted as filtered.
 
 A port has its name of now: the kernel tells of ports that come and go, so that one which is deleted and added again is
-found under its new number within a fiftieth of a second. A name that no port has is an error.
+found under its new number within a fiftieth of a second. A name that no port or datapath has is an error.
 
 No handler thread has an upcall that failed, so that --thread keeps those back.
 
@@ -107,8 +107,9 @@ What floods my ovs-vswitchd?
 With several -p, at most 8 daemons are traced at once, each in its own network namespace for example. Behind each
 datapath is then the process that it belongs to: p-e1 (system@ovs-system of 1234). The trace ends when all have exited.
 
-With --follow, the trace goes on with the next ovs-vswitchd when one exits, an upgraded one too. Looking for it takes up
-to 50 milliseconds, and attaching some tens more: upcalls of that time are missed.",
+With --follow, the trace goes on with the next ovs-vswitchd when one exits, an upgraded one too; if none runs yet, it waits
+for the first. The next is one that did not run yet when upcall-monitor began. Looking for it takes up to 50
+milliseconds, and attaching some tens more: upcalls of that time are missed.",
     ),
     (
         "JSON",
