@@ -10,11 +10,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::LazyLock;
 
 use common::{
     Monitor, Output, StandIn, UPCALL_MONITOR, is_installed, is_root, run, standins, trial,
 };
+use jsonschema::Validator;
 use libtest_mimic::Arguments;
+use serde_json::Value;
 
 fn main() -> ExitCode {
     let mut args = Arguments::from_args();
@@ -78,6 +81,29 @@ fn main() -> ExitCode {
 fn succeeds(program: &str, args: &[&str]) -> bool {
     let output = Command::new(program).args(args).output();
     output.is_ok_and(|output| output.status.success())
+}
+
+/// The lines of --format json, each of which must be one of the schema.
+#[track_caller]
+fn json_lines(output: &Output) -> Vec<Value> {
+    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
+        let schema = include_str!("../docs/upcall-monitor.schema.json");
+        let schema = serde_json::from_str(schema).expect("the schema is JSON");
+        jsonschema::draft202012::new(&schema).expect("it is a schema")
+    });
+    let line = |line: &str| {
+        let value = serde_json::from_str(line).expect("JSON");
+        if let Err(error) = SCHEMA.validate(&value) {
+            panic!("{error}, at {}: {line}", error.instance_path());
+        }
+        value
+    };
+    output.stdout.lines().map(line).collect()
+}
+
+/// How many of these lines are of a kind.
+fn count_of(lines: &[Value], kind: &str) -> usize {
+    lines.iter().filter(|line| line["record"] == kind).count()
 }
 
 fn path(folder: &tempfile::TempDir, name: &str) -> String {
@@ -737,13 +763,8 @@ fn container() {
     assert_eq!(output.figure("shown"), 109, "{}", output.stderr);
     assert!(!output.stderr.contains("namespace"), "{}", output.stderr);
     // The id by which it was named, and thread ids from the same place.
-    let lines = output
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"));
-    let events: Vec<serde_json::Value> = lines
-        .filter(|line: &serde_json::Value| line["record"] == "event")
-        .collect();
+    let mut events = json_lines(&output);
+    events.retain(|line| line["record"] == "event");
     assert_eq!(events.len(), 109);
     for event in events {
         assert_eq!(
@@ -1218,10 +1239,7 @@ fn packet_filter() {
             0 => assert!(!output.stderr.contains("may have matched"), "{args:?}"),
             _ => assert_eq!(output.figure("of the filtered upcalls"), cut, "{args:?}"),
         }
-        let lines = output.stdout.lines();
-        let lines: Vec<serde_json::Value> = lines
-            .map(|line| serde_json::from_str(line).expect("JSON"))
-            .collect();
+        let lines = json_lines(&output);
         for event in lines.iter().filter(|line| line["record"] == "event") {
             let size = |name: &str| event["packet"][name].as_u64().expect("a size");
             assert_eq!(size("captured"), size("length").min(captured), "{args:?}");
@@ -1258,8 +1276,9 @@ fn scan_is_named() {
     let (text, json) = (text.output(), json.output());
     assert!(json.figure("lost") > 1000, "{}", json.stderr);
 
-    let last = json.stdout.lines().last().unwrap();
-    let summary: serde_json::Value = serde_json::from_str(last).unwrap();
+    let lines = json_lines(&json);
+    assert!(count_of(&lines, "lost") > 0);
+    let summary = lines.last().unwrap();
     assert_eq!(summary["record"], "summary");
     assert_eq!(summary["fired"], 300_007);
     let flows = &summary["flows"];
@@ -1315,8 +1334,7 @@ fn intervals() {
     target.run();
     let (json, text) = (json.output(), text.output());
     let (mut intervals, mut sum, mut total) = (0, 0, 0);
-    for line in json.stdout.lines() {
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    for line in json_lines(&json) {
         let upcalls = line["flows"]["upcalls"].as_u64();
         match line["record"].as_str() {
             Some("interval") => {
@@ -1348,8 +1366,8 @@ fn several_daemons() {
     first.run();
     second.run();
     let (output, rows) = (monitor.output(), rows.output());
-    let last = output.stdout.lines().last().unwrap();
-    let summary: serde_json::Value = serde_json::from_str(last).unwrap();
+    let lines = json_lines(&output);
+    let summary = lines.last().unwrap();
     let by = &summary["flows"]["by_datapath"];
     assert_eq!(by[0]["name"], format!("system@ovs-system of {two}"));
     assert_eq!(by[0]["upcalls"], 203);
