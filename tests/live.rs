@@ -553,45 +553,66 @@ fn closed_pipe() {
     );
 }
 
-/// Check that a full disk ends it with one error, and that what was written before can be read.
+/// Check that a full disk ends it with one error, and that what was written before can be read: in one file, in several,
+/// and if the next of them cannot be created.
 fn full_disk() {
-    let folder = tempfile::tempdir().unwrap();
-    run(
-        "mount",
-        &[
-            "-t",
-            "tmpfs",
-            "-o",
+    let rotate = ["--rotate", "filesize:100"];
+    for (disk, args, error) in [
+        (
             "size=256k",
-            "tmpfs",
-            folder.path().to_str().unwrap(),
-        ],
-    );
-    let file = path(&folder, "out.pcapng");
-    let mut target = StandIn::start("standin", &["--rate", "20000"]);
-    let monitor = Monitor::attach(target.pid, &["-w", &file]);
-    target.go();
-    let output = monitor.output();
-    let read = Command::new("tshark").args(["-r", &file]).output().unwrap();
-    run("umount", &[folder.path()]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        output.stderr.contains("No space left on device"),
-        "{}",
-        output.stderr
-    );
-    assert_eq!(
-        output.stderr.matches("error:").count(),
-        1,
-        "{}",
-        output.stderr
-    );
-    let shown = String::from_utf8_lossy(&read.stdout).lines().count();
-    assert!(
-        shown > 50,
-        "{shown} packets\n{}",
-        String::from_utf8_lossy(&read.stderr)
-    );
+            &[][..],
+            "failed to write the capture: No space",
+        ),
+        (
+            "size=256k",
+            &rotate,
+            "failed to write the capture: No space",
+        ),
+        (
+            "nr_inodes=3",
+            &rotate,
+            "failed to write the capture: failed to create ",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let disk_path = folder.path().to_str().unwrap();
+        run("mount", &["-t", "tmpfs", "-o", disk, "tmpfs", disk_path]);
+        let file = path(&folder, "out.pcapng");
+        let mut target = StandIn::start("standin", &["--rate", "20000"]);
+        let monitor = Monitor::attach(target.pid, &[&["-w", &file], args].concat());
+        target.go();
+        let output = monitor.output();
+        let mut files: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        files.sort();
+        let read = |file| Command::new("tshark").arg("-r").arg(file).output().unwrap();
+        let read: Vec<_> = files.iter().map(read).collect();
+        run("umount", &[disk_path]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(output.stderr.contains(error), "{}", output.stderr);
+        assert!(
+            output.stderr.contains("No space left on device"),
+            "{}",
+            output.stderr
+        );
+        assert_eq!(
+            output.stderr.matches("error:").count(),
+            1,
+            "{}",
+            output.stderr
+        );
+        assert_eq!(read.len() > 1, !args.is_empty(), "{files:?}");
+        for (number, file) in read.iter().enumerate() {
+            let shown = String::from_utf8_lossy(&file.stdout).lines().count();
+            let stderr = String::from_utf8_lossy(&file.stderr);
+            assert!(shown > 20, "{shown} packets\n{stderr}");
+            // Only the last one may end within a packet.
+            let whole = !stderr.contains("cut short");
+            assert!(whole || number + 1 == read.len(), "{stderr}");
+        }
+    }
 }
 
 /// Check that -w - is a capture and nothing else.
