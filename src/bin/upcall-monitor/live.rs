@@ -480,8 +480,18 @@ impl KernelSide {
         if !exists("/sys/kernel/btf/vmlinux") {
             return Err("this kernel has no type information (CONFIG_DEBUG_INFO_BTF)".to_string());
         }
-        if self == Self::Fexit && !exists("/sys/kernel/btf/openvswitch") {
+        // If it is no module, its types are with the kernel's.
+        if self == Self::Fexit
+            && exists("/sys/module/openvswitch")
+            && !exists("/sys/kernel/btf/openvswitch")
+        {
             return Err("the module openvswitch has no type information".to_string());
+        }
+        if !tracer::may_read_module_types() {
+            return Err(
+                "CAP_SYS_ADMIN is missing, without which a module's types cannot be read"
+                    .to_string(),
+            );
         }
         Ok(())
     }
