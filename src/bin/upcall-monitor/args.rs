@@ -192,7 +192,7 @@ pub struct Chosen {
     pub kind: Option<Kind>,
 
     /// Only upcalls that this thread received, a name (handler1) or a thread id
-    #[arg(long, value_name = "THREAD", value_parser = NonEmptyStringValueParser::new(), help_heading = "Filters")]
+    #[arg(long, value_name = "THREAD", value_parser = thread_name, help_heading = "Filters")]
     pub thread: Option<String>,
 
     /// Only upcalls whose packet has at least N bytes
@@ -261,6 +261,15 @@ impl Kind {
             Self::Miss => 0,
             Self::Action => 1,
         }
+    }
+}
+
+fn thread_name(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("no thread has an empty name".to_string()),
+        // In the program it stands for none being asked for.
+        "0" => Err("no thread has the id 0".to_string()),
+        _ => Ok(text.to_string()),
     }
 }
 
