@@ -233,7 +233,11 @@ impl<R: Read> Reader<R> {
             .collect();
         match reader.start.get("tool") {
             Some(recorded) if recorded == tool => Ok(reader),
-            Some(recorded) => Err(Error::OtherTool(recorded.to_string(), tool.to_string())),
+            // Whoever made the file chose it.
+            Some(recorded) => Err(Error::OtherTool(
+                recorded.escape_default().to_string(),
+                tool.to_string(),
+            )),
             None => Err(Error::Damaged(reader.offset)),
         }
     }

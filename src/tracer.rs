@@ -530,7 +530,7 @@ pub fn drain(
         })
         .map(|_| ())
         .and_then(|()| builder.build())
-        .map_err(|error| Error::Ring(io::Error::other(error)))?;
+        .map_err(|_| Error::RingSize(ring.max_entries() as usize))?;
     // SAFETY: the descriptor belongs to `buffer`, which outlives this borrow of it.
     let ring_fd = unsafe { BorrowedFd::borrow_raw(buffer.epoll_fd()) };
 

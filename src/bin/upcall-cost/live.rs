@@ -67,7 +67,7 @@ const DEFAULT_RING: usize = 16 << 20;
 /// At most one message a second tells of lost events.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often the kernel is asked for the names of all ports.
+/// How often the kernel is asked for the names of all ports although it told of no change: devices may be renamed.
 const NAMES_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Sites of one object, each with the number of its argument string.
@@ -165,7 +165,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
                     told = Some(Instant::now());
                     session.lost(&lost_now)?;
                 }
-                if named.elapsed() >= NAMES_INTERVAL {
+                if session.ports_have_changed() || named.elapsed() >= NAMES_INTERVAL {
                     named = Instant::now();
                     session.refresh_ports();
                 }

@@ -8,24 +8,33 @@ pub const SECTIONS: &[Section] = &[
         "\
 A packet that no flow of the datapath matches is sent up to ovs-vswitchd. upcall-cost sees it pass
 
-    D  openvswitch__dp_upcall   it leaves the datapath for a socket of the daemon
-    R  dpif_recv__recv_upcall   a handler thread has taken it from the socket
-    P  ..operate__op_flow_put   the thread prepares the request to install a flow
-    E  ..ate__op_flow_execute   ... and the one to execute the actions on the packet
+    D  openvswitch__dp_upcall   it leaves the datapath for a socket of
+                                the daemon
+    R  dpif_recv__recv_upcall   a handler thread has taken it from the
+                                socket
+    P  ..operate__op_flow_put   the thread prepares the request to
+                                install a flow
+    E  ..ate__op_flow_execute   ... and the one to execute the actions
+                                on the packet
     K  ..s_packet_cmd_execute   the kernel begins to execute them
 
 A thread receives up to 64 upcalls in a row, a batch, and looks each up right after it has received it; only then does it
 prepare the requests of all, and send them. So the times between are
 
-    Kernel upcall action to vswitchd receive       D to R: queueing, waking the thread
-    vswitchd lookup of the upcall itself           R to the next R of the batch, or of the
-                                                   last one to the batch's first request
-    vswitchd rest of the batch, lookup to execute  from there to E
-    vswitchd execute to kernel receive             E to K
-    Kernel upcall to kernel packet execute         D to K: the sum of those above
-    Upcall overhead (total time minus lookup)      D to K less R to P, as upcall_cost.py
-                                                   computes it: R to P has the lookups of
-                                                   all that follow in the batch, too
+    Kernel upcall action to vswitchd receive
+        D to R: queueing, waking the thread
+    vswitchd lookup of the upcall itself
+        R to the next R of the batch, or of the last one to the batch's
+        first request
+    vswitchd rest of the batch, lookup to execute
+        from there to E
+    vswitchd execute to kernel receive
+        E to K
+    Kernel upcall to kernel packet execute
+        D to K: the sum of those above
+    Upcall overhead (total time minus lookup)
+        D to K less R to P, as upcall_cost.py computes it: R to P has the
+        lookups of all that follow in the batch, too
 
 Where a batch led to no request at all, its end cannot be seen, and the next batch counts as part of it. The lookup of
 its upcalls is left out then, unless the next upcall is known to have waited already.",
@@ -63,20 +72,23 @@ dump-flows; the first 64 bytes of its packet are shown.",
         "\
 --format json writes JSON Lines: an object on each line, whose record says what it is.
 
-    start      first line: schema, tool, tool_version, machine, kernel, pid,
-               packet_size, flow_key_size
+    start      first line: schema, tool, tool_version, machine, kernel,
+               pid, packet_size, flow_key_size
     event      an event, unless -q is given
     lost       how many events are missing since the last such line
     events     of each kind: usable, total, lost
     thread     how many upcalls a thread handled
     batches    how many batches of which size
-    stage      name (queue, lookup, batch, execute, overhead, total), title, count,
-               min_us, mean_us, p50_us ... max_us, and the histogram
-    group      the breakdown: by, name, upcalls, and queue, lookup and total
+    stage      name (queue, lookup, batch, execute, overhead, total),
+               title, count, min_us, mean_us, p50_us ... max_us, and the
+               histogram
+    group      the breakdown: by, name, upcalls, and queue, lookup and
+               total
     slow       one of the slowest upcalls, with packet and key
     failed     failed upcalls of one error
     unmatched  events that belong to no upcall, for one reason
-    summary    last line: events, lost, sets, unreadable, undecodable, left, partial
+    summary    last line: events, lost, sets, unreadable, undecodable,
+               left, partial
 
 Fields that end in _ns are integers, those in _us have a fraction. Bytes are base64. Pass over fields you do not know.",
     ),
@@ -141,11 +153,12 @@ Take a recording home, and make a picture of it:
 Which port's upcalls wait the longest?
 
     upcall-cost -q -r upcalls.rec --format json |
-        jq -r 'select(.by == \"port\") | [.queue.p99_ns, .name] | @tsv' | sort -n
+        jq -r 'select(.by == \"port\") | [.queue.p99_ns, .name] | @tsv' |
+        sort -n
 
 What would Open vSwitch do with the slowest one? Paste its flow key:
 
-    ovs-appctl ofproto/trace system@ovs-system 'recirc_id(0),in_port(2),eth(...'",
+    ovs-appctl ofproto/trace system@ovs-system 'recirc_id(0),...'",
     ),
     (
         "SEE ALSO",

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 use ovs_tracers::cli::seconds;
@@ -16,6 +17,9 @@ use crate::live::KernelSide;
 /// The most that a record of the kernel carries: MAX_PACKET and MAX_KEY of bpf/upcall_monitor.h.
 pub const MAX_PACKET_SIZE: u32 = 65535;
 pub const MAX_KEY_SIZE: u32 = 2048;
+
+/// The kernel keeps so many bytes of a thread's name.
+pub const MAX_COMM: usize = 15;
 
 /// What is written to standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,7 +78,7 @@ pub struct Args {
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]
     pub pid: Vec<u32>,
 
-    /// When ovs-vswitchd exits, wait for the next one and trace that
+    /// When ovs-vswitchd exits, wait for the next one and trace that; wait for the first one, too
     #[arg(long)]
     pub follow: bool,
 
@@ -176,11 +180,11 @@ pub struct Chosen {
     pub result: Option<Outcome>,
 
     /// Only upcalls of this datapath, ovs-system or system@ovs-system for example
-    #[arg(long, value_name = "NAME", help_heading = "Filters")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), help_heading = "Filters")]
     pub dp: Option<String>,
 
     /// Only upcalls by this port of the datapath, a name or a number; may be repeated
-    #[arg(long, value_name = "PORT", help_heading = "Filters")]
+    #[arg(long, value_name = "PORT", value_parser = NonEmptyStringValueParser::new(), help_heading = "Filters")]
     pub port: Vec<String>,
 
     /// Only upcalls of this type
@@ -188,7 +192,7 @@ pub struct Chosen {
     pub kind: Option<Kind>,
 
     /// Only upcalls that this thread received, a name (handler1) or a thread id
-    #[arg(long, value_name = "THREAD", help_heading = "Filters")]
+    #[arg(long, value_name = "THREAD", value_parser = thread_name, help_heading = "Filters")]
     pub thread: Option<String>,
 
     /// Only upcalls whose packet has at least N bytes
@@ -226,7 +230,7 @@ impl Chosen {
         };
         let thread = |thread: &String| match thread.parse::<u32>() {
             Ok(tid) => upcall.tid == tid,
-            Err(_) => upcall.comm == thread.as_bytes(),
+            Err(_) => upcall.comm == &thread.as_bytes()[..thread.len().min(MAX_COMM)],
         };
         outcome
             && self.kind.is_none_or(|kind| upcall.kind == kind.number())
@@ -257,6 +261,15 @@ impl Kind {
             Self::Miss => 0,
             Self::Action => 1,
         }
+    }
+}
+
+fn thread_name(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("no thread has an empty name".to_string()),
+        // In the program it stands for none being asked for.
+        "0" => Err("no thread has the id 0".to_string()),
+        _ => Ok(text.to_string()),
     }
 }
 

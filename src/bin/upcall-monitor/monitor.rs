@@ -308,6 +308,13 @@ impl Monitor {
         &self.ports
     }
 
+    /// Whether the kernel told of ports that came or went.
+    pub fn ports_have_changed(&mut self) -> bool {
+        // Each is to be asked, whatever the others say.
+        let ports = self.ports.iter_mut();
+        ports.fold(false, |changed, names| names.have_changed() | changed)
+    }
+
     /// Notices which ports were given to other devices since the kernel was last asked.
     pub fn refresh_ports(&mut self) {
         for names in &mut self.ports {
