@@ -12,6 +12,7 @@
 #include "task.bpf.h"
 #include "datapath.bpf.h"
 #include "flow_id.bpf.h"
+#include "packet_filter.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -75,6 +76,7 @@ struct {
 const struct upcall_record *unused_upcall_record __attribute__((unused));
 const struct flow_id *unused_flow_id __attribute__((unused));
 const struct failed_from *unused_failed_from __attribute__((unused));
+const struct packet_head *unused_packet_head __attribute__((unused));
 
 typedef __u32 __attribute__((may_alias)) word;
 
@@ -235,6 +237,8 @@ static __always_inline int send_upcall(void *ctx, struct scratch *scratch)
 		return 0;
 	}
 	if (targ_filters && !passes_filters(args, target))
+		return filter_out();
+	if (targ_filter_len && !passes_packet_filter(args[ARG_PACKET], args[ARG_PACKET_SIZE]))
 		return filter_out();
 
 	key_len = args[ARG_KEY_SIZE];
@@ -406,6 +410,8 @@ static __always_inline int handle_failed(struct flow_id *flow, const char *devic
 	/* User space judges by the name where there is no number. */
 	if (targ_by_port && flow->port != NO_PORT && !passes_port(flow->target, flow->port))
 		return filter_out();
+	if (targ_filter_len && !queued_passes_packet_filter(packet))
+		return filter_out();
 
 	packet_len = packet->readable;
 	if (packet_len > targ_packet_size)
@@ -561,4 +567,17 @@ int BPF_KRETPROBE(upcall_returns, int result)
 	/* What an action cut off is not known here. */
 	queued_packet(&packet, (struct sk_buff *)skb, NOT_CUT);
 	return handle_failed(&flow, upcall->device, &packet);
+}
+
+/*
+ * Alone, it tells whether this kernel's verifier takes a packet filter. Tests
+ * run it, on what they hand it.
+ */
+SEC("syscall")
+int run_packet_filter(struct packet_head *given)
+{
+	struct packet_head head = {};
+
+	bpf_probe_read_kernel(&head, sizeof(head), given);
+	return packet_filter(&head);
 }

@@ -1,6 +1,13 @@
 //! Bindings of the BPF programs in `bpf/`, made by libbpf-cargo when the crate is built.
 
+use std::mem::MaybeUninit;
+
+use libbpf_rs::OpenObject;
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+
+use crate::filter::{InKernel, Step};
 use crate::usdt::{Arg, Operand};
+use upcall_monitor::{UpcallMonitorSkel, UpcallMonitorSkelBuilder};
 
 /// A skeleton.
 macro_rules! skeleton {
@@ -116,6 +123,54 @@ skeleton! {
     upcall_monitor
 }
 usdt_arg!(upcall_monitor);
+impl From<Step> for upcall_monitor::types::packet_step {
+    fn from(step: Step) -> Self {
+        let Step {
+            value,
+            action,
+            width,
+            jt,
+            jf,
+            k,
+        } = step;
+        Self {
+            value,
+            action,
+            width,
+            jt,
+            jf,
+            k,
+            ..Self::default()
+        }
+    }
+}
+impl upcall_monitor::types::rodata {
+    /// Has the programs apply a packet filter.
+    pub fn set_packet_filter(&mut self, filter: &InKernel) {
+        self.targ_filter_len = filter.steps.len() as u32;
+        for (to, step) in self.targ_filter.iter_mut().zip(&filter.steps) {
+            *to = (*step).into();
+        }
+        self.targ_filter_reach = filter.reach;
+    }
+}
+
+/// Loads what runs a packet filter, and nothing else: to know whether the verifier takes it, or to run it.
+pub fn load_packet_filter<'obj>(
+    filter: &InKernel,
+    storage: &'obj mut MaybeUninit<OpenObject>,
+) -> libbpf_rs::Result<UpcallMonitorSkel<'obj>> {
+    let mut open = UpcallMonitorSkelBuilder::default().open(storage)?;
+    for mut program in open.open_object_mut().progs_mut() {
+        let wanted = program.name() == "run_packet_filter";
+        program.set_autoload(wanted);
+    }
+    if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
+        rodata.set_packet_filter(filter);
+    }
+    open.load()
+}
+
 skeleton! {
     /// `bpf/upcall_cost.bpf.c`
     upcall_cost

@@ -107,6 +107,15 @@ pub fn libbpf_log() -> String {
     String::from_utf8_lossy(&log).into_owned()
 }
 
+/// The same, and forgets it, so that it explains nothing that fails later.
+pub fn take_libbpf_log() -> String {
+    let log = libbpf_log();
+    if let Ok(mut kept) = LIBBPF_LOG.lock() {
+        kept.clear();
+    }
+    log
+}
+
 /// Fails if the process lacks what loading a program takes, since the kernel would only say `EPERM`.
 pub fn check_privilege() -> Result<(), Error> {
     let has = rustix::thread::capabilities(None)

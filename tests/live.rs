@@ -69,6 +69,8 @@ fn main() -> ExitCode {
     trial!(filters);
     trial!(filtering_is_cheaper);
     trial!(packet_filter);
+    trial!(packet_filter_as_replay);
+    trial!(packet_filter_unreadable);
     trial!(scan_is_named);
     trial!(intervals);
     trial!(several_daemons);
@@ -1225,46 +1227,51 @@ fn filters() {
     );
 }
 
-/// Check that upcalls which a filter keeps back take no room: a ring of one page has it for the few that pass.
+/// Check that upcalls which a filter keeps back take no room: a small ring has it for the few that pass.
 fn filtering_is_cheaper() {
-    let target = StandIn::start(
-        "standin",
-        &["--rate", "0", "--count", "100003", "--scan", "1000"],
-    );
-    // One event in a thousand is none of the scan's.
-    let monitor = Monitor::attach(
-        target.pid,
-        &[
-            "--port",
-            "1",
-            "--port",
-            "2",
-            "--port",
-            "3",
-            "--buffer-page-count",
-            "16",
-        ],
-    );
-    assert_eq!(target.run(), 100_003);
-    let output = monitor.output();
-    assert_eq!(output.figure("lost"), 0, "{}", output.stderr);
-    assert_eq!(output.figure("shown") + output.figure("filtered"), 100_003);
-    assert_eq!(output.rows().len(), 101);
+    for filter in [
+        &["--port", "1", "--port", "2", "--port", "3"][..],
+        &["not src host 203.0.113.9"],
+    ] {
+        let target = StandIn::start(
+            "standin",
+            &["--rate", "0", "--count", "100003", "--scan", "1000"],
+        );
+        // One event in a thousand is none of the scan's.
+        let args = [filter, &["--buffer-page-count", "16"]].concat();
+        let monitor = Monitor::attach(target.pid, &args);
+        assert_eq!(target.run(), 100_003);
+        let output = monitor.output();
+        assert_eq!(output.figure("lost"), 0, "{filter:?}: {}", output.stderr);
+        assert_eq!(output.figure("shown") + output.figure("filtered"), 100_003);
+        assert_eq!(output.rows().len(), 101);
+    }
 }
 
-/// Check that a packet filter gets as much of each packet as it looks at, and no more if nothing else wants it; that a
-/// recording has what passes; and that packets which are cut by --packet-size are told. Of eight events in a row, one is
-/// of TCP over IPv4 without a VLAN tag, and one over 1000 bytes.
+/// Check that a packet filter is applied in the kernel, to packets of which nothing is captured unless something else wants
+/// it, and however much --packet-size cuts off; that where it cannot, because of how far it looks, it gets as much of each
+/// packet as it looks at, and packets that --packet-size cuts are told; and that a recording has what passes. Of eight
+/// events in a row, one is of TCP over IPv4 without a VLAN tag, three of UDP, and one, of UDP too, over 1000 bytes.
 fn packet_filter() {
     let folder = tempfile::tempdir().unwrap();
     let file = path(&folder, "out.rec");
-    for (args, passes, captured, cut) in [
-        (&["ip", "and", "tcp"][..], 101, 24, 0),
-        (&["greater 1000"], 101, 0, 0),
-        (&["ether[1000] = 0", "and", "arp"], 0, 0, 0),
-        (&["-s", "20", "ip and tcp"], 0, 20, 808),
-        (&["--record", &file, "tcp or arp"], 2 * 101, 65535, 0),
-    ] {
+    let in_kernel = [
+        (&["ip", "and", "tcp"][..], 101, 0),
+        (&["greater 1000"], 101, 0),
+        (&["-s", "20", "ip and tcp"], 101, 20),
+        (&["-s", "20", "ip and tcp", "--port", "3"], 0, 20),
+        (&["--record", &file, "tcp or arp"], 2 * 101, 65535),
+    ];
+    let in_user_space = [
+        (&["ether[1000] = 0", "and", "arp"][..], 0, 1001, 0),
+        (&["ether[1000] < 256 and udp"], 101, 1001, 0),
+        (&["ip and tcp or ether[1000] < 256"], 2 * 101, 1001, 0),
+        (&["-s", "20", "ether[1000] < 256 and udp"], 0, 20, 808),
+    ];
+    let in_kernel = in_kernel.map(|(args, passes, captured)| (args, passes, captured, None));
+    let in_user_space =
+        in_user_space.map(|(args, passes, captured, cut)| (args, passes, captured, Some(cut)));
+    for (args, passes, captured, user_space) in in_kernel.into_iter().chain(in_user_space) {
         let target = StandIn::start("standin", &["--rate", "20000", "--count", "808"]);
         let args = [&["--format", "json"], args].concat();
         let monitor = Monitor::attach(target.pid, &args);
@@ -1272,22 +1279,106 @@ fn packet_filter() {
         let output = monitor.output();
         assert_eq!(output.figure("lost"), 0, "{}", output.stderr);
         assert_eq!(output.figure("shown"), passes, "{args:?}");
-        match cut {
+        assert_eq!(output.figure("filtered"), 808 - passes, "{args:?}");
+        let said = "the packet filter is applied in user space: it looks at the first 1001 bytes";
+        assert_eq!(
+            output.stderr.contains(said),
+            user_space.is_some(),
+            "{args:?}: {}",
+            output.stderr
+        );
+        match user_space.unwrap_or_default() {
             0 => assert!(!output.stderr.contains("may have matched"), "{args:?}"),
-            _ => assert_eq!(output.figure("of the filtered upcalls"), cut, "{args:?}"),
+            cut => assert_eq!(output.figure("of the filtered upcalls"), cut, "{args:?}"),
         }
         let lines = json_lines(&output);
+        assert_eq!(lines[0]["packet_size"], captured, "{args:?}");
         for event in lines.iter().filter(|line| line["record"] == "event") {
             let size = |name: &str| event["packet"][name].as_u64().expect("a size");
             assert_eq!(size("captured"), size("length").min(captured), "{args:?}");
         }
     }
+    assert_eq!(replayed(&file, "").len(), 2 * 101);
+}
+
+/// The marks of the upcalls of a recording that a packet filter lets through.
+#[track_caller]
+fn replayed(file: &str, filter: &str) -> Vec<u64> {
     let output = Command::new(UPCALL_MONITOR)
-        .args(["--replay", &file, "--format", "json"])
+        .args(["--replay", file, "-k", "odp", filter])
         .output()
         .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(text.matches("\"record\":\"event\"").count(), 2 * 101);
+    assert!(output.status.success());
+    marks(&Output {
+        status: output.status,
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::new(),
+    })
+}
+
+/// Check that filters choose the same upcalls in the kernel as in user space, from a recording of all.
+fn packet_filter_as_replay() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = path(&folder, "out.rec");
+    let options = ["--rate", "20000", "--threads", "2", "--count", "808"];
+    let target = StandIn::start("standin", &options);
+    let monitor = Monitor::attach(target.pid, &["--record", &file]);
+    assert_eq!(target.run(), 808);
+    assert_eq!(monitor.output().figure("shown"), 808);
+    for filter in [
+        "udp port 9",
+        "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn",
+        "not tcp port 443",
+        "vlan 100 and tcp",
+        "arp or icmp or icmp6",
+        "ether[60:4] & 0xff > 30",
+        "len > 1000 or ip[2:2] = 40",
+        "ether[38:2] / (ether[22] - 64) < 100",
+        "ether[14] << (ip[8] - 60) != 0",
+    ] {
+        let target = StandIn::start("standin", &options);
+        let monitor = Monitor::attach(target.pid, &["-k", "odp", filter]);
+        assert_eq!(target.run(), 808);
+        let output = monitor.output();
+        assert!(!output.stderr.contains("user space"), "{}", output.stderr);
+        let sorted = |mut marks: Vec<u64>| {
+            marks.sort_unstable();
+            marks
+        };
+        let shown = sorted(marks(&output));
+        assert_eq!(shown, sorted(replayed(&file, filter)), "{filter}");
+        assert_eq!(output.figure("filtered"), 808 - shown.len() as u64);
+    }
+}
+
+/// Check that a packet which cannot be read matches only where the filter does not look at it, and that those of which
+/// nothing is known are told. It is the eighth of eight events in a row, of UDP like two others.
+fn packet_filter_unreadable() {
+    for (filter, passes, doubtful) in [
+        ("udp", 2 * 101, 101),
+        ("not udp", 5 * 101, 101),
+        ("greater 1000", 101, 0),
+        ("greater 1000 and udp", 0, 101),
+        ("less 1000 and udp", 2 * 101, 0),
+    ] {
+        let target = StandIn::start(
+            "standin",
+            &["--rate", "20000", "--count", "808", "--bad-packet", "8"],
+        );
+        let monitor = Monitor::attach(target.pid, &[filter]);
+        assert_eq!(target.run(), 808);
+        let output = monitor.output();
+        assert_eq!(output.figure("shown"), passes, "{filter}");
+        assert_eq!(output.figure("filtered"), 808 - passes, "{filter}");
+        match doubtful {
+            0 => assert!(!output.stderr.contains("may have matched"), "{filter}"),
+            _ => assert_eq!(
+                output.figure("of the filtered upcalls"),
+                doubtful,
+                "{filter}"
+            ),
+        }
+    }
 }
 
 /// Check that a port scan is named first, and that all that was fired is counted, each by its own thread and source,

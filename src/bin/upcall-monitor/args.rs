@@ -121,7 +121,7 @@ pub struct Args {
     #[arg(short = 'd', long, value_name = "FORM", default_value = "none")]
     pub packet_decode: PacketDecode,
 
-    /// Capture at most N bytes of a packet [default: all if it is decoded or written, else what the filter looks at; 0: all]
+    /// Capture at most N bytes of a packet [default: all if it is decoded or written, else none; 0: all]
     #[arg(short = 's', long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=MAX_PACKET_SIZE as i64))]
     pub packet_size: Option<u32>,
 
@@ -159,7 +159,7 @@ pub struct Args {
     )]
     pub replay: Option<PathBuf>,
 
-    /// When the kernel refuses the BPF program, show libbpf's messages and the verifier's log
+    /// When the kernel refuses the BPF program or the packet filter, show libbpf's messages and the verifier's log
     #[arg(short, long)]
     pub verbose: bool,
 
@@ -326,8 +326,8 @@ impl Args {
         wanted.then_some(self.top.unwrap_or(10) as usize)
     }
 
-    /// Bytes of a packet to capture at most.
-    pub fn packet_snaplen(&self) -> u32 {
+    /// Bytes of a packet to capture at most, for `filter` too if there is one to apply to them.
+    pub fn packet_snaplen(&self, filter: Option<&Filter>) -> u32 {
         let wanted = !matches!(self.packet_decode, PacketDecode::None)
             || self.pcap.is_some()
             || self.record.is_some();
@@ -336,7 +336,7 @@ impl Args {
             Some(size) => size,
             None if wanted => MAX_PACKET_SIZE,
             // As much as the filter looks at.
-            None => match &self.filter {
+            None => match filter {
                 Some(filter) => filter.reach().unwrap_or(u32::MAX).min(MAX_PACKET_SIZE),
                 None => 0,
             },

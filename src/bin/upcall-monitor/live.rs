@@ -10,9 +10,11 @@ use anyhow::{bail, ensure};
 use clap::ValueEnum;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, OpenObject};
+use ovs_tracers::bpf;
 use ovs_tracers::bpf::upcall_monitor::{UpcallMonitorSkel, UpcallMonitorSkelBuilder, types};
 use ovs_tracers::cli::note;
 use ovs_tracers::clock::WallClock;
+use ovs_tracers::filter::{Filter, InKernel, NotInKernel};
 use ovs_tracers::flows::Flow;
 use ovs_tracers::output::Files;
 use ovs_tracers::ports::PortNames;
@@ -204,6 +206,18 @@ fn trace_daemons(
     let ring_bytes = args
         .buffer_page_count
         .map_or(DEFAULT_RING, tracer::ring_size);
+    let in_kernel = match &args.filter {
+        Some(filter) => filter_in_kernel(filter, args.verbose)
+            .inspect_err(|why| {
+                note(format_args!(
+                    "the packet filter is applied in user space: {why}"
+                ));
+            })
+            .ok(),
+        None => None,
+    };
+    let filter = args.filter.clone().filter(|_| in_kernel.is_none());
+    let packet_size = args.packet_snaplen(filter.as_ref());
     let mut storage = [const { MaybeUninit::uninit() }; KernelSide::ALL.len()];
     let (mut skel, side, mut links) = {
         let config = Config {
@@ -211,6 +225,8 @@ fn trace_daemons(
             targets,
             probes: &probes,
             ports: ports.numbers(&names),
+            packet_filter: in_kernel,
+            packet_size,
             ring_bytes,
         };
         config.load(&mut storage)?
@@ -251,7 +267,7 @@ fn trace_daemons(
             let mut start = Start::new(env!("CARGO_BIN_NAME"));
             start.set("kernel", tracer::kernel_release());
             start.set("pid", pids.join(" "));
-            start.set("packet_size", args.packet_snaplen());
+            start.set("packet_size", packet_size);
             start.set("flow_key_size", args.key_snaplen());
             monitor.insert(Monitor::new(args, &start, Files::default())?)
         }
@@ -270,6 +286,7 @@ fn trace_daemons(
         tracer::drop_privilege(keep);
     }
     monitor.set_daemons(targets.iter().map(Target::pid).collect(), names);
+    monitor.set_filter(filter);
     let _ = monitor.clock(clock.offset());
     let what = match (count, side) {
         (0, _) => "the upcalls that fail in the kernel".to_string(),
@@ -293,6 +310,7 @@ fn trace_daemons(
         bail!("the BPF program has no variables to share");
     };
     let filtered = tracer::shared(&mut bss.filtered);
+    let unknown = tracer::shared(std::slice::from_mut(&mut bss.filter_unknown));
     let filter_ports = (
         tracer::shared(std::slice::from_mut(&mut bss.filter_ports)),
         tracer::shared(&mut bss.filter_port),
@@ -315,8 +333,11 @@ fn trace_daemons(
             Delivery::Record(record) => monitor.record(record),
             Delivery::Pause { lost } => {
                 lost_now = before.plus(&Lost::new(lost));
-                let kept_back: u64 = filtered.iter().map(|count| count.load(Relaxed)).sum();
-                monitor.set_kept_back(kept_back_before + kept_back);
+                let sum = |counts: &[AtomicU64]| -> u64 {
+                    counts.iter().map(|count| count.load(Relaxed)).sum()
+                };
+                let (kept_back, doubtful) = kept_back_before;
+                monitor.set_kept_back((kept_back + sum(filtered), doubtful + sum(unknown)));
                 if lost_now != monitor.reported()
                     && told.is_none_or(|told| told.elapsed() >= LOSS_INTERVAL)
                 {
@@ -353,6 +374,9 @@ struct Config<'a> {
     targets: &'a [Target],
     probes: &'a Probes,
     ports: Vec<u64>,
+    /// The packet filter, if it is applied in the kernel.
+    packet_filter: Option<InKernel>,
+    packet_size: u32,
     ring_bytes: usize,
 }
 
@@ -411,6 +435,7 @@ impl Config<'_> {
         let progs = &mut open.progs;
         progs.recv_upcall_multi.set_autoload(received && multi);
         progs.recv_upcall.set_autoload(received && !multi);
+        progs.run_packet_filter.set_autoload(false);
         progs.upcall_failed.set_autoload(side == KernelSide::Fexit);
         progs
             .upcall_begins
@@ -453,7 +478,7 @@ impl Config<'_> {
         let (args, specs) = (self.args, &self.probes.specs);
         rodata.targ_specs = u32::try_from(specs.len())?;
         rodata.targ_args[..specs.len()].copy_from_slice(specs);
-        rodata.targ_packet_size = args.packet_snaplen();
+        rodata.targ_packet_size = self.packet_size;
         rodata.targ_key_size = args.key_snaplen();
         rodata.targ_wake_at = self.ring_bytes as u64 / 4;
         rodata.targ_count_lost = args.summary_lines().is_some().into();
@@ -464,12 +489,29 @@ impl Config<'_> {
             }
         }
         set_filters(&args.chosen, rodata);
+        if let Some(filter) = &self.packet_filter {
+            rodata.set_packet_filter(filter);
+        }
         Ok(())
     }
 }
 
 impl KernelSide {
     const ALL: [Self; 3] = [Self::Fexit, Self::Tracepoint, Self::Absent];
+}
+
+/// The packet filter as the kernel runs it, if it can.
+fn filter_in_kernel(filter: &Filter, verbose: bool) -> Result<InKernel, NotInKernel> {
+    let filter = filter.in_kernel()?;
+    let loaded = bpf::load_packet_filter(&filter, &mut MaybeUninit::uninit()).map(drop);
+    let log = tracer::take_libbpf_log();
+    if loaded.is_err() {
+        if verbose {
+            eprint!("{log}");
+        }
+        return Err(NotInKernel::Refused);
+    }
+    Ok(filter)
 }
 
 /// Tells the programs which upcalls are wanted.

@@ -72,12 +72,23 @@ library, libpcap. The shell must be kept from taking ( ) [ ] & | ! < > for itsel
 before an expression that begins with a minus sign. It sees the packet as ovs-vswitchd got it, from its Ethernet header
 on. inbound, outbound and broadcast of ip need a device and are errors.
 
-It is applied by upcall-monitor to the packet that it received, not in the kernel. So the packet has to be captured: as
-much of it as the filter looks at, if nothing else asks for more. It spares the daemon nothing, and the ring little.
-Lost upcalls are counted whatever their packets were, also in a summary by flow. A packet of which less is there than
-what the filter looks at, because of --packet-size, a recording made with it, or an error, does not match, not even
-\"not udp\"; a warning at the end says how many those were, and they are counted as filtered like the rest. --record
-and --pcap keep only what matches.
+It is applied in the kernel like the others, after them, and needs nothing of the packet to be captured. Lost upcalls are
+then only those that match, also in a summary by flow. Where that cannot be, a line at the start says so and why, and
+upcall-monitor applies it to what it receives:
+
+  - it looks at more than the first 128 bytes of a packet, or where it looks depends on the packet: what follows a header
+    of variable length, unless that is the one of IPv4;
+  - it has more than 128 instructions, as tcpdump -d counts them;
+  - the kernel refuses it: that takes Linux 5.14, and --verbose shows what it says.
+
+As much of the packet is captured then as the filter looks at, if nothing else asks for more. It spares the daemon
+nothing, and the ring little, and lost upcalls are counted whatever their packets were. With --replay it is applied in
+that way too.
+
+A packet of which less is there than what the filter looks at does not match, not even \"not udp\": since it could not be
+read, since the kernel has the rest in pages (of a failed upcall), or, if it is not applied in the kernel, since
+--packet-size cut it off, also when a recording was made. A warning at the end says how many those were, and they are
+counted as filtered like the rest. --record and --pcap keep only what matches.
 
 Names of hosts are looked up in /etc/hosts and DNS, those of ports and protocols in /etc/services and /etc/protocols;
 other sources of /etc/nsswitch.conf are not asked.",
@@ -214,7 +225,9 @@ A larger --buffer-page-count helps against bursts; a smaller --packet-size makes
         "\
 Every upcall runs into a uprobe: the thread of the daemon enters the kernel, a BPF program copies flow key and packet into
 the ring, and the thread goes on. Nobody is woken for it: upcall-monitor looks into the ring 50 times a second, and is
-woken only when a quarter of it is full. Without -d, --pcap, --record or a packet filter no packet is copied.",
+woken only when a quarter of it is full. Without -d, --pcap or --record no packet is copied, unless a packet filter cannot
+run in the kernel. What a filter keeps back there, a packet filter too, is not copied and takes no room: it costs the
+thread less than what passes.",
     ),
     (
         "LIMITS",
