@@ -1,7 +1,7 @@
 //! What the command lines of all tools have in common: the manual page, shell completions, the form of an error.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -39,7 +39,16 @@ pub fn parse<T: Parser>(sections: &[Section]) -> T {
     let matches = command.get_matches_mut();
     if let Some(what) = matches.get_one("generate") {
         let written = generate(&T::command(), *what, sections, &mut io::stdout().lock());
-        std::process::exit(i32::from(written.is_err()));
+        std::process::exit(match written {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                note(format_args!(
+                    "error: failed to write standard output: {}",
+                    cause(&error)
+                ));
+                1
+            }
+            _ => 0,
+        });
     }
     T::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
 }

@@ -1,6 +1,6 @@
 //! The files that a tool writes.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -67,9 +67,15 @@ impl Files {
                     Err(_) if path.is_symlink() => return Err(Error::Link(path.to_path_buf())),
                     Err(error) => return Err(failed(error)),
                 };
-                let kind = metadata.file_type();
-                if kind.is_char_device() || kind.is_fifo() {
-                    options.open(path).map_err(failed)?
+                let takes_all = |kind: FileType| kind.is_char_device() || kind.is_fifo();
+                if takes_all(metadata.file_type()) {
+                    let file = options.open(path).map_err(failed)?;
+                    // What was opened may be another file than what was looked at.
+                    let opened = file.metadata().map_err(failed)?;
+                    if !takes_all(opened.file_type()) {
+                        return Err(Error::Exists(path.to_path_buf()));
+                    }
+                    file
                 } else {
                     self.overwrite(path, &metadata, force, &mut options)?
                 }

@@ -241,7 +241,9 @@ impl<W: Write> Writer<W> {
 
     fn describe_interface(&mut self, name: &str, description: Option<&str>) -> io::Result<u32> {
         let id = self.written.len() as u32;
-        let mut options = vec![InterfaceDescriptionOption::IfName(option_text(name))];
+        let mut escaped = String::new();
+        push_escaped(&mut escaped, name.as_bytes());
+        let mut options = vec![InterfaceDescriptionOption::IfName(option_text(&escaped))];
         options.extend(
             description.map(|text| InterfaceDescriptionOption::IfDescription(Cow::Borrowed(text))),
         );

@@ -2,7 +2,8 @@
 //!
 //! The flow key of an upcall has the number of a port; which device that is, the kernel's
 //! `openvswitch` module says by generic netlink: families `ovs_datapath` and `ovs_vport`
-//! (`include/uapi/linux/openvswitch.h`), in the network namespace of ovs-vswitchd.
+//! (`include/uapi/linux/openvswitch.h`), in the network namespace of ovs-vswitchd. The multicast group
+//! of ovs_vport says when to ask again.
 //!
 //! Families are looked up by listing them all. To ask for one by name would make the kernel load
 //! its module, and a tracer must not change the machine that it looks at.
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 use netlink_bindings::builtin::{BuiltinNfgenmsg, Nlmsghdr};
 use netlink_bindings::consts::{NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_bindings::{nlctrl, ovs_datapath, ovs_vport};
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::netlink::{GENERIC, SocketAddrNetlink};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
@@ -41,6 +42,9 @@ const OVS_VPORT_CMD_GET: u8 = 3;
 /// `OVS_DATAPATH_VERSION` and `OVS_VPORT_VERSION` (`linux/openvswitch.h`).
 const OVS_DATAPATH_VERSION: u8 = 2;
 const OVS_VPORT_VERSION: u8 = 1;
+
+/// The multicast group of ovs_vport (`linux/openvswitch.h`).
+const OVS_VPORT_MCGROUP: &CStr = c"ovs_vport";
 
 /// How ovs-vswitchd's names of the kernel's datapaths begin.
 const KERNEL_DATAPATH: &[u8] = b"system@";
@@ -117,8 +121,8 @@ impl PortNames {
     /// Asks the kernel again, whenever that was last done.
     ///
     /// [`lookup`](Self::lookup) does it for new ports. Only this finds out that a known number
-    /// belongs to another device now. A port that is gone keeps its last name, for the upcalls
-    /// still on the way.
+    /// belongs to another device now; [`have_changed`](Self::have_changed) says when. A port that is
+    /// gone keeps its last name, for the upcalls still on the way.
     pub fn refresh(&mut self) -> Result<(), Error> {
         self.refreshed = Some(Instant::now());
         let Some(socket) = &mut self.socket else {
@@ -128,6 +132,14 @@ impl PortNames {
             insert(&mut self.datapaths, datapath, port, &name.to_string_lossy());
         })?;
         Ok(())
+    }
+
+    /// Whether ports came or went since this was last asked, so that a [`refresh`](Self::refresh) is
+    /// worth while.
+    ///
+    /// Of a device that was renamed the kernel tells nothing.
+    pub fn have_changed(&mut self) -> bool {
+        self.socket.as_mut().is_some_and(Socket::was_told)
     }
 
     /// Makes a name known, as from a recording.
@@ -180,19 +192,32 @@ pub fn has_kernel_datapath() -> Result<bool, Error> {
     Ok(socket.families(Instant::now() + TIMEOUT)?.is_some())
 }
 
-/// A generic netlink socket.
+/// What is known of the two families.
+#[derive(Clone, Copy, Debug)]
+struct Families {
+    datapath: u16,
+    vport: u16,
+    /// The multicast group of ports that come and go.
+    changes: Option<u32>,
+}
+
+/// A generic netlink socket for questions, and one for what the kernel tells unasked: the numbers of
+/// the messages of both could be the same.
 #[derive(Debug)]
 struct Socket {
     fd: OwnedFd,
     sequence: u32,
     buffer: Box<[u8]>,
+    changes: OwnedFd,
+    /// The multicast group that `changes` is in.
+    group: Option<u32>,
 }
 
 impl Socket {
     fn open(pid: u32) -> Result<Self, Error> {
         let namespace_error = move |source| Error::Namespace { pid, source };
-        let fd = match foreign_namespace(pid) {
-            Ok(None) => open_socket()?,
+        let (fd, changes) = match foreign_namespace(pid) {
+            Ok(None) => (open_socket()?, open_socket()?),
             // A socket stays in the namespace of the thread that opened it, and the thread stays in
             // the namespace that it entered: so it must be one of its own.
             Ok(Some(namespace)) => thread::Builder::new()
@@ -200,7 +225,7 @@ impl Socket {
                     let network = Some(LinkNameSpaceType::Network);
                     move_into_link_name_space(namespace.as_fd(), network)
                         .map_err(|source| namespace_error(source.into()))?;
-                    open_socket().map_err(Error::from)
+                    Ok::<_, Error>((open_socket()?, open_socket()?))
                 })?
                 .join()
                 .map_err(|_| io::Error::other("the thread that opens the socket panicked"))??,
@@ -210,12 +235,14 @@ impl Socket {
             fd,
             sequence: 0,
             buffer: vec![0; BUFFER_LEN].into(),
+            changes,
+            group: None,
         })
     }
 
-    /// The numbers of ovs_datapath and ovs_vport, if the kernel has both.
-    fn families(&mut self, deadline: Instant) -> io::Result<Option<(u16, u16)>> {
-        let (mut datapath_family, mut vport_family) = (None, None);
+    /// ovs_datapath and ovs_vport, if the kernel has both.
+    fn families(&mut self, deadline: Instant) -> io::Result<Option<Families>> {
+        let (mut datapath_family, mut vport_family, mut changes) = (None, None, None);
         let mut request = Vec::new();
         nlctrl::OpGetfamilyDump::encode_request(&mut request);
         self.dump(GENL_ID_CTRL, &request, deadline, |payload| {
@@ -223,26 +250,74 @@ impl Socket {
                 Some((id, name)) if name == ovs_datapath::PROTONAME_CSTR => {
                     datapath_family = Some(id)
                 }
-                Some((id, name)) if name == ovs_vport::PROTONAME_CSTR => vport_family = Some(id),
+                Some((id, name)) if name == ovs_vport::PROTONAME_CSTR => {
+                    vport_family = Some(id);
+                    changes = group(payload, OVS_VPORT_MCGROUP);
+                }
                 _ => {}
             }
         })?;
-        Ok(datapath_family.zip(vport_family))
+        let families = datapath_family.zip(vport_family);
+        Ok(families.map(|(datapath, vport)| Families {
+            datapath,
+            vport,
+            changes,
+        }))
+    }
+
+    /// Joins a multicast group. It has another number after its module was loaded again.
+    fn join(&mut self, group: u32) -> io::Result<()> {
+        if self.group == Some(group) {
+            return Ok(());
+        }
+        // SAFETY: the kernel reads as many bytes of `group` as the last argument says.
+        let result = unsafe {
+            libc::setsockopt(
+                self.changes.as_raw_fd(),
+                libc::SOL_NETLINK,
+                libc::NETLINK_ADD_MEMBERSHIP,
+                (&raw const group).cast(),
+                size_of::<u32>() as libc::socklen_t,
+            )
+        };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        self.group = Some(group);
+        Ok(())
+    }
+
+    /// Whether the kernel told of a change. What it was does not matter.
+    fn was_told(&mut self) -> bool {
+        let mut told = false;
+        loop {
+            let flags = RecvFlags::DONTWAIT;
+            match retry_on_intr(|| recv(&self.changes, &mut self.buffer[..], flags)) {
+                // There was more than the socket holds, and it is lost.
+                Err(Errno::NOBUFS) | Ok((_, 1..)) => told = true,
+                Err(_) | Ok((_, 0)) => return told,
+            }
+        }
     }
 
     /// Calls `each` with the datapath, as ovs-vswitchd names it, the number and the name of each
     /// port.
     fn for_each_port(&mut self, mut each: impl FnMut(&[u8], u32, &CStr)) -> io::Result<()> {
         let deadline = Instant::now() + TIMEOUT;
-        let Some((datapath_family, vport_family)) = self.families(deadline)? else {
+        let Some(families) = self.families(deadline)? else {
             return Ok(());
         };
+        if let Some(group) = families.changes {
+            // Before the question, so that nothing is missed between the two. Where it cannot be had, questions at
+            // times remain.
+            let _ = self.join(group);
+        }
 
         let mut datapaths = Vec::new();
         let mut request = generic_header(OVS_DP_CMD_GET, OVS_DATAPATH_VERSION);
         let header = ovs_datapath::OvsHeader { dp_ifindex: 0 };
         ovs_datapath::OpGetDump::encode_request(&mut request, &header);
-        self.dump(datapath_family, &request, deadline, |payload| {
+        self.dump(families.datapath, &request, deadline, |payload| {
             datapaths.extend(datapath(payload).map(|(ifindex, name)| (ifindex, name.to_owned())));
         })?;
 
@@ -251,7 +326,7 @@ impl Socket {
             let mut request = generic_header(OVS_VPORT_CMD_GET, OVS_VPORT_VERSION);
             let header = ovs_vport::OvsHeader { dp_ifindex };
             ovs_vport::OpGetDump::encode_request(&mut request, &header);
-            let dump = self.dump(vport_family, &request, deadline, |payload| {
+            let dump = self.dump(families.vport, &request, deadline, |payload| {
                 if let Some((port, port_name)) = vport(payload) {
                     each(&name, port, port_name);
                 }
@@ -385,6 +460,14 @@ fn family(payload: &[u8]) -> Option<(u16, &CStr)> {
     ))
 }
 
+/// Number of a multicast group of a family (`CTRL_CMD_NEWFAMILY`).
+fn group(payload: &[u8], name: &CStr) -> Option<u32> {
+    let attributes = nlctrl::OpGetfamilyDump::decode_request(payload);
+    let mut groups = attributes.get_mcast_groups().ok()?;
+    let group = groups.find(|group| group.get_name() == Ok(name))?;
+    group.get_id().ok()
+}
+
 /// Interface index and name of a datapath (`OVS_DP_CMD_NEW`).
 fn datapath(payload: &[u8]) -> Option<(u32, &CStr)> {
     let payload = payload.get(BuiltinNfgenmsg::len()..)?;
@@ -468,6 +551,13 @@ mod tests {
     const VPORT_VETH9: &str = "\
         2a000000 21000200 03000000 25010000 03010000 06000000 08000100 01000000 \
         0a000300 76657468 39000000";
+    /// That `veth0`, port 1 of dp0, is gone, and that `veth9` came: the commands OVS_VPORT_CMD_DEL and _NEW.
+    const VPORT_DELETED: &str = "\
+        2c000000 21000000 07000000 25010000 02010000 06000000 08000100 01000000 \
+        0a000300 76657468 30000000";
+    const VPORT_ADDED: &str = "\
+        2c000000 21000000 08000000 25010000 01010000 06000000 08000100 01000000 \
+        0a000300 76657468 39000000";
     /// A message that ends within its header's length.
     const CUT_OFF: &str = "20000000 21000200 03000000 25010000 03010000";
 
@@ -477,16 +567,21 @@ mod tests {
         digits.chunks(2).map(pair).collect()
     }
 
+    fn pair() -> (OwnedFd, OwnedFd) {
+        let flags = SocketFlags::CLOEXEC;
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap()
+    }
+
     /// A socket, and its other end, where the kernel would be.
     fn unasked() -> (PortNames, OwnedFd) {
-        let flags = SocketFlags::CLOEXEC;
-        let (fd, peer) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        let (fd, peer) = pair();
         set_socket_timeout(&fd, Timeout::Recv, Some(TIMEOUT)).unwrap();
         let socket = Socket {
             fd,
             sequence: 0,
             buffer: vec![0; BUFFER_LEN].into(),
+            changes: pair().0,
+            group: None,
         };
         let names = PortNames {
             socket: Some(socket),
@@ -619,6 +714,62 @@ mod tests {
                 ("system@dp1", 2, "vxlan_sys_4789"),
             ]
         );
+    }
+
+    /// Check that what the kernel tells of ports is noticed once, however much it is, and nothing else is.
+    #[test]
+    fn changes_are_noticed() {
+        let (mut names, _peer) = unasked();
+        let (changes, kernel) = pair();
+        names.socket.as_mut().unwrap().changes = changes;
+        assert!(!names.have_changed());
+        for message in [VPORT_DELETED, VPORT_ADDED] {
+            send(&kernel, &bytes(message), SendFlags::empty()).unwrap();
+        }
+        assert!(names.have_changed());
+        assert!(!names.have_changed());
+        drop(kernel);
+        assert!(!names.have_changed());
+        assert!(!PortNames::default().have_changed());
+    }
+
+    /// Check that the number of the group is found among those of its family, and that the kernel lets us join it: here
+    /// the one that tells of families, which every kernel has, since ovs_vport need not be there.
+    #[test]
+    fn the_group_is_joined() {
+        let vport = bytes(FAMILY_VPORT);
+        let vport = &vport[Nlmsghdr::len()..];
+        assert_eq!(group(vport, OVS_VPORT_MCGROUP), Some(10));
+        assert_eq!(group(vport, c"another"), None);
+        let none = bytes(VPORT_VETH9);
+        assert_eq!(group(&none[Nlmsghdr::len()..], OVS_VPORT_MCGROUP), None);
+
+        let mut socket = Socket::open(std::process::id()).unwrap();
+        let mut notify = None;
+        let mut request = Vec::new();
+        nlctrl::OpGetfamilyDump::encode_request(&mut request);
+        let deadline = Instant::now() + TIMEOUT;
+        let each = |payload: &[u8]| {
+            if family(payload).is_some_and(|(id, _)| id == GENL_ID_CTRL) {
+                notify = group(payload, c"notify");
+            }
+        };
+        socket.dump(GENL_ID_CTRL, &request, deadline, each).unwrap();
+        let notify = notify.unwrap();
+        let fd = File::from(socket.changes.try_clone().unwrap());
+        let inode = fd.metadata().unwrap().ino().to_string();
+        let groups = || {
+            let sockets = fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
+            let mut rows = sockets.lines().map(|row| row.split_whitespace());
+            let mut row = rows.find(|row| row.clone().last() == Some(&inode)).unwrap();
+            u32::from_str_radix(row.nth(3).unwrap(), 16).unwrap()
+        };
+        assert_eq!(groups(), 0);
+        socket.join(notify).unwrap();
+        socket.join(notify).unwrap();
+        assert_eq!(groups(), 1 << (notify - 1));
+        assert!(socket.join(u32::MAX).is_err());
+        assert!(!socket.was_told());
     }
 
     /// Check that a miss makes the kernel be asked again, but not twice within a second, not for a
@@ -758,16 +909,23 @@ mod tests {
                 let before = here();
                 let names = PortNames::open(thread).unwrap();
                 assert_eq!(here(), before);
-                let fd = File::from(names.socket.unwrap().fd);
-                let inode = fd.metadata().unwrap().ino().to_string();
+                let socket = names.socket.unwrap();
+                // Open until the end.
+                let sockets = [socket.fd, socket.changes].map(File::from);
+                let inode = |socket: &File| socket.metadata().unwrap().ino().to_string();
+                let inodes = sockets.each_ref().map(inode);
                 let has = |path: &str| {
                     let sockets = fs::read_to_string(path).unwrap();
-                    sockets
-                        .lines()
-                        .any(|line| line.split_whitespace().last() == Some(&inode))
+                    let ids = || {
+                        sockets
+                            .lines()
+                            .filter_map(|line| line.split_whitespace().last())
+                    };
+                    inodes.each_ref().map(|inode| ids().any(|id| id == inode))
                 };
-                assert!(has(&format!("/proc/{thread}/net/netlink")));
-                assert!(!has("/proc/thread-self/net/netlink"));
+                let theirs = has(&format!("/proc/{thread}/net/netlink"));
+                assert_eq!(theirs, [true, true]);
+                assert_eq!(has("/proc/thread-self/net/netlink"), [false, false]);
             }
             Err(error) => eprintln!("skipped: namespace of a process (unshare: {error})"),
         }
@@ -796,8 +954,10 @@ mod tests {
             let sequence = u32::from_ne_bytes(sequence);
             let _ = is_last(&datagram, sequence, |payload| {
                 let _ = (family(payload), datapath(payload), vport(payload));
+                let _ = group(payload, OVS_VPORT_MCGROUP);
             });
             let _ = (family(&datagram), datapath(&datagram), vport(&datagram));
+            let _ = group(&datagram, OVS_VPORT_MCGROUP);
         }
     }
 }

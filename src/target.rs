@@ -14,6 +14,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use object::ReadCache;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::cli::cause;
@@ -253,6 +254,12 @@ impl Target {
         self.pid
     }
 
+    /// Whether it has exited.
+    pub fn has_exited(&self) -> bool {
+        let mut fds = [PollFd::new(self, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
     /// The inode number of its network namespace, by which the kernel's own structures tell it too.
     ///
     /// # Errors
@@ -487,14 +494,33 @@ fn proc(pid: u32, file: &str) -> PathBuf {
 
 /// Finds the one ovs-vswitchd that runs here.
 ///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Several`]; those of [`ovs_vswitchds`].
+pub fn find_ovs_vswitchd() -> Result<u32, Error> {
+    only(ovs_vswitchds()?)
+}
+
+/// The only one of these.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Several`].
+pub fn only(candidates: Vec<Candidate>) -> Result<u32, Error> {
+    match candidates.as_slice() {
+        [] => Err(Error::NotFound),
+        [one] => Ok(one.pid),
+        _ => Err(Error::Several(candidates)),
+    }
+}
+
+/// Every ovs-vswitchd that runs here, in the order of their ids.
+///
 /// Looked at are the processes that call themselves so, in containers too, and those that a
 /// pidfile of `$OVS_RUNDIR`, `/var/run/openvswitch` or `/run/openvswitch` names. The parent that
 /// `--monitor` leaves behind to restart the daemon is none.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Several`]; [`Error::Read`] and [`Error::Permission`] if `/proc`
-/// cannot be listed.
-pub fn find_ovs_vswitchd() -> Result<u32, Error> {
+/// [`Error::Read`] and [`Error::Permission`] if `/proc` cannot be listed.
+pub fn ovs_vswitchds() -> Result<Vec<Candidate>, Error> {
     let unlisted = |err| Error::read("/proc", err);
     let mut candidates = Vec::new();
     let pidfiles = pidfiles();
@@ -515,11 +541,7 @@ pub fn find_ovs_vswitchd() -> Result<u32, Error> {
         }
     }
     candidates.sort_by_key(|candidate| candidate.pid);
-    match candidates.as_slice() {
-        [] => Err(Error::NotFound),
-        [one] => Ok(one.pid),
-        _ => Err(Error::Several(candidates)),
-    }
+    Ok(candidates)
 }
 
 /// The processes that the pidfiles name.

@@ -507,8 +507,11 @@ fn stacks() {
     };
     let text = run(&["--run", "20000000", "--poll", "1000000"]);
     let past = text.matches("    past the threshold it was in\n").count();
-    assert_eq!(past, 5, "{text}");
-    assert!(text.matches("      busy_run+0x").count() >= 3, "{text}");
+    // One that had to leave the CPU to others was not seen there for 5 ms.
+    let not_seen = text.matches("    not seen past the threshold; ").count();
+    assert_eq!(past + not_seen, 5, "{text}");
+    assert!(past >= 1, "{text}");
+    assert!(text.matches("      busy_run+0x").count() >= 1, "{text}");
     assert_eq!(text.matches("      main_loop+0x").count(), 5, "{text}");
     assert!(text.contains(" (standin-loop)\n"), "{text}");
 

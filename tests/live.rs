@@ -10,11 +10,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::LazyLock;
 
 use common::{
     Monitor, Output, StandIn, UPCALL_MONITOR, is_installed, is_root, run, standins, trial,
 };
+use jsonschema::Validator;
 use libtest_mimic::Arguments;
+use serde_json::Value;
 
 fn main() -> ExitCode {
     let mut args = Arguments::from_args();
@@ -48,9 +51,12 @@ fn main() -> ExitCode {
     trial!(closed_pipe, "tshark" if tshark);
     trial!(full_disk, "tshark" if tshark);
     trial!(capture_to_stdout, "tshark" if tshark);
+    trial!(capture_into_tshark, "tshark" if tshark);
     trial!(replay_is_the_same);
     trial!(deleted_binary);
     trial!(other_mount_namespace);
+    trial!(container, "user namespaces" if succeeds("unshare", &["--user", "true"]));
+    trial!(capabilities, "setpriv" if is_installed("setpriv"));
     trial!(finds_the_daemon);
     trial!(no_privilege);
     trial!(drops_privilege);
@@ -58,15 +64,49 @@ fn main() -> ExitCode {
     trial!(wrong_arguments);
     trial!(existing_file);
     let datapath = ovs_tracers::ports::has_kernel_datapath().unwrap_or(false);
+    trial!(no_type_information);
     trial!(no_datapath, "no openvswitch module" if !datapath);
     trial!(filters);
     trial!(filtering_is_cheaper);
     trial!(packet_filter);
+    trial!(packet_filter_as_replay);
+    trial!(packet_filter_unreadable);
     trial!(scan_is_named);
     trial!(intervals);
     trial!(several_daemons);
     trial!(follow);
+    trial!(follow_an_upgrade);
+    trial!(follow_waits);
     libtest_mimic::run(&args, trials).exit_code()
+}
+
+/// Whether a program can be run here, with success.
+fn succeeds(program: &str, args: &[&str]) -> bool {
+    let output = Command::new(program).args(args).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+/// The lines of --format json, each of which must be one of the schema.
+#[track_caller]
+fn json_lines(output: &Output) -> Vec<Value> {
+    static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
+        let schema = include_str!("../docs/upcall-monitor.schema.json");
+        let schema = serde_json::from_str(schema).expect("the schema is JSON");
+        jsonschema::draft202012::new(&schema).expect("it is a schema")
+    });
+    let line = |line: &str| {
+        let value = serde_json::from_str(line).expect("JSON");
+        if let Err(error) = SCHEMA.validate(&value) {
+            panic!("{error}, at {}: {line}", error.instance_path());
+        }
+        value
+    };
+    output.stdout.lines().map(line).collect()
+}
+
+/// How many of these lines are of a kind.
+fn count_of(lines: &[Value], kind: &str) -> usize {
+    lines.iter().filter(|line| line["record"] == kind).count()
 }
 
 fn path(folder: &tempfile::TempDir, name: &str) -> String {
@@ -516,45 +556,66 @@ fn closed_pipe() {
     );
 }
 
-/// Check that a full disk ends it with one error, and that what was written before can be read.
+/// Check that a full disk ends it with one error, and that what was written before can be read: in one file, in several,
+/// and if the next of them cannot be created.
 fn full_disk() {
-    let folder = tempfile::tempdir().unwrap();
-    run(
-        "mount",
-        &[
-            "-t",
-            "tmpfs",
-            "-o",
+    let rotate = ["--rotate", "filesize:100"];
+    for (disk, args, error) in [
+        (
             "size=256k",
-            "tmpfs",
-            folder.path().to_str().unwrap(),
-        ],
-    );
-    let file = path(&folder, "out.pcapng");
-    let mut target = StandIn::start("standin", &["--rate", "20000"]);
-    let monitor = Monitor::attach(target.pid, &["-w", &file]);
-    target.go();
-    let output = monitor.output();
-    let read = Command::new("tshark").args(["-r", &file]).output().unwrap();
-    run("umount", &[folder.path()]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        output.stderr.contains("No space left on device"),
-        "{}",
-        output.stderr
-    );
-    assert_eq!(
-        output.stderr.matches("error:").count(),
-        1,
-        "{}",
-        output.stderr
-    );
-    let shown = String::from_utf8_lossy(&read.stdout).lines().count();
-    assert!(
-        shown > 50,
-        "{shown} packets\n{}",
-        String::from_utf8_lossy(&read.stderr)
-    );
+            &[][..],
+            "failed to write the capture: No space",
+        ),
+        (
+            "size=256k",
+            &rotate,
+            "failed to write the capture: No space",
+        ),
+        (
+            "nr_inodes=3",
+            &rotate,
+            "failed to write the capture: failed to create ",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let disk_path = folder.path().to_str().unwrap();
+        run("mount", &["-t", "tmpfs", "-o", disk, "tmpfs", disk_path]);
+        let file = path(&folder, "out.pcapng");
+        let mut target = StandIn::start("standin", &["--rate", "20000"]);
+        let monitor = Monitor::attach(target.pid, &[&["-w", &file], args].concat());
+        target.go();
+        let output = monitor.output();
+        let mut files: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        files.sort();
+        let read = |file| Command::new("tshark").arg("-r").arg(file).output().unwrap();
+        let read: Vec<_> = files.iter().map(read).collect();
+        run("umount", &[disk_path]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(output.stderr.contains(error), "{}", output.stderr);
+        assert!(
+            output.stderr.contains("No space left on device"),
+            "{}",
+            output.stderr
+        );
+        assert_eq!(
+            output.stderr.matches("error:").count(),
+            1,
+            "{}",
+            output.stderr
+        );
+        assert_eq!(read.len() > 1, !args.is_empty(), "{files:?}");
+        for (number, file) in read.iter().enumerate() {
+            let shown = String::from_utf8_lossy(&file.stdout).lines().count();
+            let stderr = String::from_utf8_lossy(&file.stderr);
+            assert!(shown > 20, "{shown} packets\n{stderr}");
+            // Only the last one may end within a packet.
+            let whole = !stderr.contains("cut short");
+            assert!(whole || number + 1 == read.len(), "{stderr}");
+        }
+    }
 }
 
 /// Check that -w - is a capture and nothing else.
@@ -575,6 +636,47 @@ fn capture_to_stdout() {
     assert!(child.wait().unwrap().success());
     assert!(rest.join("\n").contains("101 shown"), "{rest:?}");
     assert_eq!(packets(&file), 101);
+}
+
+/// Check that tshark shows the packets as they come, while upcall-monitor runs on, and that its end is no error.
+fn capture_into_tshark() {
+    let mut target = StandIn::start("standin", &["--rate", "5000"]);
+    let mut command = Command::new(UPCALL_MONITOR);
+    command.args(["-p", &target.pid.to_string(), "-w", "-"]);
+    let mut monitor = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let fields = [
+        "-T",
+        "fields",
+        "-e",
+        "frame.len",
+        "-e",
+        "frame.interface_name",
+    ];
+    let tshark = Command::new("tshark")
+        .args(["-n", "-l", "-i", "-", "-c", "1009"])
+        .args(fields)
+        .stdin(monitor.stdout.take().unwrap())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    target.go();
+    // It ends because it has seen so many, not because there are no more.
+    let shown = tshark.wait_with_output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert_eq!(shown.lines().count(), 1009);
+    let jumbo = shown
+        .lines()
+        .filter(|line| *line == "9014\t2 (system@ovs-system)");
+    assert!(jumbo.count() >= 1009 / 8, "{shown}");
+    let output = monitor.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!stderr.contains("error"), "{stderr}");
 }
 
 /// Check that a recording shows, without privilege, what was shown live, to the byte.
@@ -642,6 +744,91 @@ fn other_mount_namespace() {
     let monitor = Monitor::attach(target.pid, &[]);
     target.run();
     assert_eq!(monitor.output().rows().len(), 107);
+}
+
+/// A folder that any user may look into, with a copy of a file.
+fn open_folder(name: &str, file: impl AsRef<Path>) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = path(&folder, name);
+    fs::copy(file, &copy).unwrap();
+    (folder, copy)
+}
+
+/// Check that a daemon in a container is traced: in a user, pid, mount and network namespace of its own, with a binary
+/// that nobody else sees, and by its id as it is here.
+fn container() {
+    let (folder, binary) = open_folder("standin", standins().join("standin"));
+    let inner = path(&folder, "inner");
+    fs::create_dir(&inner).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--pid", "--mount", "--net"]);
+    command.args(["--fork", "--kill-child", "--mount-proc", "sh", "-c"]);
+    command.arg(
+        r#"mount -t tmpfs tmpfs "$1" && cp "$2" "$1/vswitchd" && folder=$1 && shift 2 && exec "$folder/vswitchd" "$@""#,
+    );
+    command.args(["sh", &inner, &binary, "--rate", "5000", "--count", "109"]);
+    let target = StandIn::spawn(command);
+    let unshare = target.pid;
+    let children = format!("/proc/{unshare}/task/{unshare}/children");
+    let children = fs::read_to_string(children).unwrap();
+    let pid: u32 = children.trim().parse().expect("one child");
+    let namespace = |pid: u32, name: &str| fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap();
+    for name in ["user", "pid", "mnt", "net"] {
+        assert_ne!(namespace(pid, name), namespace(std::process::id(), name));
+    }
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    assert_eq!(ids.unwrap().split_whitespace().last(), Some("1"));
+
+    let monitor = Monitor::attach(pid, &["-k", "odp", "--format", "json"]);
+    target.run();
+    let output = monitor.output();
+    assert_eq!(output.figure("shown"), 109, "{}", output.stderr);
+    assert!(!output.stderr.contains("namespace"), "{}", output.stderr);
+    // The id by which it was named, and thread ids from the same place.
+    let mut events = json_lines(&output);
+    events.retain(|line| line["record"] == "event");
+    assert_eq!(events.len(), 109);
+    for event in events {
+        assert_eq!(
+            (&event["daemon"], &event["pid"]),
+            (&pid.into(), &pid.into())
+        );
+        assert!(event["tid"].as_u64() >= Some(pid.into()), "{event}");
+    }
+}
+
+/// Check that CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE are enough for a user who is not root and to whom the daemon is
+/// another's, and that nothing of them is left once attached.
+fn capabilities() {
+    const CAPABILITIES: &str = "+bpf,+perfmon,+sys_ptrace";
+    let (_folder, tool) = open_folder("upcall-monitor", UPCALL_MONITOR);
+    let (_folder, binary) = open_folder("standin", standins().join("standin"));
+    let mut command = Command::new(binary);
+    command.args(["--rate", "5000", "--count", "113"]);
+    let target = StandIn::spawn(command);
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    command.args(["--inh-caps", CAPABILITIES, "--ambient-caps", CAPABILITIES]);
+    command.args([&tool, "-k", "odp", "-p", &target.pid.to_string()]);
+    let mut monitor = Monitor::spawn(command);
+    monitor.await_line("attached");
+    let status = fs::read_to_string(format!("/proc/{}/status", monitor.id())).unwrap();
+    let field = |name: &str| {
+        let value = status.lines().find_map(|line| line.strip_prefix(name));
+        value.expect("a field").trim().to_string()
+    };
+    assert!(field("Uid:").starts_with("65534"));
+    for name in ["CapEff:", "CapPrm:", "CapInh:", "CapAmb:"] {
+        assert_eq!(field(name), "0".repeat(16), "{name}");
+    }
+    assert_eq!(field("NoNewPrivs:"), "1");
+    target.run();
+    let output = monitor.output();
+    assert_eq!(output.rows().len(), 113, "{}", output.stderr);
+    assert_eq!(marks(&output).len(), 113);
+    assert!(!output.stderr.contains("failed to"), "{}", output.stderr);
 }
 
 /// Check that the daemon is found by its name, that a second one is an error which lists both, and that none is one.
@@ -952,6 +1139,21 @@ fn existing_file() {
     assert!(Path::new(&link).is_symlink());
 }
 
+/// Check that a kernel that does not tell of its types is no obstacle, and that the names of threads are known there too.
+fn no_type_information() {
+    let target = StandIn::start("standin", &["--rate", "5000", "--count", "101"]);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c"]);
+    command.arg(r#"mount -t tmpfs tmpfs /sys/kernel/btf && exec "$@""#);
+    command.args(["sh", UPCALL_MONITOR, "-p", &target.pid.to_string()]);
+    let mut monitor = Monitor::spawn(command);
+    monitor.await_line("attached");
+    target.run();
+    let output = monitor.output();
+    assert_eq!(output.rows().len(), 101, "{}", output.stderr);
+    assert!(output.rows().iter().all(|row| row.contains(" handler1 ")));
+}
+
 /// Check that without a kernel datapath --result error is an error, and any a warning.
 fn no_datapath() {
     let target = StandIn::start("standin", &["--rate", "1000", "--count", "53"]);
@@ -1025,46 +1227,51 @@ fn filters() {
     );
 }
 
-/// Check that upcalls which a filter keeps back take no room: a ring of one page has it for the few that pass.
+/// Check that upcalls which a filter keeps back take no room: a small ring has it for the few that pass.
 fn filtering_is_cheaper() {
-    let target = StandIn::start(
-        "standin",
-        &["--rate", "0", "--count", "100003", "--scan", "1000"],
-    );
-    // One event in a thousand is none of the scan's.
-    let monitor = Monitor::attach(
-        target.pid,
-        &[
-            "--port",
-            "1",
-            "--port",
-            "2",
-            "--port",
-            "3",
-            "--buffer-page-count",
-            "16",
-        ],
-    );
-    assert_eq!(target.run(), 100_003);
-    let output = monitor.output();
-    assert_eq!(output.figure("lost"), 0, "{}", output.stderr);
-    assert_eq!(output.figure("shown") + output.figure("filtered"), 100_003);
-    assert_eq!(output.rows().len(), 101);
+    for filter in [
+        &["--port", "1", "--port", "2", "--port", "3"][..],
+        &["not src host 203.0.113.9"],
+    ] {
+        let target = StandIn::start(
+            "standin",
+            &["--rate", "0", "--count", "100003", "--scan", "1000"],
+        );
+        // One event in a thousand is none of the scan's.
+        let args = [filter, &["--buffer-page-count", "16"]].concat();
+        let monitor = Monitor::attach(target.pid, &args);
+        assert_eq!(target.run(), 100_003);
+        let output = monitor.output();
+        assert_eq!(output.figure("lost"), 0, "{filter:?}: {}", output.stderr);
+        assert_eq!(output.figure("shown") + output.figure("filtered"), 100_003);
+        assert_eq!(output.rows().len(), 101);
+    }
 }
 
-/// Check that a packet filter gets as much of each packet as it looks at, and no more if nothing else wants it; that a
-/// recording has what passes; and that packets which are cut by --packet-size are told. Of eight events in a row, one is
-/// of TCP over IPv4 without a VLAN tag, and one over 1000 bytes.
+/// Check that a packet filter is applied in the kernel, to packets of which nothing is captured unless something else wants
+/// it, and however much --packet-size cuts off; that where it cannot, because of how far it looks, it gets as much of each
+/// packet as it looks at, and packets that --packet-size cuts are told; and that a recording has what passes. Of eight
+/// events in a row, one is of TCP over IPv4 without a VLAN tag, three of UDP, and one, of UDP too, over 1000 bytes.
 fn packet_filter() {
     let folder = tempfile::tempdir().unwrap();
     let file = path(&folder, "out.rec");
-    for (args, passes, captured, cut) in [
-        (&["ip", "and", "tcp"][..], 101, 24, 0),
-        (&["greater 1000"], 101, 0, 0),
-        (&["ether[1000] = 0", "and", "arp"], 0, 0, 0),
-        (&["-s", "20", "ip and tcp"], 0, 20, 808),
-        (&["--record", &file, "tcp or arp"], 2 * 101, 65535, 0),
-    ] {
+    let in_kernel = [
+        (&["ip", "and", "tcp"][..], 101, 0),
+        (&["greater 1000"], 101, 0),
+        (&["-s", "20", "ip and tcp"], 101, 20),
+        (&["-s", "20", "ip and tcp", "--port", "3"], 0, 20),
+        (&["--record", &file, "tcp or arp"], 2 * 101, 65535),
+    ];
+    let in_user_space = [
+        (&["ether[1000] = 0", "and", "arp"][..], 0, 1001, 0),
+        (&["ether[1000] < 256 and udp"], 101, 1001, 0),
+        (&["ip and tcp or ether[1000] < 256"], 2 * 101, 1001, 0),
+        (&["-s", "20", "ether[1000] < 256 and udp"], 0, 20, 808),
+    ];
+    let in_kernel = in_kernel.map(|(args, passes, captured)| (args, passes, captured, None));
+    let in_user_space =
+        in_user_space.map(|(args, passes, captured, cut)| (args, passes, captured, Some(cut)));
+    for (args, passes, captured, user_space) in in_kernel.into_iter().chain(in_user_space) {
         let target = StandIn::start("standin", &["--rate", "20000", "--count", "808"]);
         let args = [&["--format", "json"], args].concat();
         let monitor = Monitor::attach(target.pid, &args);
@@ -1072,25 +1279,106 @@ fn packet_filter() {
         let output = monitor.output();
         assert_eq!(output.figure("lost"), 0, "{}", output.stderr);
         assert_eq!(output.figure("shown"), passes, "{args:?}");
-        match cut {
+        assert_eq!(output.figure("filtered"), 808 - passes, "{args:?}");
+        let said = "the packet filter is applied in user space: it looks at the first 1001 bytes";
+        assert_eq!(
+            output.stderr.contains(said),
+            user_space.is_some(),
+            "{args:?}: {}",
+            output.stderr
+        );
+        match user_space.unwrap_or_default() {
             0 => assert!(!output.stderr.contains("may have matched"), "{args:?}"),
-            _ => assert_eq!(output.figure("of the filtered upcalls"), cut, "{args:?}"),
+            cut => assert_eq!(output.figure("of the filtered upcalls"), cut, "{args:?}"),
         }
-        let lines = output.stdout.lines();
-        let lines: Vec<serde_json::Value> = lines
-            .map(|line| serde_json::from_str(line).expect("JSON"))
-            .collect();
+        let lines = json_lines(&output);
+        assert_eq!(lines[0]["packet_size"], captured, "{args:?}");
         for event in lines.iter().filter(|line| line["record"] == "event") {
             let size = |name: &str| event["packet"][name].as_u64().expect("a size");
             assert_eq!(size("captured"), size("length").min(captured), "{args:?}");
         }
     }
+    assert_eq!(replayed(&file, "").len(), 2 * 101);
+}
+
+/// The marks of the upcalls of a recording that a packet filter lets through.
+#[track_caller]
+fn replayed(file: &str, filter: &str) -> Vec<u64> {
     let output = Command::new(UPCALL_MONITOR)
-        .args(["--replay", &file, "--format", "json"])
+        .args(["--replay", file, "-k", "odp", filter])
         .output()
         .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(text.matches("\"record\":\"event\"").count(), 2 * 101);
+    assert!(output.status.success());
+    marks(&Output {
+        status: output.status,
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::new(),
+    })
+}
+
+/// Check that filters choose the same upcalls in the kernel as in user space, from a recording of all.
+fn packet_filter_as_replay() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = path(&folder, "out.rec");
+    let options = ["--rate", "20000", "--threads", "2", "--count", "808"];
+    let target = StandIn::start("standin", &options);
+    let monitor = Monitor::attach(target.pid, &["--record", &file]);
+    assert_eq!(target.run(), 808);
+    assert_eq!(monitor.output().figure("shown"), 808);
+    for filter in [
+        "udp port 9",
+        "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn",
+        "not tcp port 443",
+        "vlan 100 and tcp",
+        "arp or icmp or icmp6",
+        "ether[60:4] & 0xff > 30",
+        "len > 1000 or ip[2:2] = 40",
+        "ether[38:2] / (ether[22] - 64) < 100",
+        "ether[14] << (ip[8] - 60) != 0",
+    ] {
+        let target = StandIn::start("standin", &options);
+        let monitor = Monitor::attach(target.pid, &["-k", "odp", filter]);
+        assert_eq!(target.run(), 808);
+        let output = monitor.output();
+        assert!(!output.stderr.contains("user space"), "{}", output.stderr);
+        let sorted = |mut marks: Vec<u64>| {
+            marks.sort_unstable();
+            marks
+        };
+        let shown = sorted(marks(&output));
+        assert_eq!(shown, sorted(replayed(&file, filter)), "{filter}");
+        assert_eq!(output.figure("filtered"), 808 - shown.len() as u64);
+    }
+}
+
+/// Check that a packet which cannot be read matches only where the filter does not look at it, and that those of which
+/// nothing is known are told. It is the eighth of eight events in a row, of UDP like two others.
+fn packet_filter_unreadable() {
+    for (filter, passes, doubtful) in [
+        ("udp", 2 * 101, 101),
+        ("not udp", 5 * 101, 101),
+        ("greater 1000", 101, 0),
+        ("greater 1000 and udp", 0, 101),
+        ("less 1000 and udp", 2 * 101, 0),
+    ] {
+        let target = StandIn::start(
+            "standin",
+            &["--rate", "20000", "--count", "808", "--bad-packet", "8"],
+        );
+        let monitor = Monitor::attach(target.pid, &[filter]);
+        assert_eq!(target.run(), 808);
+        let output = monitor.output();
+        assert_eq!(output.figure("shown"), passes, "{filter}");
+        assert_eq!(output.figure("filtered"), 808 - passes, "{filter}");
+        match doubtful {
+            0 => assert!(!output.stderr.contains("may have matched"), "{filter}"),
+            _ => assert_eq!(
+                output.figure("of the filtered upcalls"),
+                doubtful,
+                "{filter}"
+            ),
+        }
+    }
 }
 
 /// Check that a port scan is named first, and that all that was fired is counted, each by its own thread and source,
@@ -1116,8 +1404,9 @@ fn scan_is_named() {
     let (text, json) = (text.output(), json.output());
     assert!(json.figure("lost") > 1000, "{}", json.stderr);
 
-    let last = json.stdout.lines().last().unwrap();
-    let summary: serde_json::Value = serde_json::from_str(last).unwrap();
+    let lines = json_lines(&json);
+    assert!(count_of(&lines, "lost") > 0);
+    let summary = lines.last().unwrap();
     assert_eq!(summary["record"], "summary");
     assert_eq!(summary["fired"], 300_007);
     let flows = &summary["flows"];
@@ -1173,8 +1462,7 @@ fn intervals() {
     target.run();
     let (json, text) = (json.output(), text.output());
     let (mut intervals, mut sum, mut total) = (0, 0, 0);
-    for line in json.stdout.lines() {
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    for line in json_lines(&json) {
         let upcalls = line["flows"]["upcalls"].as_u64();
         match line["record"].as_str() {
             Some("interval") => {
@@ -1206,8 +1494,8 @@ fn several_daemons() {
     first.run();
     second.run();
     let (output, rows) = (monitor.output(), rows.output());
-    let last = output.stdout.lines().last().unwrap();
-    let summary: serde_json::Value = serde_json::from_str(last).unwrap();
+    let lines = json_lines(&output);
+    let summary = lines.last().unwrap();
     let by = &summary["flows"]["by_datapath"];
     assert_eq!(by[0]["name"], format!("system@ovs-system of {two}"));
     assert_eq!(by[0]["upcalls"], 203);
@@ -1241,4 +1529,82 @@ fn follow() {
     assert_eq!(output.rows().len(), 61 + 73);
     assert_eq!(output.figure("upcalls fired"), 61 + 73);
     assert_eq!(output.stdout.matches("PORT_NAME").count(), 1);
+}
+
+/// Check that --follow takes the daemon that is started for the one which exited, from another binary at the same path,
+/// and neither the parent that --monitor leaves nor a daemon that ran beside it all the time.
+fn follow_an_upgrade() {
+    let start = |name: &str, binary: &str, args: &[&str]| {
+        let mut command = Command::new(binary);
+        command.arg0(name);
+        command
+            .args(["--comm", "ovs-vswitchd", "--rate", "1000"])
+            .args(args);
+        StandIn::spawn(command)
+    };
+    let (folder, binary) = open_folder("vswitchd", standins().join("standin"));
+    let parent = start("ovs-vswitchd: monitoring pid 4711 (healthy)", &binary, &[]);
+    let beside = start("ovs-vswitchd", &binary, &[]);
+    let first = start("ovs-vswitchd", &binary, &["--count", "67"]);
+    let mut monitor = Monitor::attach(first.pid, &["--follow"]);
+    let newer = path(&folder, "newer");
+    fs::copy(standins().join("standin-O0"), &newer).unwrap();
+    fs::rename(&newer, &binary).unwrap();
+    first.run();
+    monitor.await_line("waiting for the next ovs-vswitchd");
+    let second = start("ovs-vswitchd", &binary, &["--count", "71"]);
+    monitor.await_line(&format!("of process {} ", second.pid));
+    second.run();
+    monitor.await_line("waiting for the next ovs-vswitchd");
+    monitor.signal("TERM");
+    let output = monitor.output();
+    assert!(output.status.success());
+    assert_eq!(output.rows().len(), 67 + 71, "{}", output.stderr);
+    drop((parent, beside));
+}
+
+/// Check that --follow waits for the first daemon too, and says what stands in its way: two that were started since.
+///
+/// In a pid namespace of its own, where no other ovs-vswitchd of this machine is.
+fn follow_waits() {
+    const SCRIPT: &str = r#"
+        start() { "$standin" --comm ovs-vswitchd >fifo & read -r _ pid <fifo; }
+        mkfifo fifo errors
+        "$monitor" --follow -c 7 2>errors &
+        monitor_pid=$!
+        exec 3<errors
+        read -r line <&3; echo "$line"
+        kill -STOP $monitor_pid
+        start; first=$pid; start
+        kill -CONT $monitor_pid
+        read -r line <&3; echo "$line"; read -r line <&3; echo "$line"
+        kill $first; wait $first
+        wait $monitor_pid; echo "status $?"
+        kill $pid
+    "#;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    command.args([
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--kill-child",
+        "sh",
+        "-c",
+        SCRIPT,
+    ]);
+    command
+        .env("monitor", UPCALL_MONITOR)
+        .env("standin", standins().join("standin"));
+    let output = command.current_dir(&folder).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "waiting for the next ovs-vswitchd");
+    assert_eq!(
+        lines[1], "warning: still waiting: several ovs-vswitchd are running, choose one with -p:",
+        "{text}"
+    );
+    assert_eq!(lines.last(), Some(&"status 0"), "{text}");
+    let rows = lines.iter().filter(|line| line.contains(" handler1 "));
+    assert_eq!(rows.count(), 7, "{text}");
 }

@@ -338,15 +338,16 @@ fn a_capture_of_nothing_has_an_interface() {
     assert_eq!(file.statistics[0].dropped, Some(0));
 }
 
-/// Check that a thread's name can neither break the comment's line nor its encoding, and that the
-/// escaping is unambiguous.
+/// Check that a thread's name can neither break the comment's line nor its encoding, that the
+/// escaping is unambiguous, and that the name of a device is escaped too.
 #[test]
-fn a_hostile_thread_name_is_escaped() {
+fn hostile_names_are_escaped() {
     let mut hostile = upcall(&[]);
     hostile.comm = b"a\nb\\x\xff\x1b\xc3\xa9\xc2\x85";
     let mut writer = Writer::new(Vec::new(), 0, &SECTION).unwrap();
-    writer.write(&hostile, "p", TIME, None).unwrap();
+    writer.write(&hostile, "p\x1b[2J", TIME, None).unwrap();
     let file = read(&writer.finish(&Stats::default()).unwrap());
+    assert_eq!(file.interfaces[0].name, "p\\x1b[2J");
     assert_eq!(
         file.packets[0].comment,
         "cpu=2 comm=a\\x0ab\\\\x\\xff\\x1bé\\xc2\\x85 pid=1381158 upcall_type=0 result=0"
@@ -639,7 +640,8 @@ proptest! {
             prop_assert_eq!(found.original, packet.len() as u32 + more);
             prop_assert_eq!(found.time, *time);
             let name = &file.interfaces[found.interface as usize].name;
-            prop_assert_eq!(name.as_str(), String::from_utf8_lossy(port));
+            prop_assert!(!name.contains(char::is_control), "{}", name);
+            prop_assert_eq!(unescape(name), String::from_utf8_lossy(port).into_owned().into_bytes());
             let mut end = format!(" pid=1381158 upcall_type={kind} result={result}");
             if let Some(key) = key {
                 end = format!("{end}\n{key}");

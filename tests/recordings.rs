@@ -181,3 +181,37 @@ fn red_on_a_terminal() {
     );
     assert!(terminal("NO_COLOR=1").starts_with(&plain));
 }
+
+/// Check that the picture of the README is what the tool prints.
+#[test]
+fn picture() {
+    const WIDTH: usize = 128;
+    let recording = Path::new("fixtures/recordings/lab-6.1.rec");
+    let mut printed = Vec::new();
+    for args in [
+        &["-k", "odp", "-d", "decode"][..],
+        &["--quiet", "--top", "4"],
+    ] {
+        let output = replay(recording, args);
+        for line in text(&output.stdout).lines() {
+            let lines = line.trim_end().as_bytes().chunks(WIDTH).map(text);
+            printed.extend(lines.map(str::to_string));
+        }
+    }
+    let picture = fs::read_to_string("docs/upcall-monitor.svg").expect("a picture");
+    let shown = picture.lines().filter_map(|line| {
+        let (_, text) = line.strip_prefix("<text ")?.split_once('>')?;
+        let text = text.strip_suffix("</text>")?;
+        Some(
+            text.replace("&gt;", ">")
+                .replace("&lt;", "<")
+                .replace("&amp;", "&"),
+        )
+    });
+    let shown: Vec<String> = shown.filter(|line| !line.starts_with("$ ")).collect();
+    assert!(shown.len() > 50, "{shown:?}");
+    for line in shown {
+        let elsewhere = line == "^C" || line == "[...]";
+        assert!(elsewhere || printed.contains(&line), "{line}");
+    }
+}

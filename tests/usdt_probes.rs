@@ -18,6 +18,7 @@ use common::{Monitor, StandIn, is_installed, run, standins};
 use elf::Elf;
 use libtest_mimic::{Arguments, Failed, Trial};
 use ovs_tracers::target;
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 use serde_json::Value;
 
 const USDT_PROBES: &str = env!("CARGO_BIN_EXE_usdt-probes");
@@ -27,6 +28,9 @@ fn main() -> ExitCode {
     // The live ones see each other's uprobes, and count on no other process called ovs-vswitchd.
     args.test_threads.get_or_insert(1);
     let root = rustix::process::geteuid().is_root();
+    if root && !Path::new(UPROBE_EVENTS).exists() {
+        mount_tracefs();
+    }
     let mut trials = Vec::new();
     let mut add = |name: String, lacks: Vec<&str>, test: Box<dyn FnOnce() + Send>| {
         let test = Trial::test(name, move || -> Result<(), Failed> {
@@ -57,11 +61,12 @@ fn main() -> ExitCode {
     trial!(hostile_names);
     trial!(closed_pipe);
     trial!(manual_and_help);
-    trial!(armed_and_attached, "root" if root);
+    let tracefs = Path::new(UPROBE_EVENTS).exists();
+    trial!(armed_and_attached, "root" if root, "tracefs" if tracefs);
     trial!(armed_by_call, "root" if root, "x86-64" if cfg!(target_arch = "x86_64"));
-    trial!(armed_by_a_debugger, "root" if root, "x86-64" if cfg!(target_arch = "x86_64"));
+    trial!(armed_by_a_debugger, "root" if root, "x86-64" if cfg!(target_arch = "x86_64"), "tracefs" if tracefs);
     trial!(semaphore_counts, "root" if root);
-    trial!(event_of_tracefs, "root" if root, "tracefs" if Path::new(UPROBE_EVENTS).exists());
+    trial!(event_of_tracefs, "root" if root, "tracefs" if tracefs);
     trial!(attached_by_bpftrace, "root" if root, "bpftrace" if is_installed("bpftrace"));
     trial!(library_of_a_process, "root" if root);
     trial!(deleted_binary, "root" if root);
@@ -735,6 +740,23 @@ fn manual_and_help() {
 // ---- processes ----
 
 const UPROBE_EVENTS: &str = "/sys/kernel/tracing/uprobe_events";
+
+/// Mounts tracefs where only this process and those that it starts see it: without, the tool does not know who has a site
+/// attached. This is the only thread yet, so that all that come are in its mount namespace.
+fn mount_tracefs() {
+    // SAFETY: a new mount namespace changes no memory and no file descriptor.
+    let moved = unsafe { unshare_unsafe(UnshareFlags::NEWNS) };
+    let mount = |args: &[&str]| {
+        let output = Command::new("mount").args(args).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let mounted = moved.is_ok()
+        && mount(&["--make-rprivate", "/"])
+        && mount(&["-t", "tracefs", "tracefs", "/sys/kernel/tracing"]);
+    if !mounted {
+        eprintln!("tracefs is not mounted here, and cannot be");
+    }
+}
 
 /// The only probe of a stand-in.
 #[track_caller]

@@ -8,12 +8,15 @@ pub const SECTIONS: &[Section] = &[
         "\
 A packet that no flow of the datapath matches is sent up to ovs-vswitchd. upcall-cost sees it pass
 
-    D  openvswitch__dp_upcall  it leaves the datapath for a socket
-    R  dpif_recv__recv_upcall  a handler thread has taken it from there
-    P  ..operate__op_flow_put  the thread prepares the request to
-                               install a flow
-    E  ..ate__op_flow_execute  ... and that to execute the actions
-    K  ..s_packet_cmd_execute  the kernel begins to execute them
+    D  openvswitch__dp_upcall   it leaves the datapath for a socket of
+                                the daemon
+    R  dpif_recv__recv_upcall   a handler thread has taken it from the
+                                socket
+    P  ..operate__op_flow_put   the thread prepares the request to
+                                install a flow
+    E  ..ate__op_flow_execute   ... and the one to execute the actions
+                                on the packet
+    K  ..s_packet_cmd_execute   the kernel begins to execute them
 
 A thread receives up to 64 upcalls in a row, a batch, and looks each up right after it has received it; only then does it
 prepare the requests of all, and send them. So the times between are
@@ -21,8 +24,8 @@ prepare the requests of all, and send them. So the times between are
     Kernel upcall action to vswitchd receive
         D to R: queueing, waking the thread
     vswitchd lookup of the upcall itself
-        R to the next R of the batch, or of the last one to the first
-        request of the batch
+        R to the next R of the batch, or of the last one to the batch's
+        first request
     vswitchd rest of the batch, lookup to execute
         from there to E
     vswitchd execute to kernel receive
@@ -30,8 +33,8 @@ prepare the requests of all, and send them. So the times between are
     Kernel upcall to kernel packet execute
         D to K: the sum of those above
     Upcall overhead (total time minus lookup)
-        D to K less R to P, as upcall_cost.py computes it: R to P has
-        the lookups of all that follow in the batch, too
+        D to K less R to P, as upcall_cost.py computes it: R to P has the
+        lookups of all that follow in the batch, too
 
 Where a batch led to no request at all, its end cannot be seen, and the next batch counts as part of it. The lookup of
 its upcalls is left out then, unless the next upcall is known to have waited already.",
@@ -176,7 +179,7 @@ Which port's upcalls wait the longest?
 
 What would Open vSwitch do with the slowest one? Paste its flow key:
 
-    ovs-appctl ofproto/trace system@ovs-system 'in_port(2),eth(...),...'",
+    ovs-appctl ofproto/trace system@ovs-system 'recirc_id(0),...'",
     ),
     (
         "SEE ALSO",

@@ -118,6 +118,11 @@ impl Session {
         self.ports = ports;
     }
 
+    /// Whether the kernel told of ports that came or went.
+    pub fn ports_have_changed(&mut self) -> bool {
+        self.ports.have_changed()
+    }
+
     /// Notices which ports were given to other devices since the kernel was last asked.
     pub fn refresh_ports(&mut self) {
         // No names are better than no upcalls.

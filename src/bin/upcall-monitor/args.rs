@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 use ovs_tracers::cli::seconds;
@@ -16,6 +17,9 @@ use crate::live::KernelSide;
 /// The most that a record of the kernel carries: MAX_PACKET and MAX_KEY of bpf/upcall_monitor.h.
 pub const MAX_PACKET_SIZE: u32 = 65535;
 pub const MAX_KEY_SIZE: u32 = 2048;
+
+/// The kernel keeps so many bytes of a thread's name.
+pub const MAX_COMM: usize = 15;
 
 /// What is written to standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,7 +78,7 @@ pub struct Args {
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]
     pub pid: Vec<u32>,
 
-    /// When ovs-vswitchd exits, wait for the next one and trace that
+    /// When ovs-vswitchd exits, wait for the next one and trace that; wait for the first one, too
     #[arg(long)]
     pub follow: bool,
 
@@ -117,7 +121,7 @@ pub struct Args {
     #[arg(short = 'd', long, value_name = "FORM", default_value = "none")]
     pub packet_decode: PacketDecode,
 
-    /// Capture at most N bytes of a packet [default: all if it is decoded or written, else what the filter looks at; 0: all]
+    /// Capture at most N bytes of a packet [default: all if it is decoded or written, else none; 0: all]
     #[arg(short = 's', long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=MAX_PACKET_SIZE as i64))]
     pub packet_size: Option<u32>,
 
@@ -155,7 +159,7 @@ pub struct Args {
     )]
     pub replay: Option<PathBuf>,
 
-    /// When the kernel refuses the BPF program, show libbpf's messages and the verifier's log
+    /// When the kernel refuses the BPF program or the packet filter, show libbpf's messages and the verifier's log
     #[arg(short, long)]
     pub verbose: bool,
 
@@ -176,11 +180,11 @@ pub struct Chosen {
     pub result: Option<Outcome>,
 
     /// Only upcalls of this datapath, ovs-system or system@ovs-system for example
-    #[arg(long, value_name = "NAME", help_heading = "Filters")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), help_heading = "Filters")]
     pub dp: Option<String>,
 
     /// Only upcalls by this port of the datapath, a name or a number; may be repeated
-    #[arg(long, value_name = "PORT", help_heading = "Filters")]
+    #[arg(long, value_name = "PORT", value_parser = NonEmptyStringValueParser::new(), help_heading = "Filters")]
     pub port: Vec<String>,
 
     /// Only upcalls of this type
@@ -188,7 +192,7 @@ pub struct Chosen {
     pub kind: Option<Kind>,
 
     /// Only upcalls that this thread received, a name (handler1) or a thread id
-    #[arg(long, value_name = "THREAD", help_heading = "Filters")]
+    #[arg(long, value_name = "THREAD", value_parser = thread_name, help_heading = "Filters")]
     pub thread: Option<String>,
 
     /// Only upcalls whose packet has at least N bytes
@@ -226,7 +230,7 @@ impl Chosen {
         };
         let thread = |thread: &String| match thread.parse::<u32>() {
             Ok(tid) => upcall.tid == tid,
-            Err(_) => upcall.comm == thread.as_bytes(),
+            Err(_) => upcall.comm == &thread.as_bytes()[..thread.len().min(MAX_COMM)],
         };
         outcome
             && self.kind.is_none_or(|kind| upcall.kind == kind.number())
@@ -257,6 +261,15 @@ impl Kind {
             Self::Miss => 0,
             Self::Action => 1,
         }
+    }
+}
+
+fn thread_name(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("no thread has an empty name".to_string()),
+        // In the program it stands for none being asked for.
+        "0" => Err("no thread has the id 0".to_string()),
+        _ => Ok(text.to_string()),
     }
 }
 
@@ -313,8 +326,8 @@ impl Args {
         wanted.then_some(self.top.unwrap_or(10) as usize)
     }
 
-    /// Bytes of a packet to capture at most.
-    pub fn packet_snaplen(&self) -> u32 {
+    /// Bytes of a packet to capture at most, for `filter` too if there is one to apply to them.
+    pub fn packet_snaplen(&self, filter: Option<&Filter>) -> u32 {
         let wanted = !matches!(self.packet_decode, PacketDecode::None)
             || self.pcap.is_some()
             || self.record.is_some();
@@ -323,7 +336,7 @@ impl Args {
             Some(size) => size,
             None if wanted => MAX_PACKET_SIZE,
             // As much as the filter looks at.
-            None => match &self.filter {
+            None => match filter {
                 Some(filter) => filter.reach().unwrap_or(u32::MAX).min(MAX_PACKET_SIZE),
                 None => 0,
             },

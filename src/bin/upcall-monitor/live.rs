@@ -1,8 +1,7 @@
 //! Tracing a running ovs-vswitchd, or several.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::mem::MaybeUninit;
-use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -11,21 +10,24 @@ use anyhow::{bail, ensure};
 use clap::ValueEnum;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, OpenObject};
+use ovs_tracers::bpf;
 use ovs_tracers::bpf::upcall_monitor::{UpcallMonitorSkel, UpcallMonitorSkelBuilder, types};
 use ovs_tracers::cli::note;
 use ovs_tracers::clock::WallClock;
+use ovs_tracers::filter::{Filter, InKernel, NotInKernel};
 use ovs_tracers::flows::Flow;
 use ovs_tracers::output::Files;
-use ovs_tracers::ports::{self, PortNames};
+use ovs_tracers::ports::PortNames;
 use ovs_tracers::recording::Start;
 use ovs_tracers::summary::Lost;
-use ovs_tracers::target::{Object, Target};
-use ovs_tracers::tracer::{self, Delivery, End, RingState, Until};
+use ovs_tracers::target::{self, Candidate, Object, Target};
+use ovs_tracers::text::escape;
+use ovs_tracers::tracer::{self, Delivery, End, NoTypes, RingState, Until};
 use ovs_tracers::usdt::{self, Site};
 use rustix::thread::CapabilitySet;
 use zerocopy::FromBytes;
 
-use crate::args::{Args, Chosen, Outcome};
+use crate::args::{Args, Chosen, MAX_COMM, Outcome};
 use crate::monitor::Monitor;
 
 const PROVIDER: &str = "dpif_recv";
@@ -50,14 +52,14 @@ const DEFAULT_RING: usize = 16 << 20;
 /// At most one message a second tells of lost upcalls.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often the kernel is asked for the names of all ports; a port that has none yet does not wait for it.
+/// How often the kernel is asked for the names of all ports although it told of no change: devices may be renamed.
 const NAMES_INTERVAL: Duration = Duration::from_secs(10);
-
-/// The same, if a filter needs them.
-const FILTER_NAMES_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often --follow looks for the next daemon. What it receives in its first tenth of a second is missed.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long something may stand in its way before that is said.
+const FOLLOW_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Sites of one object, each with the number of its argument string.
 type Sites = (Object, Vec<(Site, u64)>);
@@ -78,8 +80,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn trace(args: &Args) -> anyhow::Result<()> {
+    // Those that run beside the traced one are not the next one when it exits.
+    let mut others = match args.follow {
+        true => target::ovs_vswitchds()?,
+        false => Vec::new(),
+    };
     let mut targets = if args.pid.is_empty() {
-        vec![Target::find(None)?]
+        match Target::find(None) {
+            Err(target::Error::NotFound) if args.follow => Vec::new(),
+            target => vec![target?],
+        }
     } else {
         let mut pids = args.pid.clone();
         pids.sort_unstable();
@@ -94,40 +104,68 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     };
     tracer::check_privilege()?;
     let until = Until::new(args.duration)?;
+    others.retain(|other| targets.iter().all(|target| target.pid() != other.pid));
     let mut monitor = None;
-    let left = loop {
-        let result = trace_daemons(args, &targets, &until, &mut monitor);
-        let (end, left) = match (result, monitor.take()) {
-            (Ok(end), running) => {
-                monitor = running;
-                end
+    let mut left = 0;
+    loop {
+        if !targets.is_empty() {
+            let result = trace_daemons(args, &targets, &until, &mut monitor);
+            let has_exited = targets.iter().all(Target::has_exited);
+            match result {
+                Ok((End::TargetExited, _)) if args.follow => {}
+                Ok((_, count)) => {
+                    left = count;
+                    break;
+                }
+                // It did while we were about to attach.
+                Err(_) if args.follow && has_exited => {}
+                Err(error) => {
+                    if let Some(monitor) = monitor {
+                        monitor.finish(0)?;
+                    }
+                    return Err(error);
+                }
             }
-            (Err(error), None) => return Err(error),
-            (Err(error), Some(monitor)) => {
-                monitor.finish(0)?;
-                return Err(error);
-            }
-        };
-        if end != End::TargetExited || !args.follow {
-            break left;
         }
         note("waiting for the next ovs-vswitchd");
-        match next_daemon(&until)? {
+        match next_daemon(args, &others, &until)? {
             Some(target) => targets = vec![target],
-            None => break left,
+            None => break,
         }
-    };
+    }
     monitor.map_or(Ok(()), |monitor| monitor.finish(left))
 }
 
-/// Waits for an ovs-vswitchd to run; none if something ends the trace before that.
-fn next_daemon(until: &Until) -> anyhow::Result<Option<Target>> {
+/// Waits for an ovs-vswitchd to run that is none of `others`; none if something ends the trace before that.
+fn next_daemon(args: &Args, others: &[Candidate], until: &Until) -> anyhow::Result<Option<Target>> {
+    let next = || -> Result<Target, target::Error> {
+        let mut daemons = target::ovs_vswitchds()?;
+        daemons.retain(|daemon| others.iter().all(|other| other.pid != daemon.pid));
+        let target = Target::from_pid(target::only(daemons)?)?;
+        if args.chosen.outcome() != Outcome::Error {
+            target.find_probe(PROVIDER, PROBE)?;
+        }
+        Ok(target)
+    };
+    let mut obstacle = String::new();
+    let mut since = Instant::now();
+    let mut told = false;
     loop {
-        // One that is about to exit, or to start its child, is not there yet.
-        if let Ok(target) = Target::find(None)
-            && target.find_probe(PROVIDER, PROBE).is_ok()
-        {
-            return Ok(Some(target));
+        match next() {
+            Ok(target) => return Ok(Some(target)),
+            Err(target::Error::NotFound) => obstacle.clear(),
+            // One that is about to exit, or to start its child, is none for long.
+            Err(error) if error.to_string() == obstacle => {
+                if !told && since.elapsed() >= FOLLOW_PATIENCE {
+                    told = true;
+                    note(format_args!("warning: still waiting: {obstacle}"));
+                }
+            }
+            Err(error) => {
+                obstacle = error.to_string();
+                since = Instant::now();
+                told = false;
+            }
         }
         if until.sleep(FOLLOW_INTERVAL)?.is_some() {
             return Ok(None);
@@ -159,11 +197,27 @@ fn trace_daemons(
         })
     });
     let names: Vec<PortNames> = names.collect();
-    let ports = PortFilter::new(&args.chosen.port, &names)?;
+    let ports = PortFilter::new(&args.chosen.port)?;
+    // The next daemon may make its ports only after we have found it.
+    if monitor.is_none() {
+        check_names(&args.chosen, &names)?;
+    }
 
     let ring_bytes = args
         .buffer_page_count
         .map_or(DEFAULT_RING, tracer::ring_size);
+    let in_kernel = match &args.filter {
+        Some(filter) => filter_in_kernel(filter, args.verbose)
+            .inspect_err(|why| {
+                note(format_args!(
+                    "the packet filter is applied in user space: {why}"
+                ));
+            })
+            .ok(),
+        None => None,
+    };
+    let filter = args.filter.clone().filter(|_| in_kernel.is_none());
+    let packet_size = args.packet_snaplen(filter.as_ref());
     let mut storage = [const { MaybeUninit::uninit() }; KernelSide::ALL.len()];
     let (mut skel, side, mut links) = {
         let config = Config {
@@ -171,6 +225,8 @@ fn trace_daemons(
             targets,
             probes: &probes,
             ports: ports.numbers(&names),
+            packet_filter: in_kernel,
+            packet_size,
             ring_bytes,
         };
         config.load(&mut storage)?
@@ -211,7 +267,7 @@ fn trace_daemons(
             let mut start = Start::new(env!("CARGO_BIN_NAME"));
             start.set("kernel", tracer::kernel_release());
             start.set("pid", pids.join(" "));
-            start.set("packet_size", args.packet_snaplen());
+            start.set("packet_size", packet_size);
             start.set("flow_key_size", args.key_snaplen());
             monitor.insert(Monitor::new(args, &start, Files::default())?)
         }
@@ -230,6 +286,7 @@ fn trace_daemons(
         tracer::drop_privilege(keep);
     }
     monitor.set_daemons(targets.iter().map(Target::pid).collect(), names);
+    monitor.set_filter(filter);
     let _ = monitor.clock(clock.offset());
     let what = match (count, side) {
         (0, _) => "the upcalls that fail in the kernel".to_string(),
@@ -253,11 +310,11 @@ fn trace_daemons(
         bail!("the BPF program has no variables to share");
     };
     let filtered = tracer::shared(&mut bss.filtered);
+    let unknown = tracer::shared(std::slice::from_mut(&mut bss.filter_unknown));
     let filter_ports = (
         tracer::shared(std::slice::from_mut(&mut bss.filter_ports)),
         tracer::shared(&mut bss.filter_port),
     );
-    let names_interval = ports.interval();
     let state = RingState::new(&mut bss.ring_sleeping, &mut bss.lost);
     let mut told = None::<Instant>;
     let mut named = Instant::now();
@@ -276,15 +333,18 @@ fn trace_daemons(
             Delivery::Record(record) => monitor.record(record),
             Delivery::Pause { lost } => {
                 lost_now = before.plus(&Lost::new(lost));
-                let kept_back: u64 = filtered.iter().map(|count| count.load(Relaxed)).sum();
-                monitor.set_kept_back(kept_back_before + kept_back);
+                let sum = |counts: &[AtomicU64]| -> u64 {
+                    counts.iter().map(|count| count.load(Relaxed)).sum()
+                };
+                let (kept_back, doubtful) = kept_back_before;
+                monitor.set_kept_back((kept_back + sum(filtered), doubtful + sum(unknown)));
                 if lost_now != monitor.reported()
                     && told.is_none_or(|told| told.elapsed() >= LOSS_INTERVAL)
                 {
                     told = Some(Instant::now());
                     monitor.lost(lost_now)?;
                 }
-                if named.elapsed() >= names_interval {
+                if monitor.ports_have_changed() || named.elapsed() >= NAMES_INTERVAL {
                     named = Instant::now();
                     monitor.refresh_ports();
                     ports.install(monitor.ports(), filter_ports);
@@ -314,6 +374,9 @@ struct Config<'a> {
     targets: &'a [Target],
     probes: &'a Probes,
     ports: Vec<u64>,
+    /// The packet filter, if it is applied in the kernel.
+    packet_filter: Option<InKernel>,
+    packet_size: u32,
     ring_bytes: usize,
 }
 
@@ -324,8 +387,10 @@ impl Config<'_> {
         storage: &'obj mut [MaybeUninit<OpenObject>],
     ) -> anyhow::Result<(UpcallMonitorSkel<'obj>, KernelSide, Vec<Link>)> {
         let outcome = self.args.chosen.outcome();
-        let mut why = String::new();
+        // What the best way lacks comes first.
+        let mut lacks: Vec<String> = Vec::new();
         for (side, storage) in KernelSide::ALL.into_iter().zip(storage) {
+            let why = lacks.join("; ");
             match side {
                 KernelSide::Absent if outcome == Outcome::Error => bail!(
                     "upcalls that fail in the kernel cannot be seen: {why}\nusdt-probes --check tells more"
@@ -335,9 +400,11 @@ impl Config<'_> {
                 )),
                 KernelSide::Absent => {}
                 _ if outcome == Outcome::Ok => continue,
+                _ if self.args.kernel_side.is_some_and(|wanted| wanted != side) => continue,
                 _ => {
-                    if let Err(lacks) = side.is_possible(self.args) {
-                        why = lacks;
+                    if let Err(why) = tracer::check_datapath(side == KernelSide::Fexit) {
+                        lacks.push(why);
+                        lacks.dedup();
                         continue;
                     }
                 }
@@ -347,7 +414,7 @@ impl Config<'_> {
                 Err(error) if side == KernelSide::Absent => return Err(error),
                 Err(error) => {
                     let error = error.to_string();
-                    why = error.lines().next().unwrap_or_default().to_string();
+                    lacks.push(error.lines().next().unwrap_or_default().to_string());
                 }
             }
         }
@@ -362,12 +429,13 @@ impl Config<'_> {
         let explain = |error| tracer::explain_load(error, self.ring_bytes);
         let multi = tracer::has_uprobe_multi();
         let received = !self.probes.specs.is_empty();
-        let mut open = UpcallMonitorSkelBuilder::default()
-            .open(storage)
-            .map_err(explain)?;
+        let mut builder = UpcallMonitorSkelBuilder::default();
+        let _types = NoTypes::stand_in(builder.object_builder_mut())?;
+        let mut open = builder.open(storage).map_err(explain)?;
         let progs = &mut open.progs;
         progs.recv_upcall_multi.set_autoload(received && multi);
         progs.recv_upcall.set_autoload(received && !multi);
+        progs.run_packet_filter.set_autoload(false);
         progs.upcall_failed.set_autoload(side == KernelSide::Fexit);
         progs
             .upcall_begins
@@ -410,7 +478,7 @@ impl Config<'_> {
         let (args, specs) = (self.args, &self.probes.specs);
         rodata.targ_specs = u32::try_from(specs.len())?;
         rodata.targ_args[..specs.len()].copy_from_slice(specs);
-        rodata.targ_packet_size = args.packet_snaplen();
+        rodata.targ_packet_size = self.packet_size;
         rodata.targ_key_size = args.key_snaplen();
         rodata.targ_wake_at = self.ring_bytes as u64 / 4;
         rodata.targ_count_lost = args.summary_lines().is_some().into();
@@ -421,30 +489,29 @@ impl Config<'_> {
             }
         }
         set_filters(&args.chosen, rodata);
+        if let Some(filter) = &self.packet_filter {
+            rodata.set_packet_filter(filter);
+        }
         Ok(())
     }
 }
 
 impl KernelSide {
     const ALL: [Self; 3] = [Self::Fexit, Self::Tracepoint, Self::Absent];
+}
 
-    /// What this way lacks, if anything is known to.
-    fn is_possible(self, args: &Args) -> Result<(), String> {
-        if args.kernel_side.is_some_and(|wanted| wanted != self) {
-            return Err("another way was asked for".to_string());
+/// The packet filter as the kernel runs it, if it can.
+fn filter_in_kernel(filter: &Filter, verbose: bool) -> Result<InKernel, NotInKernel> {
+    let filter = filter.in_kernel()?;
+    let loaded = bpf::load_packet_filter(&filter, &mut MaybeUninit::uninit()).map(drop);
+    let log = tracer::take_libbpf_log();
+    if loaded.is_err() {
+        if verbose {
+            eprint!("{log}");
         }
-        if !ports::has_kernel_datapath().unwrap_or(true) {
-            return Err("the kernel's module openvswitch is not loaded".to_string());
-        }
-        let exists = |path: &str| Path::new(path).exists();
-        if !exists("/sys/kernel/btf/vmlinux") {
-            return Err("this kernel has no type information (CONFIG_DEBUG_INFO_BTF)".to_string());
-        }
-        if self == Self::Fexit && !exists("/sys/kernel/btf/openvswitch") {
-            return Err("the module openvswitch has no type information".to_string());
-        }
-        Ok(())
+        return Err(NotInKernel::Refused);
     }
+    Ok(filter)
 }
 
 /// Tells the programs which upcalls are wanted.
@@ -459,8 +526,7 @@ fn set_filters(chosen: &Chosen, rodata: &mut types::rodata) {
             Ok(tid) => rodata.targ_tid = tid,
             Err(_) => {
                 rodata.targ_by_comm = 1;
-                // The kernel keeps 15 bytes of a thread's name.
-                copy_name(&mut rodata.targ_comm[..15], thread);
+                copy_name(&mut rodata.targ_comm[..MAX_COMM], thread);
             }
         }
     }
@@ -483,37 +549,61 @@ fn copy_name(to: &mut [i8], name: &str) {
     }
 }
 
+/// Fails if a port or the datapath that is asked for has a name that none has now.
+fn check_names(chosen: &Chosen, names: &[PortNames]) -> anyhow::Result<()> {
+    let known = || names.iter().flat_map(PortNames::snapshot);
+    if let Some(port) = chosen
+        .port
+        .iter()
+        .find(|port| numbers(port, names).is_empty())
+    {
+        match list(known().map(|(_, _, name)| name.as_bytes())) {
+            None => bail!(
+                "no port of the datapath is called {port}\nthe kernel names no port here; a number would do"
+            ),
+            Some(ports) => bail!("no port of the datapath is called {port}\nthere is {ports}"),
+        }
+    }
+    // Where the kernel names none, there is nothing to compare with.
+    if let Some(wanted) = chosen.datapath()
+        && let Some(datapaths) = list(known().map(|(datapath, _, _)| datapath))
+        && !known().any(|(datapath, _, _)| datapath == wanted.as_bytes())
+    {
+        bail!("no datapath is called {wanted}, and bridges are none\nthere is {datapaths}");
+    }
+    Ok(())
+}
+
+/// The different ones of these names, as many as can be read; none if there are none.
+fn list<'a>(names: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+    const SHOWN: usize = 20;
+    let names: BTreeSet<&[u8]> = names.collect();
+    let mut text = String::new();
+    for (i, name) in names.iter().take(SHOWN).enumerate() {
+        text.push_str(if i == 0 { "" } else { ", " });
+        // Writing to a String cannot fail.
+        let _ = escape(&mut text, name);
+    }
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} others", names.len() - SHOWN));
+    }
+    (!text.is_empty()).then_some(text)
+}
+
 /// The ports of --port.
 struct PortFilter<'a> {
     wanted: &'a [String],
 }
 
 impl<'a> PortFilter<'a> {
-    /// Fails if a name is that of no port now.
-    fn new(wanted: &'a [String], names: &[PortNames]) -> anyhow::Result<Self> {
-        let filter = Self { wanted };
-        for port in wanted {
-            if numbers(port, names).is_empty() {
-                let mut known: Vec<&str> = names
-                    .iter()
-                    .flat_map(PortNames::snapshot)
-                    .map(|(_, _, name)| name)
-                    .collect();
-                known.sort_unstable();
-                let known = match known.is_empty() {
-                    true => "the kernel names no port here; a number would do".to_string(),
-                    false => format!("there are {}", known.join(", ")),
-                };
-                bail!("no port of the datapath is called {port}\n{known}");
-            }
-        }
+    fn new(wanted: &'a [String]) -> anyhow::Result<Self> {
         ensure!(
             wanted.len() <= MAX_PORTS / MAX_TARGETS,
             "{} ports are too many: at most {} can be asked for",
             wanted.len(),
             MAX_PORTS / MAX_TARGETS
         );
-        Ok(filter)
+        Ok(Self { wanted })
     }
 
     /// What the program looks for.
@@ -530,16 +620,6 @@ impl<'a> PortFilter<'a> {
             to.store(*number, Relaxed);
         }
         count[0].store(wanted.len() as u64, Relaxed);
-    }
-
-    /// How often names are to be asked for.
-    fn interval(&self) -> Duration {
-        let by_name = self.wanted.iter().any(|port| port.parse::<u32>().is_err());
-        if by_name {
-            FILTER_NAMES_INTERVAL
-        } else {
-            NAMES_INTERVAL
-        }
     }
 }
 
@@ -656,5 +736,53 @@ fn parse_spec(args: &str, machine: usdt::Machine) -> anyhow::Result<[types::usdt
             "{PROVIDER}:{PROBE} has other arguments than Open vSwitch 2.17 and later give it: {args:?}\n\
              is this process ovs-vswitchd?"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    /// Check that a name that no port or datapath has is an error that lists those there are, safe for a terminal; that
+    /// numbers need no name; and that nothing is held against a datapath where the kernel names none.
+    #[test]
+    fn names_are_checked() {
+        let mut names = PortNames::default();
+        names.insert(b"system@ovs-system", 1, "veth0");
+        names.insert(b"system@ovs-system", 2, "a\x1b[31m");
+        names.insert(b"system@dp1", 1, "veth0");
+        let names = [PortNames::default(), names];
+        let check = |names: &[PortNames], args: &[&str]| {
+            let args = Args::parse_from([&["upcall-monitor"], args].concat());
+            check_names(&args.chosen, names).map_err(|error| error.to_string())
+        };
+        for good in [
+            &["--port", "veth0"][..],
+            &["--port", "77", "--dp", "dp1"],
+            &["--dp", "system@ovs-system"],
+        ] {
+            assert_eq!(check(&names, good), Ok(()));
+        }
+        for (bad, expected) in [
+            (
+                ["--port", "veth1"],
+                "no port of the datapath is called veth1\nthere is a\\u{1b}[31m, veth0",
+            ),
+            (
+                ["--dp", "br0"],
+                "no datapath is called system@br0, and bridges are none\nthere is system@dp1, system@ovs-system",
+            ),
+        ] {
+            assert_eq!(check(&names, &bad), Err(expected.to_string()));
+        }
+        assert_eq!(check(&names[..1], &["--dp", "br0"]), Ok(()));
+        let error = check(&names[..1], &["--port", "p"]).unwrap_err();
+        assert!(error.ends_with("a number would do"), "{error}");
+
+        let many: Vec<String> = (0..30).map(|i| format!("p{i}")).collect();
+        let text = list(many.iter().map(String::as_bytes)).unwrap();
+        assert!(text.ends_with("p26 and 10 others"), "{text}");
     }
 }

@@ -8,8 +8,8 @@ pub const SECTIONS: &[Section] = &[
         "\
 A row for each upcall. Columns and widths are those of upcall_monitor.py of Open vSwitch 3.6.
 
-    TIME          when the daemon took the upcall from its socket, or when it failed:
-                  seconds, CLOCK_MONOTONIC
+    TIME          when the daemon took the upcall from its socket, or
+                  when it failed: seconds, CLOCK_MONOTONIC
     CPU           on which it did
     COMM          name of the thread, handler1 for example
     PID           id of the thread
@@ -17,10 +17,12 @@ A row for each upcall. Columns and widths are those of upcall_monitor.py of Open
     TYPE          0: no flow matched the packet; 1: an action sent it up
     PKT_LEN       bytes of the packet
     FLOW_KEY_LEN  bytes of the flow key; 0 of an upcall that failed
-    RESULT        0, or the negative errno with which the upcall failed in the kernel
+    RESULT        0, or the negative errno with which the upcall failed
+                  in the kernel
 
 A port has the name that the kernel gives it (generic netlink, family ovs_vport), or its number if the kernel does not
-know it, or Unknown if the flow key has no port or could not be read. A port that vanished keeps its last name.
+know it, or Unknown if the flow key has no port or could not be read. A port that vanished keeps its last name. A port
+that takes over its number is known within a fiftieth of a second, a new name of the same device within ten seconds.
 
 On a terminal, upcalls that failed are red, unless NO_COLOR is set. If standard output is a file, a line on the terminal
 says how many upcalls there were, how many a second, and how many were lost.
@@ -58,8 +60,8 @@ the module is not loaded for example, --result any warns and goes on, and --resu
 --dp, --port, --type, --thread and --min-size choose upcalls in the kernel, before anything of them is copied: what they
 keep back costs the daemon least. Each must hold; of several --port one must. What was kept back is counted as filtered.
 
-A port has its name of now: names are asked for again every second, so that a port which is deleted and added again is
-found under its new number within that time. A name that no port has is an error.
+A port has its name of now: the kernel tells of ports that come and go, so that one which is deleted and added again is
+found under its new number within a fiftieth of a second. A name that no port or datapath has is an error.
 
 No handler thread has an upcall that failed, so that --thread keeps those back.
 
@@ -70,12 +72,23 @@ library, libpcap. The shell must be kept from taking ( ) [ ] & | ! < > for itsel
 before an expression that begins with a minus sign. It sees the packet as ovs-vswitchd got it, from its Ethernet header
 on. inbound, outbound and broadcast of ip need a device and are errors.
 
-It is applied by upcall-monitor to the packet that it received, not in the kernel. So the packet has to be captured: as
-much of it as the filter looks at, if nothing else asks for more. It spares the daemon nothing, and the ring little.
-Lost upcalls are counted whatever their packets were, also in a summary by flow. A packet of which less is there than
-what the filter looks at, because of --packet-size, a recording made with it, or an error, does not match, not even
-\"not udp\"; a warning at the end says how many those were, and they are counted as filtered like the rest. --record
-and --pcap keep only what matches.
+It is applied in the kernel like the others, after them, and needs nothing of the packet to be captured. Lost upcalls are
+then only those that match, also in a summary by flow. Where that cannot be, a line at the start says so and why, and
+upcall-monitor applies it to what it receives:
+
+  - it looks at more than the first 128 bytes of a packet, or where it looks depends on the packet: what follows a header
+    of variable length, unless that is the one of IPv4;
+  - it has more than 128 instructions, as tcpdump -d counts them;
+  - the kernel refuses it: that takes Linux 5.14, and --verbose shows what it says.
+
+As much of the packet is captured then as the filter looks at, if nothing else asks for more. It spares the daemon
+nothing, and the ring little, and lost upcalls are counted whatever their packets were. With --replay it is applied in
+that way too.
+
+A packet of which less is there than what the filter looks at does not match, not even \"not udp\": since it could not be
+read, since the kernel has the rest in pages (of a failed upcall), or, if it is not applied in the kernel, since
+--packet-size cut it off, also when a recording was made. A warning at the end says how many those were, and they are
+counted as filtered like the rest. --record and --pcap keep only what matches.
 
 Names of hosts are looked up in /etc/hosts and DNS, those of ports and protocols in /etc/services and /etc/protocols;
 other sources of /etc/nsswitch.conf are not asked.",
@@ -106,24 +119,26 @@ What floods my ovs-vswitchd?
 With several -p, at most 8 daemons are traced at once, each in its own network namespace for example. Behind each
 datapath is then the process that it belongs to: p-e1 (system@ovs-system of 1234). The trace ends when all have exited.
 
-With --follow, the trace goes on with the next ovs-vswitchd when one exits, an upgraded one too. Looking for it takes up
-to 50 milliseconds, and attaching some tens more: upcalls of that time are missed.",
+With --follow, the trace goes on with the next ovs-vswitchd when one exits, an upgraded one too; if none runs yet, it waits
+for the first. The next is one that did not run yet when upcall-monitor began. Looking for it takes up to 50
+milliseconds, and attaching some tens more: upcalls of that time are missed.",
     ),
     (
         "JSON",
         "\
 --format json writes JSON Lines instead of the table: an object on each line, whose record says what it is.
 
-    start    first line: schema, tool, tool_version, machine, kernel, pid,
-             packet_size, flow_key_size
+    start    first line: schema, tool, tool_version, machine, kernel,
+             pid, packet_size, flow_key_size
     event    an upcall
-    lost     how many upcalls are missing since the last such line, or since
-             the start: lost, and lost_reasons
-    interval with --interval, who caused the upcalls since the last such line: flows
-    summary  last line, of the whole run: fired, received, lost, lost_reasons,
-             shown, failed, filtered, undecodable, left, packets_unreadable,
-             keys_unreadable, names_unreadable; flows, with --quiet, --interval
-             or --top
+    lost     how many upcalls are missing since the last such line, or
+             since the start: lost, and lost_reasons
+    interval with --interval, who caused the upcalls since the last such
+             line: flows
+    summary  last line, of the whole run: fired, received, lost,
+             lost_reasons, shown, failed, filtered, undecodable, left,
+             packets_unreadable, keys_unreadable, names_unreadable;
+             flows, with --quiet, --interval or --top
 
 An event has
 
@@ -135,8 +150,9 @@ An event has
     type, type_name      0, miss: no flow matched the packet;
                          1, action: an action sent it up
     result, result_name  0, or a negative errno and its name
-    packet               length and captured, in bytes; paged, if not all could be;
-                         with -d hex its bytes, with -d decode its layers too
+    packet               length and captured, in bytes; paged, if not all
+                         could be; with -d hex its bytes, with -d decode
+                         its layers too
     key                  length and captured, in bytes; odp, as -k odp;
                          fields, the same as objects
 
@@ -180,14 +196,14 @@ out_00001_20261123105500.pcapng, out_00002_... with the local time at which the 
 once, the others when there is something to write. files:N deletes the oldest so that N remain: of those that this run
 made, and only if they are still the same files. mergecap joins them again.
 
-    upcall-monitor --pcap out.pcapng --rotate duration:3600,filesize:100000,files:24",
+    upcall-monitor -w day.pcapng --rotate duration:3600,files:24",
     ),
     (
         "RECORDINGS",
         "\
---record keeps what the kernel delivered and the packet filter lets through, with the names of the ports; --replay shows it again with any choice of -k, -d,
---pcap and -c, on any machine and without privilege. A recording that was cut off, or is damaged, is shown up to there;
-the exit status is 1 then.",
+--record keeps what the kernel delivered and the packet filter lets through, with the names of the ports; --replay shows it
+again with any choice of -k, -d, --pcap and -c, on any machine and without privilege. A recording that was cut off, or is
+damaged, is shown up to there; the exit status is 1 then.",
     ),
     (
         "LOST UPCALLS",
@@ -209,7 +225,9 @@ A larger --buffer-page-count helps against bursts; a smaller --packet-size makes
         "\
 Every upcall runs into a uprobe: the thread of the daemon enters the kernel, a BPF program copies flow key and packet into
 the ring, and the thread goes on. Nobody is woken for it: upcall-monitor looks into the ring 50 times a second, and is
-woken only when a quarter of it is full. Without -d, --pcap, --record or a packet filter no packet is copied.",
+woken only when a quarter of it is full. Without -d, --pcap or --record no packet is copied, unless a packet filter cannot
+run in the kernel. What a filter keeps back there, a packet filter too, is not copied and takes no room: it costs the
+thread less than what passes.",
     ),
     (
         "LIMITS",
@@ -250,7 +268,7 @@ Every upcall of the ovs-vswitchd that runs, with its flow key:
 
 What would Open vSwitch do with the packet of an upcall? Paste the key:
 
-    ovs-appctl ofproto/trace system@ovs-system 'recirc_id(0),in_port(2),eth(...'
+    ovs-appctl ofproto/trace system@ovs-system 'recirc_id(0),...'
 
 Those of DNS over IPv4 or IPv6, and those of TCP connections that begin:
 

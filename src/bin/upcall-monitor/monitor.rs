@@ -25,9 +25,12 @@ use crate::args::{Args, Chosen, Format};
 use crate::capture::Capture;
 
 pub struct Monitor {
+    /// The packet filter, unless the program in the kernel applies it.
     filter: Option<Filter>,
     /// Upcalls that it kept back, and of which less is there than it looks at in some packets.
     cut: u64,
+    /// Upcalls that the program in the kernel kept back, since it could not see what it looks at.
+    unknown: u64,
     key_decode: KeyDecode,
     table: Sink<Table<Output>>,
     json: Sink<Json<Output>>,
@@ -253,6 +256,7 @@ impl Monitor {
             files,
             filter: args.filter.clone(),
             cut: 0,
+            unknown: 0,
             key_decode: args.flow_key_decode,
             table: Sink {
                 name: "standard output",
@@ -306,6 +310,13 @@ impl Monitor {
 
     pub fn ports(&self) -> &[PortNames] {
         &self.ports
+    }
+
+    /// Whether the kernel told of ports that came or went.
+    pub fn ports_have_changed(&mut self) -> bool {
+        // Each is to be asked, whatever the others say.
+        let ports = self.ports.iter_mut();
+        ports.fold(false, |changed, names| names.have_changed() | changed)
     }
 
     /// Notices which ports were given to other devices since the kernel was last asked.
@@ -394,7 +405,7 @@ impl Monitor {
                 recording.ports.insert(datapath, port, name);
                 recording.writer.port(datapath, port, name)?;
             }
-            recording.writer.record(&record[..upcall.record_len()])
+            recording.writer.record(&record[..upcall.record_len])
         })?;
         let time = upcall.time.saturating_add_signed(self.clock);
         let daemon = self.daemons.get(upcall.target as usize).copied();
@@ -432,13 +443,20 @@ impl Monitor {
         ControlFlow::Continue(())
     }
 
-    /// How many upcalls the program in the kernel has kept back.
-    pub fn set_kept_back(&mut self, count: u64) {
-        self.kept_back = count;
+    /// The packet filter that is to be applied to what comes, if any.
+    pub fn set_filter(&mut self, filter: Option<Filter>) {
+        self.filter = filter;
     }
 
-    pub fn kept_back(&self) -> u64 {
-        self.kept_back
+    /// How many upcalls the program in the kernel has kept back, and of how many of them it does not know whether they
+    /// match.
+    pub fn set_kept_back(&mut self, (count, unknown): (u64, u64)) {
+        self.kept_back = count;
+        self.unknown = unknown;
+    }
+
+    pub fn kept_back(&self) -> (u64, u64) {
+        (self.kept_back, self.unknown)
     }
 
     /// Counts upcalls of a flow that were lost.
@@ -596,10 +614,11 @@ impl Monitor {
         if self.summary.lost.ring_full() {
             note("not all upcalls were captured; use a larger --buffer-page-count");
         }
-        if self.cut > 0 {
+        let doubtful = self.cut + self.unknown;
+        if doubtful > 0 {
             note(format_args!(
-                "warning: {} of the filtered upcalls may have matched: --packet-size cut what the packet filter looks at",
-                self.cut
+                "warning: {doubtful} of the filtered upcalls may have matched: \
+                 what the packet filter looks at was cut off or could not be read"
             ));
         }
         self.failure.map_or(Ok(()), Err)

@@ -9,10 +9,13 @@ pub const SECTIONS: &[Section] = &[
 A line for each probe of each file.
 
     PROBE   provider and name
-    SITES   places in the code that fire it: a compiler may copy a function, and its probe with it
-    ARMED   of a process: how many of these places are not as in the file; ? if its memory cannot be read
+    SITES   places in the code that fire it: a compiler may copy a
+            function, and its probe with it
+    ARMED   of a process: how many of these places are not as in the
+            file; ? if its memory cannot be read
     ARGS    how many arguments it has
-    OBJECT  the program or library; of a process, its path as the process saw it
+    OBJECT  the program or library; of a process, its path as the
+            process saw it
 
 Notes that are damaged, or of code that the linker left out, are told as warnings on standard error.",
     ),
@@ -21,11 +24,13 @@ Notes that are damaged, or of code that the linker left out, are told as warning
         "\
 With -v each site is shown:
 
-    address      as linked, what objdump shows; corrected for a prelinked file
+    address      as linked, what objdump shows; corrected for a
+                 prelinked file
     file offset  what a uprobe is attached to
     in memory    its address in the process
     code         the instruction there, and whether it is armed
-    semaphore    the counter of the probe's armed sites: while it is 0, the program skips the probe
+    semaphore    the counter of the probe's armed sites: while it is 0,
+                 the program skips the probe
     arg N        the argument in words, and as the compiler wrote it
     attached     who has it attached
 
@@ -44,9 +49,11 @@ has 15 characters at most.",
 --check tells, for each of the tracers, whether it can run on the process and on this kernel with the privilege that
 usdt-probes itself has, and all that it lacks.
 
-    built without probes    Open vSwitch was configured without --enable-usdt-probes
+    built without probes    Open vSwitch was configured without
+                            --enable-usdt-probes
     no main:run_start ...   it is older than the probe
-    no openvswitch module   the tracer would run, but there is nothing that it could show
+    no openvswitch module   the tracer would run, but there is nothing
+                            that it could show
     no privilege            the capabilities that are missing are named
     kernel without ...      and the release that brought it",
     ),
@@ -69,10 +76,14 @@ and each site
     semaphore        offset in the file, value in the process
     bytes            of the instruction, in hexadecimal
     instruction      nop1, nop5, int3, call (x86); nop, brk (aarch64)
-    armed            whether the process has something else there than the file
-    arguments        of each: text (as written), words, size in bytes, signed
-    attached         of each: by (uprobe_multi, perf_event, tracefs), link (its id), program (name of the BPF program or
-                     of the event), pid (the only process that it is attached in), holders (of each: pid, comm)
+    armed            whether the process has something else there than
+                     the file
+    arguments        of each: text (as written), words, size in bytes,
+                     signed
+    attached         of each: by (uprobe_multi, perf_event, tracefs),
+                     link (its id), program (name of the BPF program or
+                     of the event), pid (the only process that it is
+                     attached in), holders (of each: pid, comm)
 
 With --check an object has tool, can_run and lacks, an array of text.",
     ),

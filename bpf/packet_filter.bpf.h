@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Runs a packet filter, classic BPF as libpcap compiles it.
+ *
+ * Its instructions stand in .rodata, which is frozen before the program is
+ * loaded, and each is interpreted by code of its own: the verifier knows what
+ * it is, and throws away what it would take for others. In a loop all would
+ * be one place to the verifier, with as many states to compare as there are
+ * paths to all of them, and nothing could be thrown away.
+ */
+#ifndef __PACKET_FILTER_BPF_H__
+#define __PACKET_FILTER_BPF_H__
+
+#include <bpf/bpf_helpers.h>
+
+#define PACKET_FILTER_STEPS 128
+/* As much of a packet as a filter may look at. */
+#define PACKET_HEAD 128
+#define PACKET_FILTER_WORDS 16
+
+/*
+ * An instruction: it takes a value and does something with it. src/filter.rs
+ * makes them, and none that cannot be run.
+ */
+enum packet_value {
+	VALUE_K = 0,
+	VALUE_A = 1,
+	VALUE_X = 2,
+	VALUE_LEN = 3, /* of the packet */
+	VALUE_WORD = 4, /* the k-th */
+	VALUE_AT_K = 5, /* so many bytes of the packet */
+	VALUE_AT_X = 6, /* the same, k bytes behind X */
+	VALUE_MSH = 7, /* length of the IPv4 header that begins with byte k */
+};
+
+enum packet_action {
+	ACTION_TO_A = 0,
+	ACTION_TO_X = 1,
+	ACTION_TO_WORD = 2,
+	ACTION_JEQ = 3,
+	ACTION_JGT = 4,
+	ACTION_JGE = 5,
+	ACTION_JSET = 6,
+	ACTION_RETURN = 7,
+	ACTION_ADD = 8,
+	ACTION_SUB = 9,
+	ACTION_MUL = 10,
+	ACTION_DIV = 11,
+	ACTION_MOD = 12,
+	ACTION_AND = 13,
+	ACTION_OR = 14,
+	ACTION_XOR = 15,
+	ACTION_LSH = 16,
+	ACTION_RSH = 17,
+};
+
+struct packet_step {
+	__u8 value;
+	__u8 action;
+	__u8 width; /* 1, 2 or 4 bytes */
+	__u8 pad;
+	/* How many steps to pass over. */
+	__u8 jt;
+	__u8 jf;
+	__u8 pad2[2];
+	__u32 k;
+};
+
+/* 0: there is none. */
+const volatile __u32 targ_filter_len;
+const volatile struct packet_step targ_filter[PACKET_FILTER_STEPS];
+/* Bytes of a packet that it looks at. */
+const volatile __u32 targ_filter_reach;
+/* Upcalls of which the filter cannot say whether they match. They are kept back. */
+__u64 filter_unknown;
+
+struct packet_head {
+	__u32 size; /* of the packet */
+	__u32 captured; /* bytes in data */
+	__u8 data[PACKET_HEAD + 3]; /* so that 4 bytes can be read where there is one */
+	__u8 pad;
+};
+
+enum packet_verdict {
+	PACKET_REJECTED = 0,
+	PACKET_PASSES = 1,
+	PACKET_UNKNOWN = 2, /* the filter looks at what the packet has, and its head has not */
+	PACKET_GO_ON = 3,
+};
+
+/* What is none of 32 bits: the filter stops, with the verdict in the lower ones. */
+#define STOPS (1ULL << 32)
+
+/*
+ * Loads what VALUE_AT_K, VALUE_AT_X and VALUE_MSH say, at being where in the
+ * packet. What would wrap around lies beyond it, as libpcap has it.
+ */
+static __noinline __u64 packet_load(const struct packet_head *head, __u64 at, __u64 width, int which)
+{
+	const __u8 *data = head->data;
+	__u64 value;
+
+	if (at + width > head->captured)
+		return STOPS | (at + width > head->size ? PACKET_REJECTED : PACKET_UNKNOWN);
+	/* It changes nothing, and tells the verifier. */
+	asm volatile("" : "+r"(at));
+	if (at >= PACKET_HEAD)
+		return STOPS | PACKET_UNKNOWN;
+	data += at;
+	/* One by one: from the stack the verifier takes what is aligned only. */
+	value = (__u64)data[0] << 24 | data[1] << 16 | data[2] << 8 | data[3];
+	if (width == 2)
+		value >>= 16;
+	else if (width == 1)
+		value >>= 24;
+	return which == VALUE_MSH ? (value & 0xf) << 2 : value;
+}
+
+static __noinline __u64 packet_compute(__u64 a, int action, __u64 value)
+{
+	switch (action) {
+	case ACTION_ADD:
+		return (__u32)(a + value);
+	case ACTION_SUB:
+		return (__u32)(a - value);
+	case ACTION_MUL:
+		return (__u32)(a * value);
+	case ACTION_DIV:
+		return value ? a / value : STOPS | PACKET_REJECTED;
+	case ACTION_MOD:
+		return value ? a % value : STOPS | PACKET_REJECTED;
+	case ACTION_AND:
+		return a & value;
+	case ACTION_OR:
+		return a | value;
+	case ACTION_XOR:
+		return a ^ value;
+	case ACTION_LSH:
+		return value < 32 ? (__u32)(a << value) : 0;
+	case ACTION_RSH:
+		return value < 32 ? a >> value : 0;
+	}
+	return STOPS | PACKET_UNKNOWN;
+}
+
+/*
+ * One step. Registers are of 64 bits, for the sake of the verifier; the upper
+ * ones are 0. nodebug: that many copies' line numbers would be as large as
+ * their code.
+ */
+static __always_inline __attribute__((nodebug)) enum packet_verdict
+packet_filter_step(const struct packet_head *head, const volatile struct packet_step *step,
+		   __u64 *a, __u64 *x, __u64 *pc, __u32 *words)
+{
+	__u64 k = step->k, value = k;
+	__u8 which = step->value, action = step->action;
+	int holds = 0;
+
+	switch (which) {
+	case VALUE_K:
+		break;
+	case VALUE_A:
+		value = *a;
+		break;
+	case VALUE_X:
+		value = *x;
+		break;
+	case VALUE_LEN:
+		value = head->size;
+		break;
+	case VALUE_WORD:
+		value = words[k % PACKET_FILTER_WORDS];
+		break;
+	case VALUE_AT_X:
+		value += *x;
+		/* fall through */
+	default:
+		value = packet_load(head, value, step->width, which);
+		if (value >= STOPS)
+			return (__u32)value;
+	}
+
+	switch (action) {
+	case ACTION_TO_A:
+		*a = value;
+		break;
+	case ACTION_TO_X:
+		*x = value;
+		break;
+	case ACTION_TO_WORD:
+		words[k % PACKET_FILTER_WORDS] = value;
+		break;
+	case ACTION_JEQ:
+		holds = *a == value;
+		break;
+	case ACTION_JGT:
+		holds = *a > value;
+		break;
+	case ACTION_JGE:
+		holds = *a >= value;
+		break;
+	case ACTION_JSET:
+		holds = (*a & value) != 0;
+		break;
+	case ACTION_RETURN:
+		return value ? PACKET_PASSES : PACKET_REJECTED;
+	default:
+		*a = packet_compute(*a, action, value);
+		if (*a >= STOPS)
+			return (__u32)*a;
+	}
+	/* Of what is no jump, both are 0. */
+	*pc += 1 + (holds ? step->jt : step->jf);
+	return PACKET_GO_ON;
+}
+
+#define PACKET_STEP(i)								\
+	if (pc == (i)) {							\
+		verdict = packet_filter_step(head, &targ_filter[i], &a, &x, &pc, words); \
+		if (verdict != PACKET_GO_ON)					\
+			return verdict;						\
+	}
+#define PACKET_STEPS_4(i) PACKET_STEP(i) PACKET_STEP(i + 1) PACKET_STEP(i + 2) PACKET_STEP(i + 3)
+#define PACKET_STEPS_16(i)							\
+	PACKET_STEPS_4(i) PACKET_STEPS_4(i + 4) PACKET_STEPS_4(i + 8) PACKET_STEPS_4(i + 12)
+#define PACKET_STEPS_64(i)							\
+	PACKET_STEPS_16(i) PACKET_STEPS_16(i + 16) PACKET_STEPS_16(i + 32) PACKET_STEPS_16(i + 48)
+
+/*
+ * What the filter says of a packet: enum packet_verdict. Static, as all that
+ * it calls: others are verified even if there is no filter, and before Linux
+ * 5.12 they may have no pointer.
+ */
+static __noinline int packet_filter(const struct packet_head *head)
+{
+	__u32 words[PACKET_FILTER_WORDS] = {};
+	enum packet_verdict verdict;
+	__u64 a = 0, x = 0, pc = 0;
+
+	PACKET_STEPS_64(0)
+	PACKET_STEPS_64(64)
+	return PACKET_UNKNOWN;
+}
+
+static __always_inline int packet_passes(const struct packet_head *head)
+{
+	int verdict = packet_filter(head);
+
+	if (verdict == PACKET_UNKNOWN)
+		__sync_fetch_and_add(&filter_unknown, 1);
+	return verdict == PACKET_PASSES;
+}
+
+/* Of a packet of the current task. A function of its own for the sake of the stack. */
+static __noinline int passes_packet_filter(__u64 packet, __u64 size)
+{
+	struct packet_head head = { .size = size };
+	__u64 len = head.size;
+
+	if (len > targ_filter_reach)
+		len = targ_filter_reach;
+	asm volatile("" : "+r"(len));
+	if (len > PACKET_HEAD)
+		len = PACKET_HEAD;
+	if (len && !bpf_probe_read_user(head.data, len, (void *)packet))
+		head.captured = len;
+	return packet_passes(&head);
+}
+
+/* Not on the stack, which holds much else: a CPU has one such packet at a time (datapath.bpf.h). */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct packet_head);
+} queued_head SEC(".maps");
+
+/* Of one that the kernel has. */
+static __always_inline int queued_passes_packet_filter(const struct queued_packet *packet)
+{
+	__u64 len = packet->readable;
+	struct packet_head *head;
+	__u32 zero = 0;
+
+	head = bpf_map_lookup_elem(&queued_head, &zero);
+	if (!head)
+		return 0;
+	if (len > targ_filter_reach)
+		len = targ_filter_reach;
+	head->size = packet->size;
+	head->captured = copy_packet(head->data, len, PACKET_HEAD, packet) ? 0 : len;
+	return packet_passes(head);
+}
+
+#endif /* __PACKET_FILTER_BPF_H__ */
