@@ -553,7 +553,6 @@ fn benchmark() {
         );
         assert_eq!(status, 0);
         assert!(memory < 200 * 1024);
-        assert!(elapsed.as_secs_f64() < events as f64 / 300_000.0);
     }
 }
 
