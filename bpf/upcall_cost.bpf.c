@@ -10,6 +10,7 @@
 #include "upcall_cost.h"
 #include "ring.bpf.h"
 #include "usdt_arg.bpf.h"
+#include "task.bpf.h"
 #include "datapath.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -69,7 +70,7 @@ static __always_inline void begin_record(struct cost_record *record, __u32 event
 	record->pid = pid_tgid >> 32;
 	record->tid = pid_tgid;
 	record->cpu = bpf_get_smp_processor_id();
-	bpf_get_current_comm(record->comm, sizeof(record->comm));
+	current_comm(record->comm);
 }
 
 /* ---- the daemon ---- */
@@ -84,7 +85,7 @@ struct user_event {
 	__u64 packet, packet_size;
 };
 
-static __always_inline int send_user(const struct user_event *event)
+static __always_inline int send_user(struct scratch *scratch, const struct user_event *event)
 {
 	__u64 key_len, key_room = 0, packet_len, need, room;
 	struct cost_record *record = NULL;
@@ -124,12 +125,8 @@ static __always_inline int send_user(const struct user_event *event)
 	record->type = event->type;
 	record->key_size = event->key_size;
 	record->packet_size = event->packet_size;
-	if (event->datapath) {
-		err = bpf_probe_read_user_str(record->datapath, sizeof(record->datapath),
-					      (void *)event->datapath);
-		if (err < 0)
-			record->datapath[0] = '\0';
-	}
+	if (event->datapath)
+		user_name(scratch, record->datapath, event->datapath, record->pid, record->time);
 
 	/* Neither clamp changes anything; they tell the verifier. */
 	if (event->has_key) {
@@ -167,13 +164,14 @@ static __always_inline int send_user(const struct user_event *event)
 										\
 		if (traced_pid != pid)						\
 			traced_pid = pid;					\
-		failed = USDT_ARGS(ctx, probe, probe##_specs, spec, count, args); \
+		failed = USDT_ARGS(ctx, probe, probe##_specs, spec, count,	\
+				   scratch ? scratch->window : NULL, args);	\
 		if (failed)							\
 			count_lost(LOST_ARGUMENTS);				\
 		failed;								\
 	})
 
-static __always_inline int handle_recv_upcall(void *ctx)
+static __always_inline int handle_recv_upcall(void *ctx, struct scratch *scratch)
 {
 	__u64 args[RECV_UPCALL_ARGS] = {};
 	struct user_event event = {
@@ -191,7 +189,7 @@ static __always_inline int handle_recv_upcall(void *ctx)
 	event.max_key = targ_key_size;
 	event.packet = args[ARG_PACKET];
 	event.packet_size = args[ARG_PACKET_SIZE];
-	return send_user(&event);
+	return send_user(scratch, &event);
 }
 
 /* The beginning of struct ofpbuf, include/openvswitch/ofpbuf.h of Open vSwitch, the same in all releases. */
@@ -204,7 +202,7 @@ struct ofpbuf {
 /* What comes before the attributes of a request: struct nlmsghdr, genlmsghdr and ovs_header. */
 #define REQUEST_HEADERS (16 + 4 + 4)
 
-static __always_inline int handle_op_flow_put(void *ctx)
+static __always_inline int handle_op_flow_put(void *ctx, struct scratch *scratch)
 {
 	struct user_event event = { .event = EVENT_OP_FLOW_PUT, .has_key = 1 };
 	__u64 args[OP_FLOW_PUT_ARGS] = {};
@@ -221,10 +219,10 @@ static __always_inline int handle_op_flow_put(void *ctx)
 		event.key_size = request.size - REQUEST_HEADERS;
 		event.max_key = targ_request_size;
 	}
-	return send_user(&event);
+	return send_user(scratch, &event);
 }
 
-static __always_inline int handle_op_flow_execute(void *ctx)
+static __always_inline int handle_op_flow_execute(void *ctx, struct scratch *scratch)
 {
 	struct user_event event = { .event = EVENT_OP_FLOW_EXECUTE, .has_packet = 1 };
 	__u64 args[OP_FLOW_EXECUTE_ARGS] = {};
@@ -233,20 +231,29 @@ static __always_inline int handle_op_flow_execute(void *ctx)
 		return 0;
 	event.packet = args[ARG_EXECUTE_PACKET];
 	event.packet_size = args[ARG_EXECUTE_SIZE];
-	return send_user(&event);
+	return send_user(scratch, &event);
 }
 
 #define USDT_PROGRAMS(name)					\
+	static __always_inline int run_##name(void *ctx)	\
+	{							\
+		struct scratch *scratch = take_scratch();	\
+		int result = handle_##name(ctx, scratch);	\
+								\
+		release_scratch(scratch);			\
+		return result;					\
+	}							\
+								\
 	SEC("uprobe.multi")					\
 	int name##_multi(void *ctx)				\
 	{							\
-		return handle_##name(ctx);			\
+		return run_##name(ctx);				\
 	}							\
 								\
 	SEC("uprobe")						\
 	int name(void *ctx)					\
 	{							\
-		return handle_##name(ctx);			\
+		return run_##name(ctx);				\
 	}
 USDT_PROGRAMS(recv_upcall)
 USDT_PROGRAMS(op_flow_put)

@@ -9,6 +9,7 @@
 #include "upcall_monitor.h"
 #include "ring.bpf.h"
 #include "usdt_arg.bpf.h"
+#include "task.bpf.h"
 #include "datapath.bpf.h"
 #include "flow_id.bpf.h"
 
@@ -208,20 +209,28 @@ static __noinline int count_lost_upcall(const __u64 *args, __u32 target)
 	return 0;
 }
 
-static __always_inline int handle_upcall(void *ctx)
+/*
+ * The most that may lie between key and packet for them to be read at once:
+ * attributes of the kernel's message (queue_userspace_packet()), of which an
+ * action's userdata is the longest.
+ */
+#define MAX_GAP 96
+
+static __always_inline int send_upcall(void *ctx, struct scratch *scratch)
 {
+	__u64 key_len, packet_len, gap, need, room, key_room = 0;
 	__u64 args[RECV_UPCALL_ARGS] = {};
-	__u64 key_len, key_room, packet_len, need, room;
 	struct upcall_record *record = NULL;
 	__u64 cookie = 0, pid_tgid;
 	__u32 target;
+	int together;
 	long err;
 
 	if (targ_specs > 1 || targ_targets > 1)
 		cookie = bpf_get_attach_cookie(ctx);
 	target = targ_targets > 1 ? cookie >> COOKIE_TARGET_SHIFT : 0;
-	if (USDT_ARGS(ctx, targ_args, targ_specs, cookie & SPEC_MASK,
-		      RECV_UPCALL_ARGS, args)) {
+	if (USDT_ARGS(ctx, targ_args, targ_specs, cookie & SPEC_MASK, RECV_UPCALL_ARGS,
+		      scratch ? scratch->window : NULL, args)) {
 		count_lost(LOST_ARGUMENTS);
 		return 0;
 	}
@@ -236,21 +245,27 @@ static __always_inline int handle_upcall(void *ctx)
 		packet_len = targ_packet_size;
 
 	/*
-	 * The verifier keeps no relation between two variables: the key's
-	 * share of the record must be a constant on each path too.
+	 * A read costs as much as most of the rest, however long it is, and
+	 * key and packet lie in one message, that in which the kernel sent
+	 * them.
 	 */
-#define KEY_STEP(size)							\
-	if (key_len <= (size)) {					\
-		asm volatile("%0 = %1" : "=r"(key_room) : "i"(size));	\
-	} else
-	KEY_STEP(0) KEY_STEP(64) KEY_STEP(96) KEY_STEP(112) KEY_STEP(128)
-	KEY_STEP(144) KEY_STEP(160) KEY_STEP(192) KEY_STEP(224) KEY_STEP(256)
-	KEY_STEP(320) KEY_STEP(384) KEY_STEP(512) KEY_STEP(1024)
-	{
-		asm volatile("%0 = %1" : "=r"(key_room) : "i"(MAX_KEY));
+	gap = args[ARG_PACKET] - (args[ARG_KEY] + args[ARG_KEY_SIZE]);
+	if (!packet_len)
+		gap = 0;
+	together = !packet_len || (gap <= MAX_GAP && key_len == args[ARG_KEY_SIZE]);
+	if (together) {
+		need = key_len + gap + packet_len;
+	} else {
+		/*
+		 * The verifier keeps no relation between two variables: the
+		 * key's share of the record is a constant on each path too.
+		 */
+		if (key_len <= 256)
+			asm volatile("%0 = 256" : "=r"(key_room));
+		else
+			asm volatile("%0 = %1" : "=r"(key_room) : "i"(MAX_KEY));
+		need = key_room + packet_len;
 	}
-
-	need = key_room + packet_len;
 	RESERVE_RECORD();
 	if (!record) {
 		count_lost(LOST_RING_FULL);
@@ -270,34 +285,76 @@ static __always_inline int handle_upcall(void *ctx)
 	record->paged = 0;
 	record->packet_size = args[ARG_PACKET_SIZE];
 	record->key_size = args[ARG_KEY_SIZE];
-	bpf_get_current_comm(record->comm, sizeof(record->comm));
-	err = bpf_probe_read_user_str(record->datapath, sizeof(record->datapath),
-				      (void *)args[ARG_DATAPATH]);
-	if (err < 0)
-		record->datapath[0] = '\0';
+	current_comm(record->comm);
+	user_name(scratch, record->datapath, args[ARG_DATAPATH], record->pid, record->time);
 
-	/* Neither clamp changes anything; they tell the verifier. */
-	asm volatile("" : "+r"(key_len));
-	if (key_len > key_room)
-		key_len = key_room;
-	err = bpf_probe_read_user(record->data, key_len, (void *)args[ARG_KEY]);
-	record->key_error = err;
-	if (err)
-		key_len = 0;
-	record->key_len = key_len;
+	/* No clamp changes anything; they tell the verifier. */
+	if (together) {
+		asm volatile("" : "+r"(need));
+		if (need > room)
+			need = room;
+		err = bpf_probe_read_user(record->data, need, (void *)args[ARG_KEY]);
+		record->key_error = 0;
+		record->packet_error = 0;
+		if (err) {
+			/* One of them, or both: if the key can be read it is the packet. */
+			gap = 0;
+			asm volatile("" : "+r"(key_len));
+			if (key_len > room)
+				key_len = room;
+			record->packet_error = packet_len ? err : 0;
+			err = bpf_probe_read_user(record->data, key_len, (void *)args[ARG_KEY]);
+			record->key_error = err;
+			if (!err) {
+				packet_len = 0;
+			} else {
+				key_len = 0;
+				asm volatile("" : "+r"(packet_len));
+				if (packet_len > room)
+					packet_len = room;
+				err = bpf_probe_read_user(record->data, packet_len,
+							  (void *)args[ARG_PACKET]);
+				record->packet_error = err;
+				if (err)
+					packet_len = 0;
+			}
+		}
+		record->key_len = key_len;
+		record->packet_at = key_len + gap;
+	} else {
+		asm volatile("" : "+r"(key_len));
+		if (key_len > key_room)
+			key_len = key_room;
+		err = bpf_probe_read_user(record->data, key_len, (void *)args[ARG_KEY]);
+		record->key_error = err;
+		if (err)
+			key_len = 0;
+		record->key_len = key_len;
+		record->packet_at = key_len;
 
-	room -= key_room;
-	asm volatile("" : "+r"(packet_len));
-	if (packet_len > room)
-		packet_len = room;
-	err = bpf_probe_read_user(record->data + key_len, packet_len, (void *)args[ARG_PACKET]);
-	record->packet_error = err;
-	if (err)
-		packet_len = 0;
+		room -= key_room;
+		asm volatile("" : "+r"(packet_len));
+		if (packet_len > room)
+			packet_len = room;
+		err = bpf_probe_read_user(record->data + key_len, packet_len,
+					  (void *)args[ARG_PACKET]);
+		record->packet_error = err;
+		if (err)
+			packet_len = 0;
+	}
 	record->packet_len = packet_len;
 
 	ring_submit(record);
 	return 0;
+}
+
+static __always_inline int handle_upcall(void *ctx)
+{
+	struct scratch *scratch = take_scratch();
+	int result = send_upcall(ctx, scratch);
+
+	release_scratch(scratch);
+	return result;
 }
 
 SEC("uprobe.multi")
@@ -374,7 +431,7 @@ static __always_inline int handle_failed(struct flow_id *flow, const char *devic
 	record->packet_size = packet->size;
 	record->key_size = 0;
 	record->key_error = 0;
-	bpf_get_current_comm(record->comm, sizeof(record->comm));
+	current_comm(record->comm);
 	__builtin_memcpy(record->datapath, flow->datapath, sizeof(record->datapath));
 	__builtin_memcpy(from.device, device, sizeof(from.device));
 	from.port = flow->port;
@@ -385,6 +442,7 @@ static __always_inline int handle_failed(struct flow_id *flow, const char *devic
 	__builtin_memcpy(from.dst, flow->dst, sizeof(from.dst));
 	__builtin_memcpy(record->data, &from, sizeof(from));
 	record->key_len = sizeof(from);
+	record->packet_at = sizeof(from);
 
 	room -= sizeof(from);
 	asm volatile("" : "+r"(packet_len));

@@ -50,8 +50,9 @@ struct failed_from {
 };
 
 /*
- * One upcall. In data are the flow key's bytes, then the packet's. An upcall
- * that failed in the kernel has a struct failed_from instead of a key.
+ * One upcall. In data are the flow key's bytes, then the packet's, with what
+ * lay between the two in the traced process if they were read at once. An
+ * upcall that failed in the kernel has a struct failed_from instead of a key.
  */
 struct upcall_record {
 	__u64 time; /* ns, CLOCK_MONOTONIC */
@@ -64,8 +65,9 @@ struct upcall_record {
 	__s32 result; /* 0, or the errno (negative) with which it failed in the kernel */
 	__u32 paged; /* bytes of the packet in pages, which are not captured */
 	/* 0, or the errno (negative) with which reading it failed */
-	__s32 packet_error;
-	__s32 key_error;
+	__s16 packet_error;
+	__s16 key_error;
+	__u32 packet_at; /* where in data the packet begins */
 	/* sizes in the traced process; of a failed upcall the packet's in the kernel, and 0 */
 	__u32 packet_size;
 	__u32 key_size;

@@ -35,15 +35,15 @@ struct usdt_arg {
 	__u8 index_shift;
 	/* In memory: the first of those that are read with it, which may be itself. */
 	__u8 window;
+	__u8 pad[5];
 	/* Where it is in what is read for them, in bytes. */
-	__u8 at;
+	__u16 at;
 	/* Of the first of them: how many bytes are read. */
-	__u8 span;
-	__u8 pad[7];
+	__u16 span;
 };
 
-/* The most that is read at once. */
-#define USDT_WINDOW 64
+/* The most that is read at once; a multiple of 8. */
+#define USDT_WINDOW 1024
 
 /*
  * Each load from the context is an instruction of its own with a constant
@@ -139,8 +139,9 @@ static __always_inline long usdt_arg(void *ctx, const volatile struct usdt_arg *
 /*
  * Fetches n arguments: a register or a constant each, or what lies in memory,
  * by one read for all that lie close together: a read costs 60 ns, however
- * long it is. window has room for USDT_WINDOW bytes. Returns 0, or the errno
- * of a failed read; the values that it was for are 0 then.
+ * long it is. window has room for USDT_WINDOW bytes, or is NULL; then each is
+ * read by itself. Returns 0, or the errno of a failed read; the values that it
+ * was for are 0 then.
  */
 static __always_inline long usdt_args(void *ctx, const volatile struct usdt_arg *args, __u32 n,
 				      __u64 *window, __u64 *values)
@@ -154,12 +155,8 @@ static __always_inline long usdt_args(void *ctx, const volatile struct usdt_arg 
 		__u64 addr;
 		long failed;
 
-		if (arg->operand == USDT_CONSTANT) {
-			values[i] = usdt_extend(arg, arg->value);
-			continue;
-		}
-		if (arg->operand == USDT_REGISTER) {
-			values[i] = usdt_extend(arg, usdt_register(ctx, arg->reg));
+		if (!window || arg->operand != USDT_MEMORY) {
+			err |= usdt_arg(ctx, arg, &values[i]);
 			continue;
 		}
 		/* It came with an earlier one. */
@@ -200,10 +197,9 @@ static __always_inline long usdt_args(void *ctx, const volatile struct usdt_arg 
  * all. Its place is a constant that is added on each path, so that the
  * verifier knows what it reads there; clang would compute it from spec.
  */
-#define USDT_ARGS(ctx, all, n_specs, spec, n, values)				\
+#define USDT_ARGS(ctx, all, n_specs, spec, n, window, values)			\
 	({									\
 		const volatile struct usdt_arg *specs_ = (all)[0];		\
-		__u64 window_[USDT_WINDOW / 8];					\
 										\
 		_Pragma("unroll")						\
 		for (int i_ = 1; i_ < sizeof(all) / sizeof((all)[0]); i_++) {	\
@@ -212,7 +208,7 @@ static __always_inline long usdt_args(void *ctx, const volatile struct usdt_arg 
 					     : "+r"(specs_)			\
 					     : "i"(i_ * sizeof((all)[0])));	\
 		}								\
-		usdt_args(ctx, specs_, n, window_, values);			\
+		usdt_args(ctx, specs_, n, window, values);			\
 	})
 
 #endif /* __USDT_ARG_BPF_H__ */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * The few kernel types and constants that the programs here use, instead of
- * the usual generated header of over 100,000 lines. A uprobe program reads no
- * kernel structure, so that it needs no kernel with BTF; what the programs on
- * the datapath's side read is in datapath.bpf.h. The numbers are those of
+ * the usual generated header of over 100,000 lines. A uprobe program needs no
+ * kernel with BTF (task.bpf.h makes use of it where it is); what the programs
+ * on the datapath's side read is in datapath.bpf.h. The numbers are those of
  * include/uapi/linux/bpf.h.
  */
 #ifndef __VMLINUX_H__

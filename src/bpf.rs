@@ -89,8 +89,8 @@ macro_rules! usdt_arg {
                     for (i, spec) in specs.iter_mut().enumerate().filter(|(i, _)| with[*i]) {
                         placed[i] = true;
                         spec.window = first as u8;
-                        spec.at = (spec.value - begin) as u8;
-                        spec.span = (end - begin) as u8;
+                        spec.at = (spec.value - begin) as u16;
+                        spec.span = (end - begin) as u16;
                     }
                 }
                 specs
@@ -105,7 +105,7 @@ const REGISTER: u8 = 1;
 const MEMORY: u8 = 2;
 const NO_REGISTER: u8 = 0xff;
 /// USDT_WINDOW of the same.
-const WINDOW: i64 = 64;
+const WINDOW: i64 = 1024;
 
 skeleton! {
     /// `bpf/bridge_loop.bpf.c`
@@ -128,7 +128,7 @@ mod tests {
     use crate::usdt::{Machine, parse_args};
 
     /// Where each argument is read: the first of its window, its place in there, the bytes of the window.
-    fn windows<const N: usize>(args: &str) -> Vec<Option<(u8, u8, u8)>> {
+    fn windows<const N: usize>(args: &str) -> Vec<Option<(u8, u16, u16)>> {
         let parsed = parse_args(args, Machine::X86_64).unwrap();
         let specs: Vec<usdt_arg> = parsed.iter().map(usdt_arg::from).collect();
         let specs = usdt_arg::in_windows(<[usdt_arg; N]>::try_from(specs).ok().unwrap());
@@ -141,7 +141,7 @@ mod tests {
     }
 
     /// Check that arguments which lie close together are read at once, each where it is in what was read, and others
-    /// alone: those of Open vSwitch's own binary, of another base or index, beyond 64 bytes, below the base, unaligned.
+    /// alone: those of Open vSwitch's own binary, of another base or index, beyond 1024 bytes, below the base, unaligned.
     #[test]
     fn in_windows() {
         let upcall = windows::<6>("8@%rdx 4@%ecx 8@%rax 4@12(%rbx) 8@576(%rbx) 8@584(%rbx)");
@@ -151,9 +151,9 @@ mod tests {
                 None,
                 None,
                 None,
-                Some((3, 4, 8)),
-                Some((4, 0, 16)),
-                Some((4, 8, 16))
+                Some((3, 4, 584)),
+                Some((3, 568, 584)),
+                Some((3, 576, 584))
             ]
         );
         assert_eq!(
@@ -161,7 +161,7 @@ mod tests {
             [Some((0, 8, 16)), Some((0, 4, 16)), Some((2, 0, 8))]
         );
         assert_eq!(
-            windows::<3>("8@0(%rdi) 8@64(%rdi) 8@56(%rdi)"),
+            windows::<3>("8@0(%rdi) 8@1024(%rdi) 8@56(%rdi)"),
             [Some((0, 0, 64)), Some((1, 0, 8)), Some((0, 56, 64))]
         );
         assert_eq!(

@@ -42,6 +42,8 @@ pub struct Upcall<'a> {
     pub key: Captured<'a>,
     /// Where an upcall came from that failed; one that was received has it in its key.
     pub failed_from: Option<FailedFrom<'a>>,
+    /// How many bytes of the record that it was read from it uses.
+    pub record_len: usize,
 }
 
 /// Where the packet of a failed upcall came from.

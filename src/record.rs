@@ -35,21 +35,22 @@ impl<'a> Upcall<'a> {
         // the slice, its only other field is an array of no elements, and an unaligned read needs no alignment.
         let header = unsafe { record.as_ptr().cast::<upcall_record>().read_unaligned() };
         let data = &record[HEADER..];
-        let claimed = u64::from(header.key_len) + u64::from(header.packet_len);
-        let bytes = usize::try_from(claimed)
-            .ok()
-            .and_then(|claimed| data.get(..claimed))
-            .ok_or(Error::Lengths {
-                claimed,
-                has: data.len(),
-            })?;
-        let (mut key, packet) = bytes.split_at(header.key_len as usize);
+        let (key_len, packet_at) = (header.key_len as usize, header.packet_at as usize);
+        let lengths = || Error::Lengths {
+            claimed: u64::from(header.packet_at.max(header.key_len)) + u64::from(header.packet_len),
+            has: data.len(),
+        };
+        let (before, behind) = data.split_at_checked(packet_at).ok_or_else(lengths)?;
+        let mut key = before.get(..key_len).ok_or_else(lengths)?;
+        let packet = behind
+            .get(..header.packet_len as usize)
+            .ok_or_else(lengths)?;
         let mut from = None;
         if header.result != 0 {
             from = Some(read_failed_from(key)?);
             key = &[];
         }
-        let errno = |error: i32| (error != 0).then_some(error.wrapping_neg());
+        let errno = |error: i16| (error != 0).then(|| -i32::from(error));
         Ok(Upcall {
             time: header.time,
             cpu: header.cpu,
@@ -80,16 +81,8 @@ impl<'a> Upcall<'a> {
                 error: errno(header.key_error),
             },
             failed_from: from,
+            record_len: HEADER + packet_at + packet.len(),
         })
-    }
-
-    /// How many bytes of `record`, which this upcall was read from, it uses.
-    pub fn record_len(&self) -> usize {
-        let before = match self.failed_from {
-            Some(_) => FAILED_FROM,
-            None => self.key.bytes.len(),
-        };
-        HEADER + before + self.packet.bytes.len()
     }
 }
 
@@ -132,13 +125,19 @@ mod tests {
 
     /// A record as bpf/upcall_monitor.bpf.c writes it: header, key, packet, and what the ring had there before.
     fn record(key: &[u8], packet: &[u8], unused: &[u8]) -> Vec<u8> {
+        record_of_message(key, b"", packet, unused)
+    }
+
+    /// The same with what lay between key and packet.
+    fn record_of_message(key: &[u8], between: &[u8], packet: &[u8], unused: &[u8]) -> Vec<u8> {
         let mut record = Vec::new();
         record.extend_from_slice(&1_953_954_173_342u64.to_ne_bytes());
         for word in [100u32, 101, 1, 0] {
             record.extend_from_slice(&word.to_ne_bytes());
         }
-        for result in [0i32, 0, 0, 0] {
-            record.extend_from_slice(&result.to_ne_bytes());
+        // result, paged, both errors, packet_at
+        for word in [0, 0, 0, key.len() + between.len()] {
+            record.extend_from_slice(&(word as u32).to_ne_bytes());
         }
         for size in [
             1500,
@@ -151,7 +150,7 @@ mod tests {
         record.extend_from_slice(b"handler1\0garbage");
         record.extend_from_slice(b"system@ovs-system\0more-garbage..");
         assert_eq!(record.len(), HEADER);
-        for part in [key, packet, unused] {
+        for part in [key, between, packet, unused] {
             record.extend_from_slice(part);
         }
         record
@@ -160,29 +159,30 @@ mod tests {
     /// Check that each field is found where the kernel put it, and nothing beyond.
     #[test]
     fn fields() {
-        let bytes = record(b"the key", b"the packet", b"STALE");
-        let upcall = Upcall::from_record(&bytes).unwrap();
-        let expected = Upcall {
-            time: 1_953_954_173_342,
-            cpu: 1,
-            pid: 100,
-            tid: 101,
-            comm: b"handler1",
-            datapath: b"system@ovs-system",
-            packet: Captured {
-                len: 1500,
-                bytes: b"the packet",
-                error: None,
-            },
-            key: Captured {
-                len: 7,
-                bytes: b"the key",
-                error: None,
-            },
-            ..Upcall::default()
-        };
-        assert_eq!(upcall, expected);
-        assert_eq!(upcall.record_len(), bytes.len() - b"STALE".len());
+        for between in [&b""[..], b"a hash, a header"] {
+            let bytes = record_of_message(b"the key", between, b"the packet", b"STALE");
+            let expected = Upcall {
+                time: 1_953_954_173_342,
+                cpu: 1,
+                pid: 100,
+                tid: 101,
+                comm: b"handler1",
+                datapath: b"system@ovs-system",
+                packet: Captured {
+                    len: 1500,
+                    bytes: b"the packet",
+                    error: None,
+                },
+                key: Captured {
+                    len: 7,
+                    bytes: b"the key",
+                    error: None,
+                },
+                record_len: bytes.len() - b"STALE".len(),
+                ..Upcall::default()
+            };
+            assert_eq!(Upcall::from_record(&bytes), Ok(expected));
+        }
     }
 
     /// Check that a failed read is an errno and no bytes.
@@ -190,7 +190,7 @@ mod tests {
     fn unreadable() {
         let mut bytes = record(b"", b"the packet", b"");
         let key_error = offset_of!(upcall_record, key_error);
-        bytes[key_error..key_error + 4].copy_from_slice(&(-14i32).to_ne_bytes());
+        bytes[key_error..key_error + 2].copy_from_slice(&(-14i16).to_ne_bytes());
         let upcall = Upcall::from_record(&bytes).unwrap();
         assert_eq!(upcall.key.error, Some(14));
         assert!(upcall.key.bytes.is_empty());
@@ -234,7 +234,7 @@ mod tests {
             assert_eq!((upcall.result, upcall.paged), (-11, 1490));
             assert_eq!(upcall.packet.bytes, b"the packet");
             assert_eq!(upcall.key, Captured::default());
-            assert_eq!(upcall.record_len(), bytes.len() - b"STALE".len());
+            assert_eq!(upcall.record_len, bytes.len() - b"STALE".len());
         }
         let bytes = failing(&from(2)[1..]);
         assert_eq!(
@@ -246,7 +246,7 @@ mod tests {
     /// Check that a record which is cut anywhere is refused rather than filled up.
     #[test]
     fn every_prefix() {
-        let bytes = record(b"the key", b"the packet", b"");
+        let bytes = record_of_message(b"the key", b"between", b"the packet", b"");
         for cut in 0..bytes.len() {
             assert!(Upcall::from_record(&bytes[..cut]).is_err(), "cut at {cut}");
         }
@@ -257,23 +257,25 @@ mod tests {
         #[test]
         fn arbitrary(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             if let Ok(upcall) = Upcall::from_record(&bytes) {
-                prop_assert!(upcall.record_len() <= bytes.len());
+                prop_assert!(upcall.record_len <= bytes.len());
             }
         }
 
         /// Check the same for headers whose lengths are plausible but wrong.
         #[test]
-        fn lying_lengths(key in 0u32..40, packet in 0u32..40, errno in any::<i32>()) {
+        fn lying_lengths(key in 0u32..40, at in 0u32..40, packet in 0u32..40, errno in any::<i16>()) {
             let mut bytes = record(b"0123456789", b"0123456789", b"");
             for (offset, value) in [
-                (offset_of!(upcall_record, key_len), key.cast_signed()),
-                (offset_of!(upcall_record, packet_len), packet.cast_signed()),
-                (offset_of!(upcall_record, packet_error), errno),
+                (offset_of!(upcall_record, key_len), key),
+                (offset_of!(upcall_record, packet_at), at),
+                (offset_of!(upcall_record, packet_len), packet),
             ] {
                 bytes[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
             }
+            let packet_error = offset_of!(upcall_record, packet_error);
+            bytes[packet_error..packet_error + 2].copy_from_slice(&errno.to_ne_bytes());
             let result = Upcall::from_record(&bytes);
-            prop_assert_eq!(result.is_ok(), key + packet <= 20);
+            prop_assert_eq!(result.is_ok(), key <= at && at + packet <= 20);
         }
     }
 }

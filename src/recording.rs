@@ -27,7 +27,7 @@ use crate::cli::cause;
 
 const MAGIC: &[u8; 8] = b"OVSTRACE";
 /// Changes with the layout of any block or record.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 const MAX_PAYLOAD: u32 = 1 << 20;
 
 const START: u32 = 1;
@@ -44,7 +44,7 @@ pub enum Error {
     Io(#[from] io::Error),
     #[error("not a recording: it does not begin with OVSTRACE\n--replay reads what --record wrote")]
     Foreign,
-    #[error("a recording of version {0}, and this program reads version {VERSION}\nuse a newer {tool}", tool = env!("CARGO_PKG_NAME"))]
+    #[error("a recording of version {0}, and this program reads version {VERSION}\nuse {age} {tool}", age = age(*.0), tool = env!("CARGO_PKG_NAME"))]
     Version(u32),
     #[error("a recording of {0}, not of {1}\nreplay it with {0}")]
     OtherTool(String, String),
@@ -52,6 +52,15 @@ pub enum Error {
     Cut(u64),
     #[error("the recording is damaged at byte {0}")]
     Damaged(u64),
+}
+
+/// Of the program that reads a recording of another version.
+fn age(version: u32) -> &'static str {
+    if version > VERSION {
+        "a newer"
+    } else {
+        "an older"
+    }
 }
 
 /// One block of a recording.
@@ -417,9 +426,13 @@ mod tests {
             blocks(b"\x0a\x0d\x0d\x0apcapng").1,
             Some(Error::Foreign)
         ));
-        let mut newer = recording();
-        newer[8] = 2;
-        assert!(matches!(blocks(&newer).1, Some(Error::Version(2))));
+        for (version, hint) in [(VERSION - 1, "an older"), (VERSION + 1, "a newer")] {
+            let mut other = recording();
+            other[8..12].copy_from_slice(&version.to_le_bytes());
+            let error = blocks(&other).1.expect("an error");
+            assert!(matches!(error, Error::Version(of) if of == version));
+            assert!(error.to_string().contains(hint), "{error}");
+        }
         let bytes = recording();
         let error = Reader::new(&bytes[..], "upcall-cost").err();
         assert!(matches!(error, Some(Error::OtherTool(tool, _)) if tool == "upcall-monitor"));

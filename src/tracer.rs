@@ -4,9 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -15,13 +16,15 @@ use libbpf_rs::libbpf_sys::{
     PERF_COUNT_SW_TASK_CLOCK, PERF_FLAG_FD_CLOEXEC, PERF_TYPE_SOFTWARE, perf_event_attr,
 };
 use libbpf_rs::{
-    Link, MapCore, MapType, PrintLevel, ProgramMut, ProgramType, RingBufferBuilder,
+    Link, MapCore, MapType, ObjectBuilder, PrintLevel, ProgramMut, ProgramType, RingBufferBuilder,
     UprobeMultiOpts, UprobeOpts, set_print,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::cli::{cause, note};
+use crate::ports;
 use crate::target::{self, Object, Target};
 use crate::usdt::Site;
 
@@ -178,11 +181,32 @@ pub fn drop_privilege(keep: CapabilitySet) {
     }
 }
 
-/// Whether libbpf can read the type information of the kernel's modules: their ids are for CAP_SYS_ADMIN alone
-/// (`bpf_obj_get_next_id()` of `kernel/bpf/syscall.c`).
-pub fn may_read_module_types() -> bool {
-    rustix::thread::capabilities(None)
-        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
+/// What is missing for programs on the datapath's side; `own_types` says that they read structures of the module
+/// openvswitch, and not only the kernel's.
+pub fn check_datapath(own_types: bool) -> Result<(), String> {
+    let exists = |path: &str| Path::new(path).exists();
+    if !ports::has_kernel_datapath().unwrap_or(true) {
+        return Err("the kernel's module openvswitch is not loaded".to_string());
+    }
+    if !has_kernel_btf() {
+        return Err("this kernel has no type information (CONFIG_DEBUG_INFO_BTF)".to_string());
+    }
+    // If it is no module, its types are with the kernel's.
+    if !own_types || !exists("/sys/module/openvswitch") {
+        return Ok(());
+    }
+    if !exists("/sys/kernel/btf/openvswitch") {
+        return Err("the module openvswitch has no type information".to_string());
+    }
+    // Their ids are for it alone: bpf_obj_get_next_id() of kernel/bpf/syscall.c.
+    let may_read = rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
+    if !may_read {
+        return Err(
+            "CAP_SYS_ADMIN is missing, without which a module's types cannot be read".to_string(),
+        );
+    }
+    Ok(())
 }
 
 /// The bytes of a ring of at least `pages` pages: a power of two of them, as the kernel demands.
@@ -225,6 +249,45 @@ pub fn kernel_release() -> String {
         .release()
         .to_string_lossy()
         .into_owned()
+}
+
+/// Whether this kernel tells of its types (CONFIG_DEBUG_INFO_BTF), which programs on its own functions need.
+pub fn has_kernel_btf() -> bool {
+    Path::new("/sys/kernel/btf/vmlinux").exists()
+}
+
+/// What libbpf takes for the types of a kernel that does not tell of them: none at all.
+///
+/// It asks for them as soon as any program of an object is relocated by them, even if that is not loaded.
+pub struct NoTypes {
+    /// libbpf opens it by its number, when it loads the object.
+    _file: OwnedFd,
+}
+
+impl NoTypes {
+    /// Makes it the types that an object is loaded with, as long as the result lives, if the kernel has none.
+    pub fn stand_in(builder: &mut ObjectBuilder) -> Result<Option<Self>, Error> {
+        if has_kernel_btf() {
+            return Ok(None);
+        }
+        // `struct btf_header` of linux/btf.h, then the one string that there must be, an empty one.
+        #[rustfmt::skip]
+        let empty = [
+            0x9f, 0xeb, 1, 0, 24, 0, 0, 0,
+            0, 0, 0, 0, 0, 0, 0, 0,
+            0, 0, 0, 0, 1, 0, 0, 0,
+            0,
+        ];
+        let create = || -> rustix::io::Result<OwnedFd> {
+            let file = memfd_create("btf", MemfdFlags::CLOEXEC)?;
+            rustix::io::write(&file, &empty)?;
+            Ok(file)
+        };
+        let file = create().map_err(|error| Error::Load(io::Error::from(error).into()))?;
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        builder.btf_custom_path(path).map_err(Error::Load)?;
+        Ok(Some(Self { _file: file }))
+    }
 }
 
 /// What a failed load means.

@@ -311,7 +311,7 @@ fn damage_is_told() {
         (&recording[..recording.len() / 2], "cut off at byte", true),
         (&recording[..5], "cut off at byte 5", false),
         (&flipped, "damaged at byte", true),
-        (&newer, "version 2, and this program reads version 1", false),
+        (&newer, "version 3, and this program reads version 2", false),
         (&upstream[..upstream.len() / 2], "cut off in line", true),
         (&line, "damaged in line", true),
         (

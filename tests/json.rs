@@ -253,10 +253,11 @@ fn cut_and_damaged() {
 fn losses() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("f.rec");
-    // The offset of packet_error in struct upcall_record.
+    // The offsets of packet_error, key_error, packet_at, packet_len and key_len in struct upcall_record.
     let mut unreadable = RECORDS[1][..104].to_vec();
-    unreadable[32..36].copy_from_slice(&(-14i32).to_ne_bytes());
-    unreadable[36..40].copy_from_slice(&(-14i32).to_ne_bytes());
+    unreadable[32..34].copy_from_slice(&(-14i16).to_ne_bytes());
+    unreadable[34..36].copy_from_slice(&(-14i16).to_ne_bytes());
+    unreadable[36..40].fill(0);
     unreadable[48..56].fill(0);
     let mut writer = Writer::new(Vec::new(), &Start::new("upcall-monitor")).unwrap();
     writer.clock(1_790_000_000_000_000_000).unwrap();

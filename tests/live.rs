@@ -65,6 +65,7 @@ fn main() -> ExitCode {
     trial!(wrong_arguments);
     trial!(existing_file);
     let datapath = ovs_tracers::ports::has_kernel_datapath().unwrap_or(false);
+    trial!(no_type_information);
     trial!(no_datapath, "no openvswitch module" if !datapath);
     trial!(filters);
     trial!(filtering_is_cheaper);
@@ -1172,6 +1173,21 @@ fn existing_file() {
     assert!(monitor.output().status.success());
     assert!(fs::read(&file).unwrap().starts_with(b"OVSTRACE"));
     assert!(Path::new(&link).is_symlink());
+}
+
+/// Check that a kernel that does not tell of its types is no obstacle, and that the names of threads are known there too.
+fn no_type_information() {
+    let target = StandIn::start("standin", &["--rate", "5000", "--count", "101"]);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c"]);
+    command.arg(r#"mount -t tmpfs tmpfs /sys/kernel/btf && exec "$@""#);
+    command.args(["sh", UPCALL_MONITOR, "-p", &target.pid.to_string()]);
+    let mut monitor = Monitor::spawn(command);
+    monitor.await_line("attached");
+    target.run();
+    let output = monitor.output();
+    assert_eq!(output.rows().len(), 101, "{}", output.stderr);
+    assert!(output.rows().iter().all(|row| row.contains(" handler1 ")));
 }
 
 /// Check that without a kernel datapath --result error is an error, and any a warning.

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     trial!(unreadable);
     trial!(burst_into_smallest_ring);
     trial!(no_kernel_side, "a kernel without the module openvswitch" if alone);
+    trial!(no_type_information);
     trial!(missing_probe);
     trial!(no_privilege);
     trials.push(trial("upstream_file", upstream_file, &[]));
@@ -346,6 +347,22 @@ fn no_kernel_side() {
     // The seventh upcall has no execute.
     assert_eq!(counts["batch"], 10);
     assert_eq!((counts["queue"], counts["total"]), (0, 0));
+}
+
+/// Check that on a kernel that does not tell of its types the daemon's own events are seen.
+fn no_type_information() {
+    let target = StandIn::start("standin-ops", &["--rate", "5000", "--count", "11"]);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c"]);
+    command.arg(r#"mount -t tmpfs tmpfs /sys/kernel/btf && exec "$@""#);
+    command.args(["sh", UPCALL_COST, "-p", &target.pid.to_string()]);
+    let mut tool = Monitor::spawn(command);
+    tool.await_line("attached to process");
+    target.run();
+    let output = tool.output();
+    assert!(output.status.success(), "{}", output.stderr);
+    let received = output.stdout.matches("[dpif_recv__recv_upcall] handler1 ");
+    assert_eq!(received.count(), 11, "{}", output.stdout);
 }
 
 /// Check that a program without one of the probes is refused by the name of that probe.

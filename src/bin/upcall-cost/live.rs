@@ -1,7 +1,6 @@
 //! Tracing a running ovs-vswitchd and the kernel's datapath.
 
 use std::mem::MaybeUninit;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
@@ -12,10 +11,10 @@ use ovs_tracers::bpf::upcall_cost::{UpcallCostSkel, UpcallCostSkelBuilder, types
 use ovs_tracers::cli::note;
 use ovs_tracers::clock::WallClock;
 use ovs_tracers::output::Files;
-use ovs_tracers::ports::{self, PortNames};
+use ovs_tracers::ports::PortNames;
 use ovs_tracers::recording::Start;
 use ovs_tracers::target::{Object, Target};
-use ovs_tracers::tracer::{self, Delivery, End, RingState, Until};
+use ovs_tracers::tracer::{self, Delivery, End, NoTypes, RingState, Until};
 use ovs_tracers::usdt::{self, Site};
 use rustix::thread::CapabilitySet;
 
@@ -233,24 +232,7 @@ impl KernelSide {
         if args.kernel_side.is_some_and(|wanted| wanted != self) {
             return Err("another way was asked for".to_string());
         }
-        if !ports::has_kernel_datapath().unwrap_or(true) {
-            return Err("the kernel's module openvswitch is not loaded".to_string());
-        }
-        let exists = |path: &str| Path::new(path).exists();
-        if !exists("/sys/kernel/btf/vmlinux") {
-            return Err("this kernel has no type information (CONFIG_DEBUG_INFO_BTF)".to_string());
-        }
-        // If it is no module, its types are with the kernel's.
-        if exists("/sys/module/openvswitch") && !exists("/sys/kernel/btf/openvswitch") {
-            return Err("the module openvswitch has no type information".to_string());
-        }
-        if !tracer::may_read_module_types() {
-            return Err(
-                "CAP_SYS_ADMIN is missing, without which a module's types cannot be read"
-                    .to_string(),
-            );
-        }
-        Ok(())
+        tracer::check_datapath(true)
     }
 }
 
@@ -263,7 +245,10 @@ fn load_side<'obj>(
     storage: &'obj mut MaybeUninit<OpenObject>,
 ) -> Result<(UpcallCostSkel<'obj>, Vec<Link>), Failure> {
     let multi = tracer::has_uprobe_multi();
-    let mut open = UpcallCostSkelBuilder::default()
+    let mut builder = UpcallCostSkelBuilder::default();
+    let _types = NoTypes::stand_in(builder.object_builder_mut())
+        .map_err(|error| Failure::Other(error.into()))?;
+    let mut open = builder
         .open(storage)
         .map_err(|error| Failure::Other(tracer::explain_load(error, ring_bytes).into()))?;
     let progs = &mut open.progs;

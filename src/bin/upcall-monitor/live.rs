@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::mem::MaybeUninit;
-use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -16,12 +15,12 @@ use ovs_tracers::cli::note;
 use ovs_tracers::clock::WallClock;
 use ovs_tracers::flows::Flow;
 use ovs_tracers::output::Files;
-use ovs_tracers::ports::{self, PortNames};
+use ovs_tracers::ports::PortNames;
 use ovs_tracers::recording::Start;
 use ovs_tracers::summary::Lost;
 use ovs_tracers::target::{self, Candidate, Object, Target};
 use ovs_tracers::text::escape;
-use ovs_tracers::tracer::{self, Delivery, End, RingState, Until};
+use ovs_tracers::tracer::{self, Delivery, End, NoTypes, RingState, Until};
 use ovs_tracers::usdt::{self, Site};
 use rustix::thread::CapabilitySet;
 use zerocopy::FromBytes;
@@ -364,8 +363,10 @@ impl Config<'_> {
         storage: &'obj mut [MaybeUninit<OpenObject>],
     ) -> anyhow::Result<(UpcallMonitorSkel<'obj>, KernelSide, Vec<Link>)> {
         let outcome = self.args.chosen.outcome();
-        let mut why = String::new();
+        // What the best way lacks comes first.
+        let mut lacks: Vec<String> = Vec::new();
         for (side, storage) in KernelSide::ALL.into_iter().zip(storage) {
+            let why = lacks.join("; ");
             match side {
                 KernelSide::Absent if outcome == Outcome::Error => bail!(
                     "upcalls that fail in the kernel cannot be seen: {why}\nusdt-probes --check tells more"
@@ -375,9 +376,11 @@ impl Config<'_> {
                 )),
                 KernelSide::Absent => {}
                 _ if outcome == Outcome::Ok => continue,
+                _ if self.args.kernel_side.is_some_and(|wanted| wanted != side) => continue,
                 _ => {
-                    if let Err(lacks) = side.is_possible(self.args) {
-                        why = lacks;
+                    if let Err(why) = tracer::check_datapath(side == KernelSide::Fexit) {
+                        lacks.push(why);
+                        lacks.dedup();
                         continue;
                     }
                 }
@@ -387,7 +390,7 @@ impl Config<'_> {
                 Err(error) if side == KernelSide::Absent => return Err(error),
                 Err(error) => {
                     let error = error.to_string();
-                    why = error.lines().next().unwrap_or_default().to_string();
+                    lacks.push(error.lines().next().unwrap_or_default().to_string());
                 }
             }
         }
@@ -402,9 +405,9 @@ impl Config<'_> {
         let explain = |error| tracer::explain_load(error, self.ring_bytes);
         let multi = tracer::has_uprobe_multi();
         let received = !self.probes.specs.is_empty();
-        let mut open = UpcallMonitorSkelBuilder::default()
-            .open(storage)
-            .map_err(explain)?;
+        let mut builder = UpcallMonitorSkelBuilder::default();
+        let _types = NoTypes::stand_in(builder.object_builder_mut())?;
+        let mut open = builder.open(storage).map_err(explain)?;
         let progs = &mut open.progs;
         progs.recv_upcall_multi.set_autoload(received && multi);
         progs.recv_upcall.set_autoload(received && !multi);
@@ -467,34 +470,6 @@ impl Config<'_> {
 
 impl KernelSide {
     const ALL: [Self; 3] = [Self::Fexit, Self::Tracepoint, Self::Absent];
-
-    /// What this way lacks, if anything is known to.
-    fn is_possible(self, args: &Args) -> Result<(), String> {
-        if args.kernel_side.is_some_and(|wanted| wanted != self) {
-            return Err("another way was asked for".to_string());
-        }
-        if !ports::has_kernel_datapath().unwrap_or(true) {
-            return Err("the kernel's module openvswitch is not loaded".to_string());
-        }
-        let exists = |path: &str| Path::new(path).exists();
-        if !exists("/sys/kernel/btf/vmlinux") {
-            return Err("this kernel has no type information (CONFIG_DEBUG_INFO_BTF)".to_string());
-        }
-        // If it is no module, its types are with the kernel's.
-        if self == Self::Fexit
-            && exists("/sys/module/openvswitch")
-            && !exists("/sys/kernel/btf/openvswitch")
-        {
-            return Err("the module openvswitch has no type information".to_string());
-        }
-        if !tracer::may_read_module_types() {
-            return Err(
-                "CAP_SYS_ADMIN is missing, without which a module's types cannot be read"
-                    .to_string(),
-            );
-        }
-        Ok(())
-    }
 }
 
 /// Tells the programs which upcalls are wanted.

@@ -402,7 +402,7 @@ impl Monitor {
                 recording.ports.insert(datapath, port, name);
                 recording.writer.port(datapath, port, name)?;
             }
-            recording.writer.record(&record[..upcall.record_len()])
+            recording.writer.record(&record[..upcall.record_len])
         })?;
         let time = upcall.time.saturating_add_signed(self.clock);
         let daemon = self.daemons.get(upcall.target as usize).copied();

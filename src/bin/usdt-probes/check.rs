@@ -89,7 +89,7 @@ impl Kernel {
             uprobes: !devices.exists() || devices.join("uprobe").exists(),
             ring_buffer,
             cookies: tracer::has_cookie(),
-            btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
+            btf: tracer::has_kernel_btf(),
             datapath: ports::has_kernel_datapath().ok(),
             privilege: privilege.err().map(|error| first_line(&error)),
         }
