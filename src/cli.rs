@@ -142,15 +142,19 @@ const ERASE: &str = "\r\x1b[K";
 
 /// Tells the user something on standard error. That nobody reads it any more, as after `2>&1 | head`, ends nothing.
 pub fn note(text: impl Display) {
-    let erase = if STATUS.swap(false, Relaxed) {
-        ERASE
-    } else {
-        ""
-    };
-    let _ = writeln!(io::stderr(), "{erase}{text}");
+    erase_status();
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// A line on standard error that says how a trace goes. The next one takes its place, and [`note`] erases it.
+/// Erases the [`StatusLine`], so that something else can be shown on the terminal.
+pub fn erase_status() {
+    if STATUS.swap(false, Relaxed) {
+        let _ = write!(io::stderr(), "{ERASE}");
+    }
+}
+
+/// A line on standard error that says how a trace goes. The next one takes its place, and [`note`] and [`erase_status`]
+/// erase it.
 pub struct StatusLine {
     shown: Instant,
     due: Duration,
@@ -159,13 +163,13 @@ pub struct StatusLine {
 impl StatusLine {
     const INTERVAL: Duration = Duration::from_millis(500);
 
-    /// None unless standard error is a terminal and standard output is a file or a device that is none: what reads a
-    /// pipe may write to the same terminal.
-    pub fn new() -> Option<Self> {
+    /// None unless standard error is a terminal and standard output is a file or a device: what reads a pipe may write
+    /// to the same terminal. If that is a terminal too, `erased` says whether the line is erased before what goes there.
+    pub fn new(erased: bool) -> Option<Self> {
         let output = rustix::fs::fstat(io::stdout()).ok()?;
         let to_file = match FileType::from_raw_mode(output.st_mode) {
             FileType::RegularFile => true,
-            FileType::CharacterDevice => !io::stdout().is_terminal(),
+            FileType::CharacterDevice => erased || !io::stdout().is_terminal(),
             _ => false,
         };
         (to_file && io::stderr().is_terminal()).then(|| Self {

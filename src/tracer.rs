@@ -1,9 +1,11 @@
 //! Attaching BPF programs to the USDT probes of a process, and draining their ring buffer.
 
 use std::cell::{Cell, RefCell};
+use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Mutex;
@@ -39,6 +41,11 @@ pub enum Error {
          run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE; usdt-probes --check tells more"
     )]
     Privilege { missing: String },
+    #[error(
+        "no privilege to trace from within a user namespace, a rootless container's for example\n\
+         run it outside of it, with -p and the id that the process has there"
+    )]
+    UserNamespace,
     #[error(
         "this kernel ({0}) has no BPF ring buffers\n\
          Linux 5.8 or later is needed; usdt-probes --check tells more"
@@ -116,8 +123,16 @@ pub fn take_libbpf_log() -> String {
     log
 }
 
+/// `PROC_USER_INIT_INO` of `include/linux/proc_ns.h`: the inode number of the user namespace in which privileges count.
+const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+
 /// Fails if the process lacks what loading a program takes, since the kernel would only say `EPERM`.
 pub fn check_privilege() -> Result<(), Error> {
+    if fs::metadata("/proc/self/ns/user")
+        .is_ok_and(|namespace| namespace.ino() != INITIAL_USER_NAMESPACE)
+    {
+        return Err(Error::UserNamespace);
+    }
     let has = rustix::thread::capabilities(None)
         .map(|sets| sets.effective)
         .unwrap_or(CapabilitySet::empty());
@@ -287,7 +302,8 @@ impl NoTypes {
 /// What a failed load means.
 pub fn explain_load(error: libbpf_rs::Error, ring_bytes: usize) -> Error {
     let log = libbpf_log();
-    if !MapType::RingBuf.is_supported().unwrap_or(true) {
+    // A sandbox that forbids the question makes the answer no.
+    if kernel_version() < (5, 8) && !MapType::RingBuf.is_supported().unwrap_or(true) {
         Error::NoRingBuffer(kernel_release())
     } else if log.contains("BEGIN PROG LOAD LOG") {
         Error::Rejected

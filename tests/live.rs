@@ -59,6 +59,7 @@ fn main() -> ExitCode {
     trial!(capabilities, "setpriv" if is_installed("setpriv"));
     trial!(finds_the_daemon);
     trial!(no_privilege);
+    trial!(rootless, "user namespaces" if succeeds("unshare", &["--user", "true"]));
     trial!(drops_privilege);
     trial!(status_line, "script" if is_installed("script"));
     trial!(wrong_arguments);
@@ -911,6 +912,28 @@ fn no_privilege() {
     );
 }
 
+/// Check that root of a user namespace is told that this is not enough, and not that the kernel is too old.
+fn rootless() {
+    const SCRIPT: &str = r#"
+        "$standin" >fifo & read -r _ pid <fifo
+        "$monitor" -p $pid 2>&1; echo "status $?"
+        kill $pid
+    "#;
+    let folder = tempfile::tempdir().unwrap();
+    run("mkfifo", &[folder.path().join("fifo")]);
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c", SCRIPT]);
+    command
+        .env("monitor", UPCALL_MONITOR)
+        .env("standin", standins().join("standin"));
+    let output = command.current_dir(&folder).output().unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "error: no privilege to trace from within a user namespace, a rootless container's for example\n  \
+         run it outside of it, with -p and the id that the process has there\nstatus 1\n"
+    );
+}
+
 /// Check that once attached no capability is left but those that are still needed, that they cannot come back, and that
 /// all goes on to the end without them: a second file, the summary, detaching.
 fn drops_privilege() {
@@ -990,6 +1013,21 @@ fn status_line() {
     let table = fs::read_to_string(&file).unwrap();
     assert_eq!(table.lines().count(), 1 + 3001);
     assert!(!table.contains(['\r', '\x1b']));
+
+    // With --quiet it is there while nothing else is, and gone before the summary.
+    let text = terminal(&format!("{monitor} --quiet"));
+    let parts: Vec<&str> = text.split(erase).collect();
+    assert!(parts.len() > 2, "{text:?}");
+    for part in &parts[1..parts.len() - 1] {
+        assert!(
+            part.contains(" upcalls, ") && part.ends_with(" lost"),
+            "{part:?}"
+        );
+    }
+    assert!(
+        parts[parts.len() - 1].starts_with("3001 upcalls in "),
+        "{text:?}"
+    );
 
     let text = terminal(&format!("{monitor} | cat > {file}"));
     assert!(

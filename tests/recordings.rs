@@ -139,6 +139,7 @@ fn red_on_a_terminal() {
         ..Default::default()
     };
     header.key_len = size_of::<failed_from>() as u32;
+    header.packet_at = header.key_len;
     let mut writer =
         Writer::new(Vec::new(), &Start::new("upcall-monitor")).expect("memory takes it");
     for result in [-105, 0] {

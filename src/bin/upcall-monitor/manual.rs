@@ -24,8 +24,8 @@ A port has the name that the kernel gives it (generic netlink, family ovs_vport)
 know it, or Unknown if the flow key has no port or could not be read. A port that vanished keeps its last name. A port
 that takes over its number is known within a fiftieth of a second, a new name of the same device within ten seconds.
 
-On a terminal, upcalls that failed are red, unless NO_COLOR is set. If standard output is a file, a line on the terminal
-says how many upcalls there were, how many a second, and how many were lost.
+On a terminal, upcalls that failed are red, unless NO_COLOR is set. If standard output is a file, and with --quiet, a
+line on the terminal says how many upcalls there were, how many a second, and how many were lost.
 
 With -k, the flow key is shown below the row; with -d or --pcap the packet is announced there, and with -d it is shown.
 What could not be read of the daemon's memory is said to be unreadable; it is never shown as something else.

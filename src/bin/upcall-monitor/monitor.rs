@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anstream::{AutoStream, ColorChoice};
 use anyhow::anyhow;
-use ovs_tracers::cli::{StatusLine, cause, note};
+use ovs_tracers::cli::{StatusLine, cause, erase_status, note};
 use ovs_tracers::event::Upcall;
 use ovs_tracers::filter::Filter;
 use ovs_tracers::flows::{Flow, Flows, Names, Report};
@@ -249,6 +249,7 @@ impl Monitor {
             }
             (_, Format::Json) => json = Some(Json::new(stdout()?, args.packet_decode, start)?),
         }
+        let only_summary = quiet.is_some();
         // As it was when a recording was made.
         let daemons = start.get("pid").unwrap_or_default();
         files.keep();
@@ -290,7 +291,7 @@ impl Monitor {
             left: args.count,
             status: match args.replay {
                 Some(_) => None,
-                None => StatusLine::new(),
+                None => StatusLine::new(only_summary),
             },
             told: 0,
             chosen: args.chosen.clone(),
@@ -512,6 +513,7 @@ impl Monitor {
                 .write(&mut self.failure, |writer| json(writer, report));
         }
         if self.quiet.writer.is_some() {
+            erase_status();
             return self.quiet.write(&mut self.failure, |out| {
                 writeln!(out, "{report}")?;
                 out.flush()
