@@ -29,11 +29,8 @@ enum {
 /* Attributes that are looked at; a key has at most about 25. */
 #define MAX_KEY_ATTRS 32
 
-/*
- * Reads port, types and addresses of the netlink attributes at addr in the
- * current task, as far as they can be read; only the port if port_only.
- */
-static __noinline int flow_of_key(__u64 addr, __u64 len, struct flow_id *flow, int port_only)
+/* Reads port, types and addresses of the netlink attributes at addr in the current task, as far as they can be read. */
+static __noinline int flow_of_key(__u64 addr, __u64 len, struct flow_id *flow)
 {
 	__u64 end = addr + len;
 
@@ -57,8 +54,6 @@ static __noinline int flow_of_key(__u64 addr, __u64 len, struct flow_id *flow, i
 		case OVS_KEY_ATTR_IN_PORT:
 			if (size >= 4)
 				bpf_probe_read_user(&flow->port, 4, (void *)at);
-			if (port_only)
-				return 0;
 			break;
 		case OVS_KEY_ATTR_ETHERTYPE:
 			if (size >= 2)
@@ -90,6 +85,50 @@ static __noinline int flow_of_key(__u64 addr, __u64 len, struct flow_id *flow, i
 		}
 	}
 	return 0;
+}
+
+/* Attributes that come before IN_PORT, and some: ovs_nla_put_key() of net/openvswitch/flow_netlink.c. */
+#define MAX_ATTRS_TO_PORT 16
+
+/*
+ * The port of such a key, NO_PORT if it has none or cannot be read. The room
+ * to work in makes one read enough; without it each attribute takes one.
+ */
+static __noinline __u32 port_of_key(struct scratch *scratch, __u64 addr, __u64 len)
+{
+	__u64 read = len < USDT_WINDOW ? len : USDT_WINDOW;
+	__u64 next = 0;
+
+	asm volatile("" : "+r"(read));
+	if (read > USDT_WINDOW)
+		read = USDT_WINDOW;
+	if (scratch && bpf_probe_read_user(scratch->window, read, (void *)addr))
+		return NO_PORT;
+	for (int i = 0; i < MAX_ATTRS_TO_PORT; i++) {
+		/* Header, and what can be a port behind it. */
+		struct {
+			__u16 len;
+			__u16 type;
+			__u32 port;
+		} attr;
+
+		if (next + sizeof(attr) > len)
+			break;
+		if (scratch) {
+			asm volatile("" : "+r"(next));
+			if (next > USDT_WINDOW - sizeof(attr))
+				break;
+			attr = *(typeof(attr) *)((void *)scratch->window + next);
+		} else if (bpf_probe_read_user(&attr, sizeof(attr), (void *)(addr + next))) {
+			break;
+		}
+		if ((attr.type & NLA_TYPE_MASK) == OVS_KEY_ATTR_IN_PORT)
+			return attr.len >= sizeof(attr) ? attr.port : NO_PORT;
+		if (attr.len < NLA_HDRLEN)
+			break;
+		next += NLA_ALIGN(attr.len);
+	}
+	return NO_PORT;
 }
 
 /* The same of the kernel's own key. */

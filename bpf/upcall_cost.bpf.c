@@ -164,7 +164,7 @@ static __always_inline int send_user(struct scratch *scratch, const struct user_
 										\
 		if (traced_pid != pid)						\
 			traced_pid = pid;					\
-		failed = USDT_ARGS(ctx, probe, probe##_specs, spec, count,	\
+		failed = usdt_args(ctx, USDT_SPECS(probe, probe##_specs, spec), count, \
 				   scratch ? scratch->window : NULL, args);	\
 		if (failed)							\
 			count_lost(LOST_ARGUMENTS);				\

@@ -30,7 +30,7 @@ const volatile __u32 targ_key_size;
 const volatile __u32 targ_targets = 1;
 const volatile __u32 targ_netns[MAX_TARGETS];
 
-/* Filters, the cheap ones first. Each folds away if it is not asked for; targ_filters: there are any. */
+/* Filters. Each folds away if it is not asked for; targ_filters: there are any that ask for arguments in memory. */
 const volatile __u8 targ_filters;
 const volatile __u8 targ_by_type;
 const volatile __u32 targ_type;
@@ -166,22 +166,24 @@ static __always_inline void count_lost_flow(struct flow_id *flow)
 		}								\
 	} while (0)
 
-/* A function of its own for the sake of the stack, as count_lost_upcall(). */
-static __noinline int passes_filters(const __u64 *args, __u32 target)
+/* Whether the current thread is one that is asked for. */
+static __always_inline int passes_thread(void)
 {
-	if (targ_by_type && (__u32)args[ARG_TYPE] != targ_type)
-		return 0;
+	char comm[16] NAME = {};
+
+	if (targ_tid)
+		return (__u32)bpf_get_current_pid_tgid() == targ_tid;
+	if (!targ_by_comm)
+		return 1;
+	current_comm(comm);
+	return same(comm, targ_comm, sizeof(comm));
+}
+
+/* A function of its own for the sake of the stack, as count_lost_upcall(). */
+static __noinline int passes_filters(struct scratch *scratch, const __u64 *args, __u32 target)
+{
 	if (args[ARG_PACKET_SIZE] < targ_min_size)
 		return 0;
-	if (targ_tid && (__u32)bpf_get_current_pid_tgid() != targ_tid)
-		return 0;
-	if (targ_by_comm) {
-		char comm[16] NAME = {};
-
-		bpf_get_current_comm(comm, sizeof(comm));
-		if (!same(comm, targ_comm, sizeof(comm)))
-			return 0;
-	}
 	if (targ_by_datapath) {
 		char name[32] NAME = {};
 
@@ -189,13 +191,8 @@ static __noinline int passes_filters(const __u64 *args, __u32 target)
 		if (!same(name, targ_datapath, sizeof(name)))
 			return 0;
 	}
-	if (targ_by_port) {
-		struct flow_id flow = { .port = NO_PORT };
-
-		flow_of_key(args[ARG_KEY], args[ARG_KEY_SIZE], &flow, 1);
-		if (!passes_port(target, flow.port))
-			return 0;
-	}
+	if (targ_by_port)
+		return passes_port(target, port_of_key(scratch, args[ARG_KEY], args[ARG_KEY_SIZE]));
 	return 1;
 }
 
@@ -206,7 +203,7 @@ static __noinline int count_lost_upcall(const __u64 *args, __u32 target)
 	bpf_probe_read_user_str(flow.datapath, sizeof(flow.datapath), (void *)args[ARG_DATAPATH]);
 	flow.tid = bpf_get_current_pid_tgid();
 	flow.type = args[ARG_TYPE];
-	flow_of_key(args[ARG_KEY], args[ARG_KEY_SIZE], &flow, 0);
+	flow_of_key(args[ARG_KEY], args[ARG_KEY_SIZE], &flow);
 	count_lost_flow(&flow);
 	return 0;
 }
@@ -218,27 +215,39 @@ static __noinline int count_lost_upcall(const __u64 *args, __u32 target)
  */
 #define MAX_GAP 96
 
-static __always_inline int send_upcall(void *ctx, struct scratch *scratch)
+static __always_inline int send_upcall(void *ctx, struct scratch *scratch, int filter)
 {
 	__u64 key_len, packet_len, gap, need, room, key_room = 0;
 	__u64 args[RECV_UPCALL_ARGS] = {};
+	const volatile struct usdt_arg *specs;
 	struct upcall_record *record = NULL;
 	__u64 cookie = 0, pid_tgid;
 	__u32 target;
 	int together;
 	long err;
 
+	/* What asks for no argument in memory is next to nothing. */
+	if (!passes_thread())
+		return filter_out();
 	if (targ_specs > 1 || targ_targets > 1)
 		cookie = bpf_get_attach_cookie(ctx);
 	target = targ_targets > 1 ? cookie >> COOKIE_TARGET_SHIFT : 0;
-	if (USDT_ARGS(ctx, targ_args, targ_specs, cookie & SPEC_MASK, RECV_UPCALL_ARGS,
-		      scratch ? scratch->window : NULL, args)) {
+	specs = USDT_SPECS(targ_args, targ_specs, cookie & SPEC_MASK);
+	if (targ_by_type) {
+		if (usdt_arg(ctx, &specs[ARG_TYPE], &args[ARG_TYPE])) {
+			count_lost(LOST_ARGUMENTS);
+			return 0;
+		}
+		if ((__u32)args[ARG_TYPE] != targ_type)
+			return filter_out();
+	}
+	if (usdt_args(ctx, specs, RECV_UPCALL_ARGS, scratch ? scratch->window : NULL, args)) {
 		count_lost(LOST_ARGUMENTS);
 		return 0;
 	}
-	if (targ_filters && !passes_filters(args, target))
+	if (targ_filters && !passes_filters(scratch, args, target))
 		return filter_out();
-	if (targ_filter_len && !passes_packet_filter(args[ARG_PACKET], args[ARG_PACKET_SIZE]))
+	if (filter && !passes_packet_filter(args[ARG_PACKET], args[ARG_PACKET_SIZE]))
 		return filter_out();
 
 	key_len = args[ARG_KEY_SIZE];
@@ -352,25 +361,42 @@ static __always_inline int send_upcall(void *ctx, struct scratch *scratch)
 	return 0;
 }
 
-static __always_inline int handle_upcall(void *ctx)
+static __always_inline int handle_upcall(void *ctx, int filter)
 {
 	struct scratch *scratch = take_scratch();
-	int result = send_upcall(ctx, scratch);
+	int result = send_upcall(ctx, scratch, filter);
 
 	release_scratch(scratch);
 	return result;
 }
 
+/*
+ * With a packet filter and without one: for the verifier to find out that a
+ * program never gets to all that a filter may need, and to take it out, is a
+ * third of what loading costs.
+ */
 SEC("uprobe.multi")
 int recv_upcall_multi(void *ctx)
 {
-	return handle_upcall(ctx);
+	return handle_upcall(ctx, 0);
 }
 
 SEC("uprobe")
 int recv_upcall(void *ctx)
 {
-	return handle_upcall(ctx);
+	return handle_upcall(ctx, 0);
+}
+
+SEC("uprobe.multi")
+int recv_filtered_multi(void *ctx)
+{
+	return handle_upcall(ctx, 1);
+}
+
+SEC("uprobe")
+int recv_filtered(void *ctx)
+{
+	return handle_upcall(ctx, 1);
 }
 
 /* The daemon whose datapath is in this network namespace; targ_targets if none. */
@@ -394,7 +420,7 @@ static const char backer[20] NAME = "system@ovs-system";
  * result, type and, unless it is NO_PORT, all the rest.
  */
 static __always_inline int handle_failed(struct flow_id *flow, const char *device,
-					 const struct queued_packet *packet)
+					 const struct queued_packet *packet, int filter)
 {
 	struct upcall_record *record = NULL;
 	__u64 packet_len, need, room;
@@ -410,7 +436,7 @@ static __always_inline int handle_failed(struct flow_id *flow, const char *devic
 	/* User space judges by the name where there is no number. */
 	if (targ_by_port && flow->port != NO_PORT && !passes_port(flow->target, flow->port))
 		return filter_out();
-	if (targ_filter_len && !queued_passes_packet_filter(packet))
+	if (filter && !queued_passes_packet_filter(packet))
 		return filter_out();
 
 	packet_len = packet->readable;
@@ -462,9 +488,9 @@ static __always_inline int handle_failed(struct flow_id *flow, const char *devic
 	return 0;
 }
 
-SEC("fexit/ovs_dp_upcall")
-int BPF_PROG(upcall_failed, struct datapath *dp, struct sk_buff *skb, struct sw_flow_key *key,
-	     struct dp_upcall_info *info, __u32 cutlen, int result)
+static __always_inline int handle_end(struct datapath *dp, struct sk_buff *skb,
+				      struct sw_flow_key *key, struct dp_upcall_info *info,
+				      __u32 cutlen, int result, int filter)
 {
 	struct queued_packet packet = {};
 	char device[16] = {};
@@ -483,7 +509,21 @@ int BPF_PROG(upcall_failed, struct datapath *dp, struct sk_buff *skb, struct sw_
 	flow_of_sw_key(key, &flow);
 	BPF_CORE_READ_STR_INTO(&device, skb, dev, name);
 	queued_packet(&packet, skb, cutlen);
-	return handle_failed(&flow, device, &packet);
+	return handle_failed(&flow, device, &packet, filter);
+}
+
+SEC("fexit/ovs_dp_upcall")
+int BPF_PROG(upcall_failed, struct datapath *dp, struct sk_buff *skb, struct sw_flow_key *key,
+	     struct dp_upcall_info *info, __u32 cutlen, int result)
+{
+	return handle_end(dp, skb, key, info, cutlen, result, 0);
+}
+
+SEC("fexit/ovs_dp_upcall")
+int BPF_PROG(failed_filtered, struct datapath *dp, struct sk_buff *skb, struct sw_flow_key *key,
+	     struct dp_upcall_info *info, __u32 cutlen, int result)
+{
+	return handle_end(dp, skb, key, info, cutlen, result, 1);
 }
 
 /* The tracepoint openvswitch:ovs_dp_upcall (net/openvswitch/openvswitch_trace.h, Linux 5.14). */
@@ -543,8 +583,7 @@ int upcall_begins(struct ovs_dp_upcall_event *event)
 	return 0;
 }
 
-SEC("kretprobe/ovs_dp_upcall")
-int BPF_KRETPROBE(upcall_returns, int result)
+static __always_inline int handle_return(int result, int filter)
 {
 	struct queued_packet packet = {};
 	struct begun_upcall *upcall;
@@ -566,7 +605,19 @@ int BPF_KRETPROBE(upcall_returns, int result)
 	__builtin_memcpy(flow.datapath, upcall->datapath, sizeof(flow.datapath));
 	/* What an action cut off is not known here. */
 	queued_packet(&packet, (struct sk_buff *)skb, NOT_CUT);
-	return handle_failed(&flow, upcall->device, &packet);
+	return handle_failed(&flow, upcall->device, &packet, filter);
+}
+
+SEC("kretprobe/ovs_dp_upcall")
+int BPF_KRETPROBE(upcall_returns, int result)
+{
+	return handle_return(result, 0);
+}
+
+SEC("kretprobe/ovs_dp_upcall")
+int BPF_KRETPROBE(returns_filtered, int result)
+{
+	return handle_return(result, 1);
 }
 
 /*

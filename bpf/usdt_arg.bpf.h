@@ -13,7 +13,7 @@
 
 #include <bpf/bpf_helpers.h>
 
-enum usdt_operand {
+enum usdt_operand_kind {
 	USDT_CONSTANT = 0,
 	USDT_REGISTER = 1,
 	USDT_MEMORY = 2,
@@ -22,7 +22,7 @@ enum usdt_operand {
 #define USDT_NO_REGISTER 0xff
 
 struct usdt_arg {
-	/* The constant, or what is added to the address. */
+	/* The constant, or what is added to the address; 0 of a register. */
 	__s64 value;
 	__u8 operand;
 	/* 1, 2, 4 or 8 bytes. */
@@ -99,33 +99,38 @@ static __always_inline __u64 usdt_extend(const volatile struct usdt_arg *arg, __
 	return v;
 }
 
-/* Returns 0, or the errno of a failed user read; *value is 0 then. */
-static __always_inline long usdt_arg(void *ctx, const volatile struct usdt_arg *arg,
-				     __u64 *value)
+/* The constant, what is in the register, or the address in memory. */
+static __always_inline __u64 usdt_operand(void *ctx, const volatile struct usdt_arg *arg)
 {
-	__u8 operand = arg->operand, size = arg->size;
 	__u8 index_reg = arg->index_reg;
 	__u64 v = arg->value;
 
-	if (operand == USDT_REGISTER) {
-		v = usdt_register(ctx, arg->reg);
-	} else if (operand == USDT_MEMORY) {
-		__u64 addr = v + usdt_register(ctx, arg->reg);
-		long err;
+	if (arg->operand != USDT_CONSTANT)
+		v += usdt_register(ctx, arg->reg);
+	if (index_reg != USDT_NO_REGISTER)
+		v += usdt_register(ctx, index_reg) << arg->index_shift;
+	return v;
+}
 
-		if (index_reg != USDT_NO_REGISTER)
-			addr += usdt_register(ctx, index_reg) << arg->index_shift;
+/* The argument of that operand. Returns 0, or the errno of a failed user read; *value is 0 then. */
+static __always_inline long usdt_value(const volatile struct usdt_arg *arg, __u64 v, __u64 *value)
+{
+	__u8 size = arg->size;
+
+	if (arg->operand == USDT_MEMORY) {
+		void *addr = (void *)v;
+		long err;
 
 		v = 0;
 		/* The size of a read is a constant on each path. */
 		if (size == 8)
-			err = bpf_probe_read_user(&v, 8, (void *)addr);
+			err = bpf_probe_read_user(&v, 8, addr);
 		else if (size == 4)
-			err = bpf_probe_read_user(&v, 4, (void *)addr);
+			err = bpf_probe_read_user(&v, 4, addr);
 		else if (size == 2)
-			err = bpf_probe_read_user(&v, 2, (void *)addr);
+			err = bpf_probe_read_user(&v, 2, addr);
 		else
-			err = bpf_probe_read_user(&v, 1, (void *)addr);
+			err = bpf_probe_read_user(&v, 1, addr);
 		if (err) {
 			*value = 0;
 			return err;
@@ -134,6 +139,12 @@ static __always_inline long usdt_arg(void *ctx, const volatile struct usdt_arg *
 
 	*value = usdt_extend(arg, v);
 	return 0;
+}
+
+/* Fetches one argument. */
+static __always_inline long usdt_arg(void *ctx, const volatile struct usdt_arg *arg, __u64 *value)
+{
+	return usdt_value(arg, usdt_operand(ctx, arg), value);
 }
 
 /*
@@ -151,27 +162,24 @@ static __always_inline long usdt_args(void *ctx, const volatile struct usdt_arg 
 #pragma unroll
 	for (__u32 i = 0; i < n; i++) {
 		const volatile struct usdt_arg *arg = &args[i];
-		__u8 index_reg = arg->index_reg;
-		__u64 addr;
+		int in_window = window && arg->operand == USDT_MEMORY;
 		long failed;
+		__u64 v;
 
-		if (!window || arg->operand != USDT_MEMORY) {
-			err |= usdt_arg(ctx, arg, &values[i]);
+		/* It came with an earlier one. */
+		if (in_window && arg->window != i)
+			continue;
+		v = usdt_operand(ctx, arg);
+		if (!in_window) {
+			err |= usdt_value(arg, v, &values[i]);
 			continue;
 		}
-		/* It came with an earlier one. */
-		if (arg->window != i)
-			continue;
-		addr = arg->value - arg->at + usdt_register(ctx, arg->reg);
-		if (index_reg != USDT_NO_REGISTER)
-			addr += usdt_register(ctx, index_reg) << arg->index_shift;
 		/* The verifier wants a constant, and has one. */
-		failed = bpf_probe_read_user(window, arg->span, (void *)addr);
+		failed = bpf_probe_read_user(window, arg->span, (void *)(v - arg->at));
 		err |= failed;
 #pragma unroll
 		for (__u32 j = i; j < n; j++) {
-			__u64 v = 0;
-
+			v = 0;
 			if (args[j].operand != USDT_MEMORY || args[j].window != i)
 				continue;
 			if (!failed) {
@@ -193,11 +201,11 @@ static __always_inline long usdt_args(void *ctx, const volatile struct usdt_arg 
 }
 
 /*
- * The same with the specs of the site that fired: the spec'th of n_specs in
- * all. Its place is a constant that is added on each path, so that the
- * verifier knows what it reads there; clang would compute it from spec.
+ * The specs of the site that fired: the spec'th of n_specs in all. Their place
+ * is a constant that is added on each path, so that the verifier knows what it
+ * reads there; clang would compute it from spec.
  */
-#define USDT_ARGS(ctx, all, n_specs, spec, n, window, values)			\
+#define USDT_SPECS(all, n_specs, spec)						\
 	({									\
 		const volatile struct usdt_arg *specs_ = (all)[0];		\
 										\
@@ -208,7 +216,7 @@ static __always_inline long usdt_args(void *ctx, const volatile struct usdt_arg 
 					     : "+r"(specs_)			\
 					     : "i"(i_ * sizeof((all)[0])));	\
 		}								\
-		usdt_args(ctx, specs_, n, window, values);			\
+		specs_;								\
 	})
 
 #endif /* __USDT_ARG_BPF_H__ */

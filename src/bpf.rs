@@ -6,6 +6,7 @@ use libbpf_rs::OpenObject;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 
 use crate::filter::{InKernel, Step};
+use crate::tracer::{self, NoTypes};
 use crate::usdt::{Arg, Operand};
 use upcall_monitor::{UpcallMonitorSkel, UpcallMonitorSkelBuilder};
 
@@ -106,7 +107,7 @@ macro_rules! usdt_arg {
     };
 }
 
-// enum usdt_operand and USDT_NO_REGISTER of bpf/usdt_arg.bpf.h.
+// enum usdt_operand_kind and USDT_NO_REGISTER of bpf/usdt_arg.bpf.h.
 const CONSTANT: u8 = 0;
 const REGISTER: u8 = 1;
 const MEMORY: u8 = 2;
@@ -159,8 +160,10 @@ impl upcall_monitor::types::rodata {
 pub fn load_packet_filter<'obj>(
     filter: &InKernel,
     storage: &'obj mut MaybeUninit<OpenObject>,
-) -> libbpf_rs::Result<UpcallMonitorSkel<'obj>> {
-    let mut open = UpcallMonitorSkelBuilder::default().open(storage)?;
+) -> Result<UpcallMonitorSkel<'obj>, tracer::Error> {
+    let mut builder = UpcallMonitorSkelBuilder::default();
+    let _types = NoTypes::stand_in(builder.object_builder_mut())?;
+    let mut open = builder.open(storage).map_err(tracer::Error::Load)?;
     for mut program in open.open_object_mut().progs_mut() {
         let wanted = program.name() == "run_packet_filter";
         program.set_autoload(wanted);
@@ -168,7 +171,7 @@ pub fn load_packet_filter<'obj>(
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.set_packet_filter(filter);
     }
-    open.load()
+    open.load().map_err(tracer::Error::Load)
 }
 
 skeleton! {

@@ -255,7 +255,9 @@ fn beside_the_rest() {
         .expect("it opens");
     let has_multi = ovs_tracers::tracer::has_uprobe_multi();
     open.progs.recv_upcall_multi.set_autoload(has_multi);
+    open.progs.recv_filtered_multi.set_autoload(has_multi);
     open.progs.upcall_failed.set_autoload(false);
+    open.progs.failed_filtered.set_autoload(false);
     let rodata = open.maps.rodata_data.as_deref_mut().expect("variables");
     rodata.set_packet_filter(&filter);
     rodata.targ_filters = 1;

@@ -217,6 +217,7 @@ fn trace_daemons(
         None => None,
     };
     let filter = args.filter.clone().filter(|_| in_kernel.is_none());
+    let filtered = in_kernel.is_some();
     let packet_size = args.packet_snaplen(filter.as_ref());
     let mut storage = [const { MaybeUninit::uninit() }; KernelSide::ALL.len()];
     let (mut skel, side, mut links) = {
@@ -232,10 +233,12 @@ fn trace_daemons(
         config.load(&mut storage)?
     };
     let multi = tracer::has_uprobe_multi();
-    let program = if multi {
-        &skel.progs.recv_upcall_multi
-    } else {
-        &skel.progs.recv_upcall
+    let progs = &skel.progs;
+    let program = match (multi, filtered) {
+        (true, false) => &progs.recv_upcall_multi,
+        (false, false) => &progs.recv_upcall,
+        (true, true) => &progs.recv_filtered_multi,
+        (false, true) => &progs.recv_filtered,
     };
     let mut count = 0;
     for (index, (target, sites)) in targets.iter().zip(&probes.sites).enumerate() {
@@ -433,16 +436,23 @@ impl Config<'_> {
         let _types = NoTypes::stand_in(builder.object_builder_mut())?;
         let mut open = builder.open(storage).map_err(explain)?;
         let progs = &mut open.progs;
-        progs.recv_upcall_multi.set_autoload(received && multi);
-        progs.recv_upcall.set_autoload(received && !multi);
         progs.run_packet_filter.set_autoload(false);
-        progs.upcall_failed.set_autoload(side == KernelSide::Fexit);
-        progs
-            .upcall_begins
-            .set_autoload(side == KernelSide::Tracepoint);
-        progs
-            .upcall_returns
-            .set_autoload(side == KernelSide::Tracepoint);
+        let filtered = self.packet_filter.is_some();
+        for (program, of_multi, of_filter) in [
+            (&mut progs.recv_upcall_multi, true, false),
+            (&mut progs.recv_upcall, false, false),
+            (&mut progs.recv_filtered_multi, true, true),
+            (&mut progs.recv_filtered, false, true),
+        ] {
+            program.set_autoload(received && (of_multi, of_filter) == (multi, filtered));
+        }
+        let fexit = side == KernelSide::Fexit;
+        progs.upcall_failed.set_autoload(fexit && !filtered);
+        progs.failed_filtered.set_autoload(fexit && filtered);
+        let tracepoint = side == KernelSide::Tracepoint;
+        progs.upcall_begins.set_autoload(tracepoint);
+        progs.upcall_returns.set_autoload(tracepoint && !filtered);
+        progs.returns_filtered.set_autoload(tracepoint && filtered);
         open.maps
             .ring
             .set_max_entries(tracer::max_entries(self.ring_bytes)?)?;
@@ -462,12 +472,23 @@ impl Config<'_> {
             error,
         };
         let mut links = Vec::new();
+        let progs = &skel.progs;
         match side {
-            KernelSide::Fexit => links.push(skel.progs.upcall_failed.attach().map_err(failed)?),
+            KernelSide::Fexit => {
+                let end = match filtered {
+                    false => &progs.upcall_failed,
+                    true => &progs.failed_filtered,
+                };
+                links.push(end.attach().map_err(failed)?);
+            }
             KernelSide::Tracepoint => {
                 // The end first: without it a beginning is nothing.
-                links.push(skel.progs.upcall_returns.attach().map_err(failed)?);
-                links.push(skel.progs.upcall_begins.attach().map_err(failed)?);
+                let end = match filtered {
+                    false => &progs.upcall_returns,
+                    true => &progs.returns_filtered,
+                };
+                links.push(end.attach().map_err(failed)?);
+                links.push(progs.upcall_begins.attach().map_err(failed)?);
             }
             KernelSide::Absent => {}
         }
@@ -535,12 +556,8 @@ fn set_filters(chosen: &Chosen, rodata: &mut types::rodata) {
         copy_name(&mut rodata.targ_datapath[..31], &name);
     }
     rodata.targ_by_port = (!chosen.port.is_empty()).into();
-    rodata.targ_filters = (chosen.kind.is_some()
-        || chosen.min_size > 0
-        || chosen.thread.is_some()
-        || chosen.dp.is_some()
-        || !chosen.port.is_empty())
-    .into();
+    rodata.targ_filters =
+        (chosen.min_size > 0 || chosen.dp.is_some() || !chosen.port.is_empty()).into();
 }
 
 fn copy_name(to: &mut [i8], name: &str) {
