@@ -102,8 +102,9 @@ static __noinline __u32 port_of_key(struct scratch *scratch, __u64 addr, __u64 l
 	asm volatile("" : "+r"(read));
 	if (read > USDT_WINDOW)
 		read = USDT_WINDOW;
+	/* Not all of it is there, but the port may be. */
 	if (scratch && bpf_probe_read_user(scratch->window, read, (void *)addr))
-		return NO_PORT;
+		scratch = NULL;
 	for (int i = 0; i < MAX_ATTRS_TO_PORT; i++) {
 		/* Header, and what can be a port behind it. */
 		struct {

@@ -145,6 +145,12 @@ static __always_inline void count_lost_flow(struct flow_id *flow)
 }
 
 /*
+ * The most that may lie between key and packet for them to be read at once:
+ * short attributes of the kernel's message (queue_userspace_packet()).
+ */
+#define MAX_GAP 96
+
+/*
  * Sets record to a reservation behind whose header are at least need bytes,
  * and room to how many: a constant on each path.
  */
@@ -159,10 +165,10 @@ static __always_inline void count_lost_flow(struct flow_id *flow)
 		STEP(49152)							\
 		{								\
 			asm volatile("%0 = %1" : "=r"(room)			\
-				     : "i"(MAX_KEY + MAX_PACKET));		\
+				     : "i"(MAX_KEY + MAX_GAP + MAX_PACKET));	\
 			record = bpf_ringbuf_reserve(&ring,			\
 						     sizeof(struct upcall_record) + \
-						     MAX_KEY + MAX_PACKET, 0);	\
+						     MAX_KEY + MAX_GAP + MAX_PACKET, 0); \
 		}								\
 	} while (0)
 
@@ -175,7 +181,8 @@ static __always_inline int passes_thread(void)
 		return (__u32)bpf_get_current_pid_tgid() == targ_tid;
 	if (!targ_by_comm)
 		return 1;
-	current_comm(comm);
+	/* Not current_comm(): until Linux 5.17 an older name may follow the NUL. */
+	bpf_get_current_comm(comm, sizeof(comm));
 	return same(comm, targ_comm, sizeof(comm));
 }
 
@@ -207,13 +214,6 @@ static __noinline int count_lost_upcall(const __u64 *args, __u32 target)
 	count_lost_flow(&flow);
 	return 0;
 }
-
-/*
- * The most that may lie between key and packet for them to be read at once:
- * attributes of the kernel's message (queue_userspace_packet()), of which an
- * action's userdata is the longest.
- */
-#define MAX_GAP 96
 
 static __always_inline int send_upcall(void *ctx, struct scratch *scratch, int filter)
 {
@@ -265,7 +265,7 @@ static __always_inline int send_upcall(void *ctx, struct scratch *scratch, int f
 	gap = args[ARG_PACKET] - (args[ARG_KEY] + args[ARG_KEY_SIZE]);
 	if (!packet_len)
 		gap = 0;
-	together = !packet_len || (gap <= MAX_GAP && key_len == args[ARG_KEY_SIZE]);
+	together = !packet_len || (key_len && gap <= MAX_GAP && key_len == args[ARG_KEY_SIZE]);
 	if (together) {
 		need = key_len + gap + packet_len;
 	} else {

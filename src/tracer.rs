@@ -16,8 +16,8 @@ use libbpf_rs::libbpf_sys::{
     PERF_COUNT_SW_TASK_CLOCK, PERF_FLAG_FD_CLOEXEC, PERF_TYPE_SOFTWARE, perf_event_attr,
 };
 use libbpf_rs::{
-    Link, MapCore, MapType, ObjectBuilder, PrintLevel, ProgramMut, ProgramType, RingBufferBuilder,
-    UprobeMultiOpts, UprobeOpts, set_print,
+    ErrorKind, Link, MapCore, MapType, ObjectBuilder, PrintLevel, ProgramMut, ProgramType,
+    RingBufferBuilder, UprobeMultiOpts, UprobeOpts, set_print,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -156,7 +156,7 @@ pub fn check_privilege() -> Result<(), Error> {
     })
 }
 
-/// Gives up, for good, all privileges but `keep`: what is attached stays so, and the ring is mapped.
+/// Gives up, for good, all privileges but `keep`: what is attached stays so. For [`Delivery::Ready`].
 ///
 /// Of this thread, which is to be the only one. What the system does not let go of, a sandbox for example, is said and
 /// no reason to stop.
@@ -165,8 +165,9 @@ pub fn drop_privilege(keep: CapabilitySet) {
         rustix::thread::set_no_new_privs(true)?;
         let permitted = rustix::thread::capabilities(None)?.permitted;
         let mut keep = keep;
-        if !permitted.contains(keep) {
-            // It was what stood for the others until Linux 5.8, and still does.
+        // It stood for these before they were there, and still does.
+        let parts = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::CHECKPOINT_RESTORE;
+        if !permitted.contains(keep & parts) {
             keep |= CapabilitySet::SYS_ADMIN;
         }
         for capability in CapabilitySet::all().difference(keep).iter() {
@@ -411,6 +412,10 @@ pub fn shared(variables: &mut [u64]) -> &[AtomicU64] {
 
 /// What a ring hands out.
 pub enum Delivery<'a> {
+    /// The ring is mapped: before Linux 5.19 that took CAP_BPF, which nothing here does any more.
+    Ready,
+    /// Records may follow. What is known of the world by now is known to them.
+    Wake,
     Record(&'a [u8]),
     /// Nothing waits any more, or a batch is done. Counts of all that was lost so far, by reason.
     Pause {
@@ -555,7 +560,10 @@ pub fn drain(
         })
         .map(|_| ())
         .and_then(|()| builder.build())
-        .map_err(|_| Error::RingSize(ring.max_entries() as usize))?;
+        .map_err(|error| match error.kind() {
+            ErrorKind::OutOfMemory => Error::RingSize(ring.max_entries() as usize),
+            _ => Error::Ring(io::Error::other(error)),
+        })?;
     // SAFETY: the descriptor belongs to `buffer`, which outlives this borrow of it.
     let ring_fd = unsafe { BorrowedFd::borrow_raw(buffer.epoll_fd()) };
 
@@ -563,6 +571,8 @@ pub fn drain(
     let mut lost = vec![0; state.lost.len()];
     // Returns how many records there were.
     let mut consume = || -> Result<usize, Error> {
+        let wake = deliver.borrow_mut()(Delivery::Wake);
+        enough.set(enough.get() || wake.is_break());
         let consumed = buffer.consume_raw_n(BATCH);
         if consumed < 0 && consumed != STOP {
             return Err(Error::Ring(io::Error::from_raw_os_error(-consumed)));
@@ -576,6 +586,8 @@ pub fn drain(
         Ok(usize::try_from(consumed).unwrap_or(1))
     };
 
+    let ready = deliver.borrow_mut()(Delivery::Ready);
+    enough.set(ready.is_break());
     let end = loop {
         let consumed = consume()?;
         if enough.get() {

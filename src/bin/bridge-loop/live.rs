@@ -143,6 +143,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         &[&target],
         links,
         &mut |delivery| match delivery {
+            Delivery::Ready | Delivery::Wake => ControlFlow::Continue(()),
             Delivery::Record(record) => {
                 records += 1;
                 report.line(record)

@@ -1,6 +1,7 @@
 //! Tracing a running ovs-vswitchd and the kernel's datapath.
 
 use std::mem::MaybeUninit;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
@@ -129,14 +130,10 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         PortNames::default()
     }));
     let _ = session.clock(clock.offset());
-    tracer::drop_privilege(CapabilitySet::empty());
-    note(format_args!(
-        "attached to process {pid}{}; Ctrl-C ends it",
-        match side {
-            KernelSide::Absent => "",
-            _ => " and the kernel's datapath",
-        }
-    ));
+    let also = match side {
+        KernelSide::Absent => "",
+        _ => " and the kernel's datapath",
+    };
 
     let Some(bss) = skel.maps.bss_data.as_deref_mut() else {
         bail!("the BPF program has no variables to share");
@@ -152,6 +149,20 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         &[&target],
         links,
         &mut |delivery| match delivery {
+            Delivery::Ready => {
+                tracer::drop_privilege(CapabilitySet::empty());
+                note(format_args!(
+                    "attached to process {pid}{also}; Ctrl-C ends it"
+                ));
+                ControlFlow::Continue(())
+            }
+            Delivery::Wake => {
+                if session.ports_have_changed() || named.elapsed() >= NAMES_INTERVAL {
+                    named = Instant::now();
+                    session.refresh_ports();
+                }
+                ControlFlow::Continue(())
+            }
             Delivery::Record(record) => session.record(record),
             Delivery::Pause { lost } => {
                 if lost != lost_now {
@@ -164,10 +175,6 @@ fn trace(args: &Args) -> anyhow::Result<()> {
                 {
                     told = Some(Instant::now());
                     session.lost(&lost_now)?;
-                }
-                if session.ports_have_changed() || named.elapsed() >= NAMES_INTERVAL {
-                    named = Instant::now();
-                    session.refresh_ports();
                 }
                 if clock.follow() {
                     session.clock(clock.offset())?;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::mem::MaybeUninit;
+use std::ops::ControlFlow;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -275,19 +276,6 @@ fn trace_daemons(
             monitor.insert(Monitor::new(args, &start, Files::default())?)
         }
     };
-    // The next daemon takes them all again.
-    if !args.follow {
-        let mut keep = CapabilitySet::empty();
-        if !args.rotate.is_empty() {
-            // Files are still to be made, wherever the first one could be.
-            keep |= CapabilitySet::DAC_OVERRIDE;
-        }
-        if args.summary_lines().is_some() {
-            // Before Linux 5.19, looking into a map of one's own took it.
-            keep |= CapabilitySet::BPF;
-        }
-        tracer::drop_privilege(keep);
-    }
     monitor.set_daemons(targets.iter().map(Target::pid).collect(), names);
     monitor.set_filter(filter);
     let _ = monitor.clock(clock.offset());
@@ -307,8 +295,6 @@ fn trace_daemons(
         _ if count == 0 => "",
         _ => " and to the upcalls that fail in the kernel",
     };
-    note(format_args!("attached to {what}{also}; Ctrl-C ends it"));
-
     let Some(bss) = skel.maps.bss_data.as_deref_mut() else {
         bail!("the BPF program has no variables to share");
     };
@@ -333,6 +319,19 @@ fn trace_daemons(
         &targets,
         links,
         &mut |delivery| match delivery {
+            Delivery::Ready => {
+                drop_privilege(args);
+                note(format_args!("attached to {what}{also}; Ctrl-C ends it"));
+                ControlFlow::Continue(())
+            }
+            Delivery::Wake => {
+                if monitor.ports_have_changed() || named.elapsed() >= NAMES_INTERVAL {
+                    named = Instant::now();
+                    monitor.refresh_ports();
+                    ports.install(monitor.ports(), filter_ports);
+                }
+                ControlFlow::Continue(())
+            }
             Delivery::Record(record) => monitor.record(record),
             Delivery::Pause { lost } => {
                 lost_now = before.plus(&Lost::new(lost));
@@ -346,11 +345,6 @@ fn trace_daemons(
                 {
                     told = Some(Instant::now());
                     monitor.lost(lost_now)?;
-                }
-                if monitor.ports_have_changed() || named.elapsed() >= NAMES_INTERVAL {
-                    named = Instant::now();
-                    monitor.refresh_ports();
-                    ports.install(monitor.ports(), filter_ports);
                 }
                 if clock.follow() {
                     monitor.clock(clock.offset())?;
@@ -369,6 +363,23 @@ fn trace_daemons(
         note(format_args!("process {} has exited", pids.join(" and ")));
     }
     Ok((end, left))
+}
+
+fn drop_privilege(args: &Args) {
+    // The next daemon takes them all again.
+    if args.follow {
+        return;
+    }
+    let mut keep = CapabilitySet::empty();
+    if !args.rotate.is_empty() {
+        // Files are still to be made, wherever the first one could be.
+        keep |= CapabilitySet::DAC_OVERRIDE;
+    }
+    if args.summary_lines().is_some() {
+        // Before Linux 5.19, looking into a map of one's own took it.
+        keep |= CapabilitySet::BPF;
+    }
+    tracer::drop_privilege(keep);
 }
 
 /// What the programs are loaded with.
@@ -418,6 +429,11 @@ impl Config<'_> {
                 Err(error) => {
                     let error = error.to_string();
                     lacks.push(error.lines().next().unwrap_or_default().to_string());
+                    // It explains nothing that may fail later.
+                    let log = tracer::take_libbpf_log();
+                    if self.args.verbose {
+                        eprint!("{log}");
+                    }
                 }
             }
         }

@@ -51,8 +51,9 @@ Only failures of the traced daemon's own datapath are shown: ovs-system in its n
 They are seen by an fexit program on ovs_dp_upcall() of the kernel's module openvswitch. Where the kernel cannot have one
 (aarch64 before Linux 6.4, a module without type information), the tracepoint openvswitch:ovs_dp_upcall and a return
 probe are used: Linux 5.14, with tracefs mounted. That way knows neither the number of the port, which --port with a
-number needs, nor the addresses for a summary, nor what an action cut off the packet. Where neither can be had, because
-the module is not loaded for example, --result any warns and goes on, and --result error is an error.",
+number needs, nor the addresses for a summary, nor what an action cut off the packet; and before Linux 6.0 it misses what
+fails in the few microseconds of a probe on the same CPU. Where neither can be had, because the module is not loaded for
+example, --result any warns and goes on, and --result error is an error.",
     ),
     (
         "FILTERS",
@@ -227,7 +228,7 @@ Every upcall runs into a uprobe: the thread of the daemon enters the kernel, a B
 the ring, and the thread goes on. Nobody is woken for it: upcall-monitor looks into the ring 50 times a second, and is
 woken only when a quarter of it is full. Without -d, --pcap or --record no packet is copied, unless a packet filter cannot
 run in the kernel. What a filter keeps back there, a packet filter too, is not copied and takes no room: it costs the
-thread less than what passes.",
+thread less than what passes, by --thread and --type least.",
     ),
     (
         "LIMITS",
@@ -239,8 +240,10 @@ At most 2048 bytes of a flow key and 65535 bytes of a packet are captured.
 Upcalls are shown in the order in which the kernel made room for them. Those that two threads took at the same moment
 may differ from the order of their times.
 
-Linux 5.8 or later is needed, and 5.15 if the compiler duplicated the probe with different arguments; on x86-64 and
-aarch64.",
+The name of a datapath is read from the daemon's memory a hundred times a second at most on each CPU, not for each upcall.
+
+Linux 5.8 or later is needed, 5.10 for --dp and for summaries by flow when upcalls are lost, and 5.15 if the compiler
+duplicated the probe with different arguments; on x86-64 and aarch64.",
     ),
     (
         "PRIVILEGE",
