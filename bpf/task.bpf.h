@@ -81,8 +81,8 @@ static __always_inline void release_scratch(struct scratch *scratch)
 
 /*
  * Copies the string at addr of process pid, the current one, into USER_NAME
- * bytes; an empty one if it cannot be read. It is one of the few whose address
- * comes again and again, and a read costs as much as all else in a probe.
+ * bytes that are 0; an empty one if it cannot be read. It is one of the few
+ * whose address comes again and again.
  */
 static __always_inline void user_name(struct scratch *scratch, char *to, __u64 addr, __u32 pid,
 				      __u64 now)
@@ -97,6 +97,7 @@ static __always_inline void user_name(struct scratch *scratch, char *to, __u64 a
 		scratch->addr = addr;
 		scratch->pid = pid;
 		scratch->read = now;
+		__builtin_memset(scratch->name, 0, USER_NAME);
 		if (bpf_probe_read_user_str(scratch->name, USER_NAME, (void *)addr) < 0) {
 			scratch->name[0] = '\0';
 			scratch->read = 0;

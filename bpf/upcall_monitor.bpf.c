@@ -203,35 +203,41 @@ static __noinline int passes_filters(struct scratch *scratch, const __u64 *args,
 	return 1;
 }
 
-static __noinline int count_lost_upcall(const __u64 *args, __u32 target)
-{
-	struct flow_id flow = { .port = NO_PORT, .target = target };
+/* What is known of an upcall when the probe has been looked at. */
+struct received_upcall {
+	__u64 args[RECV_UPCALL_ARGS];
+	__u64 time;
+	__u64 pid_tgid;
+	char datapath[USER_NAME];
+	__u32 target;
+};
 
-	bpf_probe_read_user_str(flow.datapath, sizeof(flow.datapath), (void *)args[ARG_DATAPATH]);
-	flow.tid = bpf_get_current_pid_tgid();
-	flow.type = args[ARG_TYPE];
-	flow_of_key(args[ARG_KEY], args[ARG_KEY_SIZE], &flow);
+static __noinline int count_lost_upcall(const struct received_upcall *upcall)
+{
+	struct flow_id flow = { .port = NO_PORT, .target = upcall->target };
+
+	__builtin_memcpy(flow.datapath, upcall->datapath, sizeof(flow.datapath));
+	flow.tid = upcall->pid_tgid;
+	flow.type = upcall->args[ARG_TYPE];
+	flow_of_key(upcall->args[ARG_KEY], upcall->args[ARG_KEY_SIZE], &flow);
 	count_lost_flow(&flow);
 	return 0;
 }
 
-static __always_inline int send_upcall(void *ctx, struct scratch *scratch, int filter)
+/* Looks at what the probe passes. Returns whether it is to be sent; else it has been counted. */
+static __always_inline int receive_upcall(void *ctx, struct scratch *scratch, int filter,
+					  struct received_upcall *upcall)
 {
-	__u64 key_len, packet_len, gap, need, room, key_room = 0;
-	__u64 args[RECV_UPCALL_ARGS] = {};
 	const volatile struct usdt_arg *specs;
-	struct upcall_record *record = NULL;
-	__u64 cookie = 0, pid_tgid;
-	__u32 target;
-	int together;
-	long err;
+	__u64 *args = upcall->args;
+	__u64 cookie = 0;
 
 	/* What asks for no argument in memory is next to nothing. */
 	if (!passes_thread())
 		return filter_out();
 	if (targ_specs > 1 || targ_targets > 1)
 		cookie = bpf_get_attach_cookie(ctx);
-	target = targ_targets > 1 ? cookie >> COOKIE_TARGET_SHIFT : 0;
+	upcall->target = targ_targets > 1 ? cookie >> COOKIE_TARGET_SHIFT : 0;
 	specs = USDT_SPECS(targ_args, targ_specs, cookie & SPEC_MASK);
 	if (targ_by_type) {
 		if (usdt_arg(ctx, &specs[ARG_TYPE], &args[ARG_TYPE])) {
@@ -245,10 +251,24 @@ static __always_inline int send_upcall(void *ctx, struct scratch *scratch, int f
 		count_lost(LOST_ARGUMENTS);
 		return 0;
 	}
-	if (targ_filters && !passes_filters(scratch, args, target))
+	if (targ_filters && !passes_filters(scratch, args, upcall->target))
 		return filter_out();
 	if (filter && !passes_packet_filter(args[ARG_PACKET], args[ARG_PACKET_SIZE]))
 		return filter_out();
+	upcall->pid_tgid = bpf_get_current_pid_tgid();
+	upcall->time = bpf_ktime_get_ns();
+	user_name(scratch, upcall->datapath, args[ARG_DATAPATH], upcall->pid_tgid >> 32,
+		  upcall->time);
+	return 1;
+}
+
+static __always_inline int send_upcall(const struct received_upcall *upcall)
+{
+	__u64 key_len, packet_len, gap, need, room;
+	struct upcall_record *record = NULL;
+	const __u64 *args = upcall->args;
+	int together;
+	long err;
 
 	key_len = args[ARG_KEY_SIZE];
 	if (key_len > targ_key_size)
@@ -266,40 +286,34 @@ static __always_inline int send_upcall(void *ctx, struct scratch *scratch, int f
 	if (!packet_len)
 		gap = 0;
 	together = !packet_len || (key_len && gap <= MAX_GAP && key_len == args[ARG_KEY_SIZE]);
-	if (together) {
+	/*
+	 * The verifier keeps no relation between two variables: the key's
+	 * share of a record that is read in two parts is a constant, too.
+	 */
+	if (together)
 		need = key_len + gap + packet_len;
-	} else {
-		/*
-		 * The verifier keeps no relation between two variables: the
-		 * key's share of the record is a constant on each path too.
-		 */
-		if (key_len <= 256)
-			asm volatile("%0 = 256" : "=r"(key_room));
-		else
-			asm volatile("%0 = %1" : "=r"(key_room) : "i"(MAX_KEY));
-		need = key_room + packet_len;
-	}
+	else
+		need = targ_key_size + packet_len;
 	RESERVE_RECORD();
 	if (!record) {
 		count_lost(LOST_RING_FULL);
 		if (targ_count_lost)
-			count_lost_upcall(args, target);
+			count_lost_upcall(upcall);
 		return 0;
 	}
 
-	pid_tgid = bpf_get_current_pid_tgid();
-	record->time = bpf_ktime_get_ns();
-	record->pid = pid_tgid >> 32;
-	record->tid = pid_tgid;
+	record->time = upcall->time;
+	record->pid = upcall->pid_tgid >> 32;
+	record->tid = upcall->pid_tgid;
 	record->cpu = bpf_get_smp_processor_id();
 	record->type = args[ARG_TYPE];
-	record->target = target;
+	record->target = upcall->target;
 	record->result = 0;
 	record->paged = 0;
 	record->packet_size = args[ARG_PACKET_SIZE];
 	record->key_size = args[ARG_KEY_SIZE];
 	current_comm(record->comm);
-	user_name(scratch, record->datapath, args[ARG_DATAPATH], record->pid, record->time);
+	__builtin_memcpy(record->datapath, upcall->datapath, sizeof(record->datapath));
 
 	/* No clamp changes anything; they tell the verifier. */
 	if (together) {
@@ -336,8 +350,8 @@ static __always_inline int send_upcall(void *ctx, struct scratch *scratch, int f
 		record->packet_at = key_len + gap;
 	} else {
 		asm volatile("" : "+r"(key_len));
-		if (key_len > key_room)
-			key_len = key_room;
+		if (key_len > targ_key_size)
+			key_len = targ_key_size;
 		err = bpf_probe_read_user(record->data, key_len, (void *)args[ARG_KEY]);
 		record->key_error = err;
 		if (err)
@@ -345,7 +359,7 @@ static __always_inline int send_upcall(void *ctx, struct scratch *scratch, int f
 		record->key_len = key_len;
 		record->packet_at = key_len;
 
-		room -= key_room;
+		room -= targ_key_size;
 		asm volatile("" : "+r"(packet_len));
 		if (packet_len > room)
 			packet_len = room;
@@ -363,11 +377,15 @@ static __always_inline int send_upcall(void *ctx, struct scratch *scratch, int f
 
 static __always_inline int handle_upcall(void *ctx, int filter)
 {
-	struct scratch *scratch = take_scratch();
-	int result = send_upcall(ctx, scratch, filter);
+	struct received_upcall upcall = {};
+	struct scratch *scratch;
+	int wanted;
 
+	scratch = take_scratch();
+	wanted = receive_upcall(ctx, scratch, filter, &upcall);
+	/* Before anything is reserved: each size of a record is a path of its own to the verifier. */
 	release_scratch(scratch);
-	return result;
+	return wanted ? send_upcall(&upcall) : 0;
 }
 
 /*

@@ -149,8 +149,8 @@ static __always_inline long usdt_arg(void *ctx, const volatile struct usdt_arg *
 
 /*
  * Fetches n arguments: a register or a constant each, or what lies in memory,
- * by one read for all that lie close together: a read costs 60 ns, however
- * long it is. window has room for USDT_WINDOW bytes, or is NULL; then each is
+ * by one read for all that lie close together: a read costs much, and its
+ * length little. window has room for USDT_WINDOW bytes, or is NULL; then each is
  * read by itself. Returns 0, or the errno of a failed read; the values that it
  * was for are 0 then.
  */

@@ -832,9 +832,30 @@ fn capabilities() {
     assert!(!output.stderr.contains("failed to"), "{}", output.stderr);
 }
 
+/// What a shell script writes that starts $monitor and $standin in a pid namespace of its own, where no other
+/// ovs-vswitchd of this machine is.
+fn in_pid_namespace(script: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new("unshare")
+        .args([
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+            "sh",
+            "-c",
+        ])
+        .arg(script)
+        .env("monitor", UPCALL_MONITOR)
+        .env("standin", standins().join("standin"))
+        .current_dir(&folder)
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// Check that the daemon is found by its name, that a second one is an error which lists both, and that none is one.
-///
-/// In a pid namespace of its own, where no other ovs-vswitchd of this machine is.
 fn finds_the_daemon() {
     const SCRIPT: &str = r#"
         look() { "$monitor" --duration 0.01 2>&1 >/dev/null; echo "status $?"; }
@@ -843,22 +864,7 @@ fn finds_the_daemon() {
         look; start; look; start; look
         kill %1 %2
     "#;
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new("unshare");
-    command.args([
-        "--pid",
-        "--fork",
-        "--mount-proc",
-        "--kill-child",
-        "sh",
-        "-c",
-        SCRIPT,
-    ]);
-    command
-        .env("monitor", UPCALL_MONITOR)
-        .env("standin", standins().join("standin"));
-    let output = command.current_dir(&folder).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = in_pid_namespace(SCRIPT);
     let lines: Vec<&str> = text.lines().collect();
     let [
         none,
@@ -871,7 +877,7 @@ fn finds_the_daemon() {
         "status 1",
     ] = lines[..]
     else {
-        panic!("{text}\n{}", String::from_utf8_lossy(&output.stderr));
+        panic!("{text}");
     };
     assert_eq!(
         none,
@@ -1602,8 +1608,6 @@ fn follow_an_upgrade() {
 }
 
 /// Check that --follow waits for the first daemon too, and says what stands in its way: two that were started since.
-///
-/// In a pid namespace of its own, where no other ovs-vswitchd of this machine is.
 fn follow_waits() {
     const SCRIPT: &str = r#"
         start() { "$standin" --comm ovs-vswitchd >fifo & read -r _ pid <fifo; }
@@ -1620,22 +1624,7 @@ fn follow_waits() {
         wait $monitor_pid; echo "status $?"
         kill $pid
     "#;
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new("unshare");
-    command.args([
-        "--pid",
-        "--fork",
-        "--mount-proc",
-        "--kill-child",
-        "sh",
-        "-c",
-        SCRIPT,
-    ]);
-    command
-        .env("monitor", UPCALL_MONITOR)
-        .env("standin", standins().join("standin"));
-    let output = command.current_dir(&folder).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = in_pid_namespace(SCRIPT);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "waiting for the next ovs-vswitchd");
     assert_eq!(
