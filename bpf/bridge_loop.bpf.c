@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 #include "bridge_loop.h"
 #include "ring.bpf.h"
+#include "uprobe.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -182,29 +183,8 @@ static __always_inline int turn(void *ctx, __u32 ends)
 	return 0;
 }
 
-SEC("uprobe.multi")
-int run_start_multi(void *ctx)
-{
-	return turn(ctx, KIND_WAIT);
-}
-
-SEC("uprobe.multi")
-int poll_block_multi(void *ctx)
-{
-	return turn(ctx, KIND_RUN);
-}
-
-SEC("uprobe")
-int run_start(void *ctx)
-{
-	return turn(ctx, KIND_WAIT);
-}
-
-SEC("uprobe")
-int poll_block(void *ctx)
-{
-	return turn(ctx, KIND_RUN);
-}
+UPROBE_PROGRAMS(run_start, turn(ctx, KIND_WAIT))
+UPROBE_PROGRAMS(poll_block, turn(ctx, KIND_RUN))
 
 /* A clock of the traced thread: it ticks in an interrupt, on top of the thread. */
 SEC("perf_event")

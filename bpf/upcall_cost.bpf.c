@@ -9,6 +9,7 @@
 #include <bpf/bpf_tracing.h>
 #include "upcall_cost.h"
 #include "ring.bpf.h"
+#include "uprobe.bpf.h"
 #include "usdt_arg.bpf.h"
 #include "task.bpf.h"
 #include "datapath.bpf.h"
@@ -244,17 +245,7 @@ static __always_inline int handle_op_flow_execute(void *ctx, struct scratch *scr
 		return result;					\
 	}							\
 								\
-	SEC("uprobe.multi")					\
-	int name##_multi(void *ctx)				\
-	{							\
-		return run_##name(ctx);				\
-	}							\
-								\
-	SEC("uprobe")						\
-	int name(void *ctx)					\
-	{							\
-		return run_##name(ctx);				\
-	}
+	UPROBE_PROGRAMS(name, run_##name(ctx))
 USDT_PROGRAMS(recv_upcall)
 USDT_PROGRAMS(op_flow_put)
 USDT_PROGRAMS(op_flow_execute)

@@ -8,6 +8,7 @@
 #include <bpf/bpf_tracing.h>
 #include "upcall_monitor.h"
 #include "ring.bpf.h"
+#include "uprobe.bpf.h"
 #include "usdt_arg.bpf.h"
 #include "task.bpf.h"
 #include "datapath.bpf.h"
@@ -393,29 +394,8 @@ static __always_inline int handle_upcall(void *ctx, int filter)
  * program never gets to all that a filter may need, and to take it out, is a
  * third of what loading costs.
  */
-SEC("uprobe.multi")
-int recv_upcall_multi(void *ctx)
-{
-	return handle_upcall(ctx, 0);
-}
-
-SEC("uprobe")
-int recv_upcall(void *ctx)
-{
-	return handle_upcall(ctx, 0);
-}
-
-SEC("uprobe.multi")
-int recv_filtered_multi(void *ctx)
-{
-	return handle_upcall(ctx, 1);
-}
-
-SEC("uprobe")
-int recv_filtered(void *ctx)
-{
-	return handle_upcall(ctx, 1);
-}
+UPROBE_PROGRAMS(recv_upcall, handle_upcall(ctx, 0))
+UPROBE_PROGRAMS(recv_filtered, handle_upcall(ctx, 1))
 
 /* The daemon whose datapath is in this network namespace; targ_targets if none. */
 static __always_inline __u32 target_of(const struct net *net)

@@ -172,6 +172,10 @@ usdt_arg!(upcall_cost);
 
 #[cfg(test)]
 mod tests {
+    use std::mem::MaybeUninit;
+
+    use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+
     use super::upcall_monitor::types::usdt_arg;
     use crate::usdt::{Machine, parse_args};
 
@@ -220,5 +224,45 @@ mod tests {
             windows::<2>("8@3(%rax) 8@16(%rax)"),
             [Some((0, 0, 21)), Some((0, 13, 21))]
         );
+    }
+
+    /// The programs for uprobe-multi, and those of them that have a tail call.
+    fn with_tail_call<'obj>(builder: impl SkelBuilder<'obj>) -> (Vec<String>, Vec<String>) {
+        // Of `linux/bpf.h`: `BPF_JMP | BPF_CALL`, `BPF_FUNC_tail_call`.
+        const CALL: u8 = 0x85;
+        const TAIL_CALL: i32 = 12;
+        let storage = Box::leak(Box::new(MaybeUninit::uninit()));
+        let open = builder.open(storage).unwrap();
+        let (mut all, mut with) = (Vec::new(), Vec::new());
+        for program in open.open_object().progs() {
+            if program.section() != "uprobe.multi" {
+                continue;
+            }
+            let name = program.name().to_string_lossy().into_owned();
+            let is_tail_call = |insn: &libbpf_sys::bpf_insn| {
+                (insn.code, insn.src_reg(), insn.imm) == (CALL, 0, TAIL_CALL)
+            };
+            if program.insns().iter().any(is_tail_call) {
+                with.push(name.clone());
+            }
+            all.push(name);
+        }
+        (all, with)
+    }
+
+    /// Check that no program at a uprobe can get a stack that it shares with the other threads of a CPU: see
+    /// `bpf/uprobe.bpf.h`.
+    #[test]
+    fn keep_thread_stack() {
+        let (all, with) =
+            with_tail_call(super::upcall_monitor::UpcallMonitorSkelBuilder::default());
+        assert_eq!(all, ["recv_upcall_multi", "recv_filtered_multi"]);
+        assert_eq!(all, with);
+        let (all, with) = with_tail_call(super::upcall_cost::UpcallCostSkelBuilder::default());
+        assert_eq!(all.len(), 3);
+        assert_eq!(all, with);
+        let (all, with) = with_tail_call(super::bridge_loop::BridgeLoopSkelBuilder::default());
+        assert_eq!(all.len(), 2);
+        assert_eq!(all, with);
     }
 }
