@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     }
     trial!(prime_number, "tshark" if tshark);
     trial!(every_event_is_itself);
+    trial!(threads_of_one_cpu);
     trial!(packets_are_whole, "tshark" if tshark);
     trial!(burst_into_smallest_ring, "tshark" if tshark);
     trial!(every_build);
@@ -161,31 +162,21 @@ fn marks(output: &Output) -> Vec<u64> {
         .collect()
 }
 
-/// Check that each event is delivered once, with its own key, sizes, type and thread.
-fn every_event_is_itself() {
-    let target = StandIn::start(
-        "standin",
-        &["--rate", "5000", "--threads", "2", "--count", "1009"],
-    );
-    let pid = target.pid;
-    let monitor = Monitor::attach(pid, &["-k", "odp"]);
-    target.run();
-    let output = monitor.output();
-    let marks = marks(&output);
-    assert_eq!(marks.len(), 1009);
-    let mut sorted = marks.clone();
-    sorted.sort_unstable();
-    assert_eq!(sorted, (0..1009).collect::<Vec<_>>());
-
+/// Checks that each row has the key, sizes, type and thread of the event that its mark says, of a stand-in with that many
+/// threads. Returns the marks.
+fn own_rows(output: &Output, pid: u32, threads: u64) -> Vec<u64> {
+    let marks = marks(output);
+    let rows = output.rows();
+    assert_eq!(rows.len(), marks.len());
     // In the order of the table in fixtures/standin/standin.c.
     let lengths = [42, 54, 73, 98, 86, 158, 492, 9014];
     let types = [0, 0, 0, 0, 0, 1, 1, 0];
     let ports = [1, 2, 3, 2, 1, 4, 5, 2];
-    for (row, mark) in output.rows().into_iter().zip(marks) {
+    for (row, mark) in rows.into_iter().zip(&marks) {
         let fields: Vec<&str> = row.split_whitespace().collect();
         let kind = (mark % 8) as usize;
         let expected = [
-            format!("handler{}", mark % 2 + 1),
+            format!("handler{}", mark % threads + 1),
             format!("{}", ports[kind]),
             "(system@ovs-system)".to_string(),
             types[kind].to_string(),
@@ -202,6 +193,44 @@ fn every_event_is_itself() {
         );
         assert!(fields[3].parse::<u32>().is_ok_and(|tid| tid > pid));
     }
+    marks
+}
+
+/// Check that each event is delivered once, with its own key, sizes, type and thread.
+fn every_event_is_itself() {
+    let target = StandIn::start(
+        "standin",
+        &["--rate", "5000", "--threads", "2", "--count", "1009"],
+    );
+    let pid = target.pid;
+    let monitor = Monitor::attach(pid, &["-k", "odp"]);
+    target.run();
+    let output = monitor.output();
+    let mut marks = own_rows(&output, pid, 2);
+    marks.sort_unstable();
+    assert_eq!(marks, (0..1009).collect::<Vec<_>>());
+}
+
+/// Check that threads which share a CPU, where one can be preempted in the probe and the next run into it, all live on,
+/// that each of their events is delivered as it was, or counted as lost, and none twice.
+fn threads_of_one_cpu() {
+    let allowed = rustix::thread::sched_getaffinity(None).unwrap();
+    let cpu = (0..rustix::thread::CpuSet::MAX_CPU).find(|&cpu| allowed.is_set(cpu));
+    let mut command = Command::new("taskset");
+    command
+        .args(["-c", &cpu.expect("we run on one").to_string()])
+        .arg(standins().join("standin"))
+        .args(["--rate", "0", "--threads", "8", "--count", "200003"]);
+    let target = StandIn::spawn(command);
+    let pid = target.pid;
+    let monitor = Monitor::attach(pid, &["-k", "odp"]);
+    assert_eq!(target.run(), 200_003);
+    let output = monitor.output();
+    let mut marks = own_rows(&output, pid, 8);
+    assert_eq!(marks.len() as u64 + output.figure("lost"), 200_003);
+    assert!(marks.iter().all(|&mark| mark < 200_003));
+    marks.sort_unstable();
+    assert!(marks.is_sorted_by(|a, b| a < b));
 }
 
 /// Check that tshark finds every checksum of every packet right, each on its own interface and in order of time.
