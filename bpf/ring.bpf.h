@@ -47,7 +47,7 @@ static __always_inline void count_lost(int reason)
  * bpf_ringbuf_reserve() takes a constant. Sets *record to a reservation of
  * the least step that holds need bytes behind a header of head bytes, and
  * *room to the bytes behind the header, as a value that the verifier knows on
- * each path. More than the last step is reserved as the last step.
+ * each path. The last step is followed by what is to be done with more.
  */
 #define RING_STEP(head, size)						\
 	if (need <= (size)) {						\

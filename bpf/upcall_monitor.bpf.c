@@ -150,10 +150,11 @@ static __always_inline void count_lost_flow(struct flow_id *flow)
  * short attributes of the kernel's message (queue_userspace_packet()).
  */
 #define MAX_GAP 96
+#define MAX_ROOM (MAX_KEY + MAX_GAP + MAX_PACKET)
 
 /*
- * Sets record to a reservation behind whose header are at least need bytes,
- * and room to how many: a constant on each path.
+ * Set record to a reservation behind whose header are at least need bytes, and
+ * room to how many: a constant on each path. Coarsely, where it is rare.
  */
 #define STEP(size) RING_STEP(sizeof(struct upcall_record), size)
 #define RESERVE_RECORD()							\
@@ -163,14 +164,12 @@ static __always_inline void count_lost_flow(struct flow_id *flow)
 		STEP(512) STEP(640) STEP(768) STEP(1024) STEP(1280) STEP(1536)	\
 		STEP(1792) STEP(2048) STEP(3072) STEP(4096) STEP(6144)		\
 		STEP(8192) STEP(12288) STEP(16384) STEP(24576) STEP(32768)	\
-		STEP(49152)							\
-		{								\
-			asm volatile("%0 = %1" : "=r"(room)			\
-				     : "i"(MAX_KEY + MAX_GAP + MAX_PACKET));	\
-			record = bpf_ringbuf_reserve(&ring,			\
-						     sizeof(struct upcall_record) + \
-						     MAX_KEY + MAX_GAP + MAX_PACKET, 0); \
-		}								\
+		STEP(49152) STEP(MAX_ROOM) {}					\
+	} while (0)
+#define RESERVE_COARSELY()							\
+	do {									\
+		STEP(384) STEP(512) STEP(1024) STEP(2048) STEP(4096)		\
+		STEP(12288) STEP(24576) STEP(MAX_ROOM) {}			\
 	} while (0)
 
 /* Whether the current thread is one that is asked for. */
@@ -265,7 +264,7 @@ static __always_inline int receive_upcall(void *ctx, struct scratch *scratch, in
 
 static __always_inline int send_upcall(const struct received_upcall *upcall)
 {
-	__u64 key_len, packet_len, gap, need, room;
+	__u64 key_len, packet_len, gap, need, room, key_room = 0;
 	struct upcall_record *record = NULL;
 	const __u64 *args = upcall->args;
 	int together;
@@ -287,15 +286,21 @@ static __always_inline int send_upcall(const struct received_upcall *upcall)
 	if (!packet_len)
 		gap = 0;
 	together = !packet_len || (key_len && gap <= MAX_GAP && key_len == args[ARG_KEY_SIZE]);
-	/*
-	 * The verifier keeps no relation between two variables: the key's
-	 * share of a record that is read in two parts is a constant, too.
-	 */
-	if (together)
+	if (together) {
 		need = key_len + gap + packet_len;
-	else
-		need = targ_key_size + packet_len;
-	RESERVE_RECORD();
+		RESERVE_RECORD();
+	} else {
+		/*
+		 * The verifier keeps no relation between two variables: the
+		 * key's share of the record is a constant on each path too.
+		 */
+		if (key_len <= 256)
+			asm volatile("%0 = 256" : "=r"(key_room));
+		else
+			asm volatile("%0 = %1" : "=r"(key_room) : "i"(MAX_KEY));
+		need = key_room + packet_len;
+		RESERVE_COARSELY();
+	}
 	if (!record) {
 		count_lost(LOST_RING_FULL);
 		if (targ_count_lost)
@@ -351,8 +356,8 @@ static __always_inline int send_upcall(const struct received_upcall *upcall)
 		record->packet_at = key_len + gap;
 	} else {
 		asm volatile("" : "+r"(key_len));
-		if (key_len > targ_key_size)
-			key_len = targ_key_size;
+		if (key_len > key_room)
+			key_len = key_room;
 		err = bpf_probe_read_user(record->data, key_len, (void *)args[ARG_KEY]);
 		record->key_error = err;
 		if (err)
@@ -360,7 +365,7 @@ static __always_inline int send_upcall(const struct received_upcall *upcall)
 		record->key_len = key_len;
 		record->packet_at = key_len;
 
-		room -= targ_key_size;
+		room -= key_room;
 		asm volatile("" : "+r"(packet_len));
 		if (packet_len > room)
 			packet_len = room;
