@@ -19,7 +19,7 @@
 #define PACKET_FILTER_WORDS 16
 
 /*
- * An instruction: it takes a value and does something with it. src/filter.rs
+ * An instruction: it takes a value and does something with it. src/upcall/packet_filter.rs
  * makes them, and none that cannot be run.
  */
 enum packet_value {

@@ -2,7 +2,7 @@
 /*
  * Reads the arguments of a USDT probe.
  *
- * The specs come from the note's argument string (src/usdt.rs) and stand in
+ * The specs come from the note's argument string (src/trace/usdt.rs) and stand in
  * .rodata, which is frozen before the program is loaded: the verifier knows
  * their values and prunes all of this to one register read, or one user
  * read, an argument. Hence everything is inlined, and nothing here may be

@@ -5,9 +5,9 @@ use std::mem::MaybeUninit;
 use libbpf_rs::OpenObject;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 
-use crate::filter::{InKernel, Step};
-use crate::tracer::{self, NoTypes};
-use crate::usdt::{Arg, Operand};
+use crate::trace::tracer::{self, NoTypes};
+use crate::trace::usdt::{Arg, Operand};
+use crate::upcall::packet_filter::{InKernel, Step};
 use upcall_monitor::{UpcallMonitorSkel, UpcallMonitorSkelBuilder};
 
 /// A skeleton.
@@ -177,7 +177,7 @@ mod tests {
     use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 
     use super::upcall_monitor::types::usdt_arg;
-    use crate::usdt::{Machine, parse_args};
+    use crate::trace::usdt::{Machine, parse_args};
 
     /// Where each argument is read: the first of its window, its place in there, the bytes of the window.
     fn windows<const N: usize>(args: &str) -> Vec<Option<(u8, u16, u16)>> {

@@ -1,25 +1,20 @@
 //! Small tracers for Open vSwitch: what upcall-monitor and its siblings are made of.
+//!
+//! | module | is about |
+//! |---|---|
+//! | [`ovs`] | what Open vSwitch speaks: flow keys, packets, ports |
+//! | [`trace`] | how a process is traced: its objects, its USDT probes, attaching, the ring buffer |
+//! | [`run`] | what a run is: recordings, clocks, output files and their rotation |
+//! | [`show`] | how things are shown that more than one tool shows |
+//! | [`cli`] | what the command lines share |
+//! | [`upcall`], [`cost`] | the own matter of upcall-monitor and upcall-cost |
+//! | [`bpf`] | the BPF objects, and the records they share with the programs |
 
 pub mod bpf;
 pub mod cli;
-pub mod clock;
 pub mod cost;
-pub mod event;
-pub mod filter;
-pub mod flow_key;
-pub mod flows;
-pub mod hexdump;
-pub mod histogram;
-pub mod json;
-pub mod output;
-pub mod packet;
-pub mod pcapng;
-pub mod ports;
-pub mod record;
-pub mod recording;
-pub mod rotation;
-pub mod summary;
-pub mod target;
-pub mod text;
-pub mod tracer;
-pub mod usdt;
+pub mod ovs;
+pub mod run;
+pub mod show;
+pub mod trace;
+pub mod upcall;

@@ -18,7 +18,7 @@ use common::synthetic;
 use ovs_tracers::cost::analysis::Analysis;
 use ovs_tracers::cost::upstream::{self, Item};
 use ovs_tracers::cost::{Event, Kind};
-use ovs_tracers::recording::{self, Block};
+use ovs_tracers::run::recording::{self, Block};
 use proptest::prelude::*;
 use serde_json::Value;
 

@@ -6,7 +6,7 @@ mod packets;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use ovs_tracers::filter::Filter;
+use ovs_tracers::upcall::packet_filter::Filter;
 use packets::vectors;
 
 const UPCALL_MONITOR: &str = env!("CARGO_BIN_EXE_upcall-monitor");

@@ -1,6 +1,6 @@
 //! The text of flow keys against Open vSwitch's own, and keys cut and damaged in every place.
 
-use ovs_tracers::flow_key::{self, Key, Stop, attributes};
+use ovs_tracers::ovs::flow_key::{self, Key, Stop, attributes};
 use proptest::prelude::*;
 
 const WHOLE: &str = include_str!("../fixtures/keys/whole.txt");

@@ -10,12 +10,12 @@ use std::sync::LazyLock;
 
 use common::UPCALL_MONITOR;
 use jsonschema::Validator;
-use ovs_tracers::event::{Captured, Upcall};
-use ovs_tracers::flow_key;
-use ovs_tracers::json::Json;
-use ovs_tracers::recording::{Block, Reader, Start, Writer};
-use ovs_tracers::summary::{Lost, Summary};
-use ovs_tracers::text::PacketDecode;
+use ovs_tracers::ovs::flow_key;
+use ovs_tracers::run::recording::{Block, Reader, Start, Writer};
+use ovs_tracers::upcall::event::{Captured, Upcall};
+use ovs_tracers::upcall::json::Json;
+use ovs_tracers::upcall::summary::{Lost, Summary};
+use ovs_tracers::upcall::text::PacketDecode;
 use proptest::prelude::*;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};

@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     trial!(status_line, "script" if is_installed("script"));
     trial!(wrong_arguments);
     trial!(existing_file);
-    let datapath = ovs_tracers::ports::has_kernel_datapath().unwrap_or(false);
+    let datapath = ovs_tracers::ovs::ports::has_kernel_datapath().unwrap_or(false);
     trial!(no_type_information);
     trial!(no_datapath, "no openvswitch module" if !datapath);
     trial!(filters);

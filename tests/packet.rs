@@ -6,7 +6,7 @@ use std::io;
 use etherparse::{
     LaxNetSlice, LaxSlicedPacket, LinkSlice, PacketBuilder, TcpOptionElement, TransportSlice,
 };
-use ovs_tracers::packet::{MAX_LAYERS, Stop, Value, Visitor, decode, show};
+use ovs_tracers::ovs::packet::{MAX_LAYERS, Stop, Value, Visitor, decode, show};
 use proptest::prelude::*;
 
 #[path = "common/packets.rs"]

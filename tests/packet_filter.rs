@@ -20,7 +20,7 @@ use libtest_mimic::Arguments;
 use ovs_tracers::bpf::load_packet_filter;
 use ovs_tracers::bpf::upcall_monitor::UpcallMonitorSkelBuilder;
 use ovs_tracers::bpf::upcall_monitor::types::packet_head;
-use ovs_tracers::filter::Filter;
+use ovs_tracers::upcall::packet_filter::Filter;
 use packets::vectors;
 
 fn main() -> ExitCode {
@@ -253,7 +253,7 @@ fn beside_the_rest() {
     let mut open = UpcallMonitorSkelBuilder::default()
         .open(&mut storage)
         .expect("it opens");
-    let has_multi = ovs_tracers::tracer::has_uprobe_multi();
+    let has_multi = ovs_tracers::trace::tracer::has_uprobe_multi();
     open.progs.recv_upcall_multi.set_autoload(has_multi);
     open.progs.recv_filtered_multi.set_autoload(has_multi);
     open.progs.upcall_failed.set_autoload(false);

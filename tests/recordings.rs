@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use ovs_tracers::bpf::upcall_monitor::types::{failed_from, upcall_record};
-use ovs_tracers::recording::{Start, Writer};
+use ovs_tracers::run::recording::{Start, Writer};
 
 const UPCALL_MONITOR: &str = env!("CARGO_BIN_EXE_upcall-monitor");
 

@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 
 use common::{Monitor, Output, StandIn, UPCALL_COST, is_root, run, trial};
 use libtest_mimic::Arguments;
-use ovs_tracers::recording::{Block, Reader};
+use ovs_tracers::run::recording::{Block, Reader};
 
 fn main() -> ExitCode {
     let mut args = Arguments::from_args();

@@ -13,8 +13,8 @@ use std::sync::OnceLock;
 
 use elf::Elf;
 use object::ReadCache;
-use ovs_tracers::target::{self, Target, find_ovs_vswitchd};
-use ovs_tracers::usdt::{
+use ovs_tracers::trace::target::{self, Target, find_ovs_vswitchd};
+use ovs_tracers::trace::usdt::{
     Arg, Error, Machine, Operand, Probe, Probes, Register, Site, parse_arg, parse_args, probes,
     split_args,
 };

@@ -17,7 +17,7 @@ use std::process::{Command, ExitCode, Stdio};
 use common::{Monitor, StandIn, is_installed, run, standins};
 use elf::Elf;
 use libtest_mimic::{Arguments, Failed, Trial};
-use ovs_tracers::target;
+use ovs_tracers::trace::target;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
 //! Samples of times: exact while they are few, in fine buckets when they are many, and the histograms of a report.
 
-use crate::histogram::Histogram;
+use crate::show::histogram::Histogram;
 
 /// How many times are kept as they are. Of more, percentiles and the median are those of buckets at most 1/32 wide.
 pub const EXACT: usize = 100_000;

@@ -1,4 +1,4 @@
-//! The events and the report as JSON Lines, in the manner of [`crate::json`].
+//! The events and the report as JSON Lines, in the manner of [`crate::upcall::json`].
 //!
 //! Each object has a `record`: `start`, `event`, `lost`, then those of the report: `events` (of each kind), `thread`,
 //! `batches`, `stage`, `group`, `slow`, `failed`, `unmatched`, and at last `summary`. Times are integers of nanoseconds
@@ -11,8 +11,8 @@ use super::histogram::Scale;
 use super::report::{Options, QUANTILES};
 use super::stats::{BATCH_SIZES, GROUP_STAGES, Group, Slow, Stage};
 use super::{Event, Kind};
-use crate::json::{Escaped, Line, errno_name, key};
-use crate::recording::Start;
+use crate::run::recording::Start;
+use crate::upcall::json::{Escaped, Line, errno_name, key};
 
 /// Writes JSON Lines to `out`, a line at a time.
 pub struct Json<W: Write> {

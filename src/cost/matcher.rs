@@ -20,8 +20,8 @@ use foldhash::fast::RandomState;
 
 use super::transport::Transport;
 use super::{Event, Kind, short_datapath};
-use crate::event::Captured;
-use crate::flow_key;
+use crate::ovs::flow_key;
+use crate::upcall::event::Captured;
 
 /// Nanoseconds after which an upcall is no longer expected to be received: more than a daemon that is stuck, or stopped
 /// for a while, takes. The upcalls that it gets then are those that one wants to see.

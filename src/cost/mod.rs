@@ -19,9 +19,9 @@ pub use record::Error;
 use std::fmt;
 use std::ops::Range;
 
-use crate::event::Captured;
-use crate::flow_key;
-use crate::text::escape;
+use crate::ovs::flow_key;
+use crate::upcall::event::Captured;
+use crate::upcall::text::escape;
 
 /// What happened: `enum cost_event` of `bpf/upcall_cost.h`, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,7 +150,7 @@ pub fn short_datapath(name: &[u8]) -> &[u8] {
     name.strip_prefix(b"system@").unwrap_or(name)
 }
 
-/// The header of the lines of [`line`].
+/// The header of the lines of [`line()`].
 pub const HEADER: &str = "EVENT                    COMM                  PID  CPU  TIME                EVENT \
                           DATA[dpif_name/dp_port/pkt_len/pkt_frag_len]\n";
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::{Event, Kind};
 use crate::bpf::upcall_cost::types::cost_record;
-use crate::event::Captured;
+use crate::upcall::event::Captured;
 
 const HEADER: usize = offset_of!(cost_record, data);
 /// Whoever changes `struct cost_record` changes the version of recordings too.
@@ -85,7 +85,7 @@ impl<'a> Event<'a> {
         };
         event.port = match kind {
             Kind::DpUpcall | Kind::DpFailed => Some(u32_of!(port)),
-            Kind::RecvUpcall => crate::flow_key::in_port(key),
+            Kind::RecvUpcall => crate::ovs::flow_key::in_port(key),
             _ => None,
         };
         Ok(event)

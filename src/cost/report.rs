@@ -7,10 +7,10 @@ use super::analysis::Analysis;
 use super::histogram::{Samples, Scale, us};
 use super::stats::{BATCH_SIZES, Group, STAGES, Stage};
 use super::{Kind, short_datapath};
-use crate::flow_key;
-use crate::hexdump;
-use crate::json::errno_name;
-use crate::text::escape;
+use crate::ovs::flow_key;
+use crate::show::hexdump;
+use crate::upcall::json::errno_name;
+use crate::upcall::text::escape;
 
 /// What the report shows.
 #[derive(Clone, Copy, Debug)]
@@ -208,7 +208,7 @@ fn histogram(text: &mut String, samples: &Samples, options: &Options) -> std::fm
     Ok(())
 }
 
-/// The shares of [`stages`] and their names.
+/// The shares of `stages` and their names.
 pub const QUANTILES: [(f64, &str); 4] =
     [(0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9")];
 

@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use super::histogram::Samples;
 use super::matcher::{Found, Set};
 use super::short_datapath;
-use crate::histogram::Histogram;
+use crate::show::histogram::Histogram;
 
 /// A part of an upcall's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use std::io::{self, BufRead, Read};
 
 use super::{Event, KINDS, Kind};
 use crate::cli::cause;
-use crate::event::Captured;
-use crate::flow_key;
+use crate::ovs::flow_key;
+use crate::upcall::event::Captured;
 
 /// Bytes; far more than the longest that the script writes.
 const MAX_LINE: u64 = 1 << 20;

@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use ovs_tracers::cost::{Event, Kind};
-use ovs_tracers::recording::{Start, Writer};
+use ovs_tracers::run::recording::{Start, Writer};
 
 /// The bytes of `struct cost_record`.
 pub fn record(event: &Event<'_>) -> Vec<u8> {
@@ -218,8 +218,8 @@ pub fn synthetic(out: impl Write, events: u64, received_percent: u64) -> (u64, u
     (written, upcalls)
 }
 
-pub fn captured(bytes: &[u8], len: usize) -> ovs_tracers::event::Captured<'_> {
-    ovs_tracers::event::Captured {
+pub fn captured(bytes: &[u8], len: usize) -> ovs_tracers::upcall::event::Captured<'_> {
+    ovs_tracers::upcall::event::Captured {
         len: len as u32,
         bytes,
         error: None,

@@ -11,9 +11,9 @@ use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags};
 use ovs_tracers::bpf::bridge_loop::{BridgeLoopSkelBuilder, types};
 use ovs_tracers::cli::{cause, note};
-use ovs_tracers::histogram::{BUCKETS, Histogram};
-use ovs_tracers::target::Target;
-use ovs_tracers::tracer::{self, Delivery, End, RingState, Until};
+use ovs_tracers::show::histogram::{BUCKETS, Histogram};
+use ovs_tracers::trace::target::Target;
+use ovs_tracers::trace::tracer::{self, Delivery, End, RingState, Until};
 use rustix::thread::CapabilitySet;
 use rustix::time::{ClockId, clock_gettime};
 

@@ -12,9 +12,9 @@ use blazesym::symbolize::source::{Process, Source};
 use blazesym::symbolize::{Input, Reason, Symbolized, Symbolizer};
 use ovs_tracers::bpf::bridge_loop::types::loop_record;
 use ovs_tracers::cli::{cause, note};
-use ovs_tracers::histogram::{self, Histogram, Row};
-use ovs_tracers::output::{Output, stdout};
-use ovs_tracers::text::escape;
+use ovs_tracers::run::output::{Output, stdout};
+use ovs_tracers::show::histogram::{self, Histogram, Row};
+use ovs_tracers::upcall::text::escape;
 
 use crate::args::{Args, Format, Kind};
 

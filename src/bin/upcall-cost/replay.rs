@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use ovs_tracers::cli;
 use ovs_tracers::cost::upstream::{self, Item};
-use ovs_tracers::output::Files;
-use ovs_tracers::recording::{self, Block, Start};
+use ovs_tracers::run::output::Files;
+use ovs_tracers::run::recording::{self, Block, Start};
 
 use crate::args::Args;
 use crate::session::Session;

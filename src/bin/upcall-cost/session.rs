@@ -10,9 +10,9 @@ use ovs_tracers::cost::histogram::Scale;
 use ovs_tracers::cost::json::Json;
 use ovs_tracers::cost::report::{self, Options};
 use ovs_tracers::cost::{self, Event, HEADER, KINDS, Kind, svg};
-use ovs_tracers::output::{Files, Output, stdout};
-use ovs_tracers::ports::PortNames;
-use ovs_tracers::recording::{self, Start};
+use ovs_tracers::ovs::ports::PortNames;
+use ovs_tracers::run::output::{Files, Output, stdout};
+use ovs_tracers::run::recording::{self, Start};
 
 use crate::args::{Args, Format};
 

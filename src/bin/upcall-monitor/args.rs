@@ -7,10 +7,10 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 use ovs_tracers::cli::seconds;
-use ovs_tracers::event::Upcall;
-use ovs_tracers::filter::Filter;
-use ovs_tracers::rotation::Criterion;
-use ovs_tracers::text::{KeyDecode, PacketDecode};
+use ovs_tracers::run::rotation::Criterion;
+use ovs_tracers::upcall::event::Upcall;
+use ovs_tracers::upcall::packet_filter::Filter;
+use ovs_tracers::upcall::text::{KeyDecode, PacketDecode};
 
 use crate::live::KernelSide;
 

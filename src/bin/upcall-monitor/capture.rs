@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::bail;
-use ovs_tracers::event::Upcall;
-use ovs_tracers::output::{Files, Output, stdout};
-use ovs_tracers::pcapng::{Section, Stats, Writer};
-use ovs_tracers::recording::Start;
-use ovs_tracers::rotation::Series;
+use ovs_tracers::run::output::{Files, Output, stdout};
+use ovs_tracers::run::recording::Start;
+use ovs_tracers::run::rotation::Series;
+use ovs_tracers::upcall::event::Upcall;
+use ovs_tracers::upcall::pcapng::{Section, Stats, Writer};
 
 use crate::args::Args;
 

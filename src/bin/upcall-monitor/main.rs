@@ -12,9 +12,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use ovs_tracers::cli;
-use ovs_tracers::output::Files;
-use ovs_tracers::recording::{self, Block};
-use ovs_tracers::summary::Lost;
+use ovs_tracers::run::output::Files;
+use ovs_tracers::run::recording::{self, Block};
+use ovs_tracers::upcall::summary::Lost;
 
 use args::Args;
 use monitor::Monitor;

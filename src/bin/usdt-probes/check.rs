@@ -4,9 +4,10 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use libbpf_rs::MapType;
-use ovs_tracers::target::{self, Target};
-use ovs_tracers::usdt::{self, parse_args};
-use ovs_tracers::{ports, tracer};
+use ovs_tracers::ovs::ports;
+use ovs_tracers::trace::target::{self, Target};
+use ovs_tracers::trace::tracer;
+use ovs_tracers::trace::usdt::{self, parse_args};
 use serde::Serialize;
 
 use crate::show::{self, Escaped};

@@ -5,8 +5,8 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use ovs_tracers::target::Object;
-use ovs_tracers::usdt::Machine;
+use ovs_tracers::trace::target::Object;
+use ovs_tracers::trace::usdt::Machine;
 use serde::Serialize;
 
 /// The longest instruction that is looked for.

@@ -8,8 +8,8 @@ use std::path::Path;
 use anyhow::{anyhow, bail, ensure};
 use object::ReadCache;
 use ovs_tracers::cli;
-use ovs_tracers::target::{self, Object, Target};
-use ovs_tracers::usdt::{self, Machine, Probes};
+use ovs_tracers::trace::target::{self, Object, Target};
+use ovs_tracers::trace::usdt::{self, Machine, Probes};
 
 use crate::args::Pattern;
 use crate::attached::{Attachment, Attachments};

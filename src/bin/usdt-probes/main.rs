@@ -11,8 +11,10 @@ mod show;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use ovs_tracers::target::Target;
-use ovs_tracers::{cli, output, tracer};
+use ovs_tracers::cli;
+use ovs_tracers::run::output;
+use ovs_tracers::trace::target::Target;
+use ovs_tracers::trace::tracer;
 
 use args::{Args, Format};
 use attached::Attachments;

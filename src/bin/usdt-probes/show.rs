@@ -4,8 +4,8 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
 use ovs_tracers::cli::cause;
-use ovs_tracers::text::escape;
-use ovs_tracers::usdt::{self, Arg, Error, Machine, Operand, parse_arg, split_args};
+use ovs_tracers::trace::usdt::{self, Arg, Error, Machine, Operand, parse_arg, split_args};
+use ovs_tracers::upcall::text::escape;
 use serde::{Serialize, Serializer};
 
 use crate::attached::{Attachment, Attachments, By, Holder};

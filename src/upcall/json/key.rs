@@ -1,8 +1,8 @@
 //! A flow key as fields, and as the text of `ovs-dpctl dump-flows`.
 
 use super::Line;
-use crate::flow_key::*;
-use crate::packet::Value;
+use crate::ovs::flow_key::*;
+use crate::ovs::packet::Value;
 
 /// Writes `odp`, `fields`, and `undecoded` if something is in neither.
 ///

@@ -41,8 +41,8 @@ use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeade
 use pcap_file::pcapng::{PcapNgBlock, PcapNgWriter};
 use pcap_file::{DataLink, Endianness, PcapError};
 
-use crate::event::Upcall;
-use crate::text::{decimal, plain};
+use crate::upcall::event::Upcall;
+use crate::upcall::text::{decimal, plain};
 
 /// Name of the interface that carries the count of lost upcalls. There is none if nothing was lost,
 /// unless nothing was received either.

@@ -13,10 +13,12 @@ use std::net::IpAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::bpf::upcall_monitor::types::flow_id;
-use crate::event::Upcall;
-use crate::flow_key::{self, Key};
-use crate::packet::names::{self, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_RARP, IPPROTO_ICMPV6};
-use crate::record::NO_PORT;
+use crate::ovs::flow_key::{self, Key};
+use crate::ovs::packet::names::{
+    self, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_RARP, IPPROTO_ICMPV6,
+};
+use crate::upcall::event::Upcall;
+use crate::upcall::record::NO_PORT;
 
 pub use report::{Names, Report};
 
@@ -365,7 +367,7 @@ fn next_source(pairs: &[(u64, Flow)]) -> Option<Source> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Captured;
+    use crate::upcall::event::Captured;
 
     fn v4(bytes: [u8; 4]) -> IpAddr {
         bytes.into()

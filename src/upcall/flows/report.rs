@@ -5,8 +5,8 @@ use std::fmt::{self, Display};
 use serde::Serialize;
 
 use super::{Flow, Flows, Source};
-use crate::json::errno_name;
-use crate::text::escape;
+use crate::upcall::json::errno_name;
+use crate::upcall::text::escape;
 
 /// What numbers of a flow are called.
 pub trait Names {

@@ -9,8 +9,9 @@ use std::io::{self, Write};
 use clap::ValueEnum;
 
 use crate::cli::cause;
-use crate::event::{Captured, Upcall};
-use crate::{flow_key, hexdump, packet};
+use crate::ovs::{flow_key, packet};
+use crate::show::hexdump;
+use crate::upcall::event::{Captured, Upcall};
 
 /// How a flow key is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

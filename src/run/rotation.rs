@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::output::{Error, Files, Output};
+use crate::run::output::{Error, Files, Output};
 
 /// A value of dumpcap's option `-b`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,9 +24,9 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::cli::{cause, note};
-use crate::ports;
-use crate::target::{self, Object, Target};
-use crate::usdt::Site;
+use crate::ovs::ports;
+use crate::trace::target::{self, Object, Target};
+use crate::trace::usdt::Site;
 
 /// How often the ring is drained. The traced thread wakes nobody: see `bpf/ring.bpf.h`.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(20);

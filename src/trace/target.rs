@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::cli::cause;
-use crate::usdt::{self, Probe, Probes};
+use crate::trace::usdt::{self, Probe, Probes};
 
 /// What `comm` of the daemon is.
 const OVS_VSWITCHD: &str = "ovs-vswitchd";

@@ -23,12 +23,12 @@ use base64::engine::general_purpose::STANDARD;
 use rustix::io::Errno;
 use serde::{Serialize, Serializer};
 
-use crate::event::{Captured, Upcall};
-use crate::flows::Report;
-use crate::packet as packets;
-use crate::recording::Start;
-use crate::summary::{LOST_REASONS, Lost, Summary};
-use crate::text::{self, PacketDecode};
+use crate::ovs::packet as packets;
+use crate::run::recording::Start;
+use crate::upcall::event::{Captured, Upcall};
+use crate::upcall::flows::Report;
+use crate::upcall::summary::{LOST_REASONS, Lost, Summary};
+use crate::upcall::text::{self, PacketDecode};
 
 /// Version of the schema: changes when a field changes its meaning or goes, not when one is added.
 pub const SCHEMA: u32 = 1;

@@ -3,7 +3,7 @@
 use std::mem::{offset_of, size_of};
 
 use crate::bpf::upcall_monitor::types::{failed_from, upcall_record};
-use crate::event::{Captured, FailedFrom, Upcall};
+use crate::upcall::event::{Captured, FailedFrom, Upcall};
 
 const HEADER: usize = offset_of!(upcall_record, data);
 

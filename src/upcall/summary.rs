@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 
 use crate::bpf::upcall_monitor::types::bss;
-use crate::event::Upcall;
+use crate::upcall::event::Upcall;
 
 /// Why an upcall was fired and not delivered: `enum lost_reason` of `bpf/upcall_monitor.h`, in its order.
 pub const LOST_REASONS: [&str; 2] = ["ring full", "arguments unreadable"];
@@ -158,7 +158,7 @@ impl Display for Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Captured;
+    use crate::upcall::event::Captured;
 
     /// Check that the lines say each figure once and that the sums hold.
     #[test]

@@ -1,6 +1,6 @@
 //! What the tracers show: typed views of the records that the kernel delivers.
 
-use crate::flow_key;
+use crate::ovs::flow_key;
 
 /// Bytes copied from the traced process, of which the kernel or a snap length may have cut the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub struct FailedFrom<'a> {
     pub port: Option<u32>,
     /// Of the innermost frame; 0 if the kernel's side could not tell.
     pub eth_type: u16,
-    /// Protocol and addresses of IP or ARP, as in [`Flow`](crate::flows::Flow).
+    /// Protocol and addresses of IP or ARP, as in [`Flow`](crate::upcall::flows::Flow).
     pub proto: u8,
     pub src: [u8; 16],
     pub dst: [u8; 16],

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Line;
-use crate::packet::{Stop, TcpOptions, Value, Visitor, decode};
+use crate::ovs::packet::{Stop, TcpOptions, Value, Visitor, decode};
 
 /// Writes `layers`, and `stopped` if not all of the packet was decoded.
 ///

@@ -1,0 +1,5 @@
+//! What Open vSwitch speaks.
+
+pub mod flow_key;
+pub mod packet;
+pub mod ports;

@@ -1,0 +1,4 @@
+//! How things are shown that more than one tool shows.
+
+pub mod hexdump;
+pub mod histogram;

@@ -1,0 +1,5 @@
+//! How a process is traced.
+
+pub mod target;
+pub mod tracer;
+pub mod usdt;

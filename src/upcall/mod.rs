@@ -1,0 +1,10 @@
+//! What upcall-monitor shows: the upcalls, as records, events, rows, JSON and captures.
+
+pub mod event;
+pub mod flows;
+pub mod json;
+pub mod packet_filter;
+pub mod pcapng;
+pub mod record;
+pub mod summary;
+pub mod text;
