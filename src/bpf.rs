@@ -5,7 +5,8 @@ use std::mem::MaybeUninit;
 use libbpf_rs::OpenObject;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 
-use crate::trace::tracer::{self, NoTypes};
+use crate::trace;
+use crate::trace::kernel::NoTypes;
 use crate::trace::usdt::{Arg, Operand};
 use crate::upcall::packet_filter::{InKernel, Step};
 use upcall_monitor::{UpcallMonitorSkel, UpcallMonitorSkelBuilder};
@@ -150,10 +151,10 @@ impl upcall_monitor::types::rodata {
 pub fn load_packet_filter<'obj>(
     filter: &InKernel,
     storage: &'obj mut MaybeUninit<OpenObject>,
-) -> Result<UpcallMonitorSkel<'obj>, tracer::Error> {
+) -> Result<UpcallMonitorSkel<'obj>, trace::Error> {
     let mut builder = UpcallMonitorSkelBuilder::default();
     let _types = NoTypes::stand_in(builder.object_builder_mut())?;
-    let mut open = builder.open(storage).map_err(tracer::Error::Load)?;
+    let mut open = builder.open(storage).map_err(trace::Error::Load)?;
     for mut program in open.open_object_mut().progs_mut() {
         let wanted = program.name() == "run_packet_filter";
         program.set_autoload(wanted);
@@ -161,7 +162,7 @@ pub fn load_packet_filter<'obj>(
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.set_packet_filter(filter);
     }
-    open.load().map_err(tracer::Error::Load)
+    open.load().map_err(trace::Error::Load)
 }
 
 skeleton! {

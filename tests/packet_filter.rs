@@ -253,7 +253,7 @@ fn beside_the_rest() {
     let mut open = UpcallMonitorSkelBuilder::default()
         .open(&mut storage)
         .expect("it opens");
-    let has_multi = ovs_tracers::trace::tracer::has_uprobe_multi();
+    let has_multi = ovs_tracers::trace::kernel::has_uprobe_multi();
     open.progs.recv_upcall_multi.set_autoload(has_multi);
     open.progs.recv_filtered_multi.set_autoload(has_multi);
     open.progs.upcall_failed.set_autoload(false);

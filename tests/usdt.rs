@@ -13,7 +13,10 @@ use std::sync::OnceLock;
 
 use elf::Elf;
 use object::ReadCache;
-use ovs_tracers::trace::target::{self, Target, find_ovs_vswitchd};
+use ovs_tracers::trace;
+use ovs_tracers::trace::object::Object;
+use ovs_tracers::trace::process::find_ovs_vswitchd;
+use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::usdt::{
     Arg, Error, Machine, Operand, Probe, Probes, Register, Site, parse_arg, parse_args, probes,
     split_args,
@@ -1133,7 +1136,7 @@ impl Drop for Standin {
     }
 }
 
-fn find(pid: u32) -> Result<Vec<(target::Object, Probe)>, target::Error> {
+fn find(pid: u32) -> Result<Vec<(Object, Probe)>, trace::Error> {
     Target::from_pid(pid)?.find_probe("dpif_recv", "recv_upcall")
 }
 
@@ -1198,7 +1201,7 @@ fn replaced_executable() {
 #[test]
 fn probe_not_found() {
     let Some(dir) = standins() else { return };
-    let message = |result: Result<_, target::Error>| match result {
+    let message = |result: Result<_, trace::Error>| match result {
         Ok(found) => panic!("{found:?}"),
         Err(err) => err.to_string(),
     };
@@ -1282,7 +1285,7 @@ fn not_a_process() {
     for pid in [0, 0x7fff_ffff, u32::MAX] {
         let err = Target::from_pid(pid).unwrap_err();
         assert!(
-            matches!(err, target::Error::NoProcess(p) if p == pid),
+            matches!(err, trace::Error::NoProcess(p) if p == pid),
             "{err}"
         );
     }
@@ -1306,11 +1309,11 @@ fn not_a_process() {
         std::thread::yield_now();
     }
     let err = Target::from_pid(child.id()).unwrap_err();
-    assert!(matches!(err, target::Error::Exited(_)), "{err}");
+    assert!(matches!(err, trace::Error::Exited(_)), "{err}");
     child.wait().unwrap();
     if let Ok(target) = target {
         let err = target.objects().unwrap_err();
-        assert!(matches!(err, target::Error::NoProcess(_)), "{err}");
+        assert!(matches!(err, trace::Error::NoProcess(_)), "{err}");
     }
 }
 
@@ -1340,8 +1343,8 @@ fn exit_is_noticed() {
 fn daemons() -> BTreeSet<u32> {
     match find_ovs_vswitchd() {
         Ok(pid) => BTreeSet::from([pid]),
-        Err(target::Error::NotFound) => BTreeSet::new(),
-        Err(target::Error::Several(candidates)) => candidates.iter().map(|c| c.pid).collect(),
+        Err(trace::Error::NotFound) => BTreeSet::new(),
+        Err(trace::Error::Several(candidates)) => candidates.iter().map(|c| c.pid).collect(),
         Err(err) => panic!("{err}"),
     }
 }

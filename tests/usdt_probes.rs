@@ -17,7 +17,7 @@ use std::process::{Command, ExitCode, Stdio};
 use common::{Monitor, StandIn, is_installed, run, standins};
 use elf::Elf;
 use libtest_mimic::{Arguments, Failed, Trial};
-use ovs_tracers::trace::target;
+use ovs_tracers::trace::{self, process};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use serde_json::Value;
 
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     trial!(deleted_binary, "root" if root);
     trial!(without_privilege, "root" if root);
     trial!(check, "root" if root);
-    let alone = matches!(target::find_ovs_vswitchd(), Err(target::Error::NotFound));
+    let alone = matches!(process::find_ovs_vswitchd(), Err(trace::Error::NotFound));
     trial!(finds_the_daemon, "root" if root, "that no ovs-vswitchd runs" if alone);
 
     let readelf = is_installed("readelf");

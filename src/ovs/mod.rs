@@ -3,3 +3,4 @@
 pub mod flow_key;
 pub mod packet;
 pub mod ports;
+pub mod release;

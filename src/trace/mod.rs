@@ -1,5 +1,18 @@
 //! How a process is traced.
+//!
+//! [`target`] is the traced process, [`object`] a file that it has mapped, [`usdt`] the probes in such a file and
+//! [`attach`] what attaches programs to them; [`ring`] drains what the programs send, [`until`] something ends it.
 
+pub mod attach;
+mod error;
+pub mod kernel;
+pub mod libbpf_log;
+pub mod object;
+pub mod privilege;
+pub mod process;
+pub mod ring;
 pub mod target;
-pub mod tracer;
+pub mod until;
 pub mod usdt;
+
+pub use error::{Candidate, Error};

@@ -12,8 +12,10 @@ use libbpf_rs::{MapCore, MapFlags};
 use ovs_tracers::bpf::bridge_loop::{BridgeLoopSkelBuilder, types};
 use ovs_tracers::cli::{cause, note};
 use ovs_tracers::show::histogram::{BUCKETS, Histogram};
+use ovs_tracers::trace::ring::{self, Delivery, RingState};
 use ovs_tracers::trace::target::Target;
-use ovs_tracers::trace::tracer::{self, Delivery, End, RingState, Until};
+use ovs_tracers::trace::until::{End, Until};
+use ovs_tracers::trace::{attach, kernel, libbpf_log, privilege};
 use rustix::thread::CapabilitySet;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -32,24 +34,22 @@ const LOSS_INTERVAL: Duration = Duration::from_secs(1);
 const STACK_PERIOD: Duration = Duration::from_millis(1);
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    tracer::with_libbpf_log(args.verbose, || trace(args))
+    libbpf_log::with(args.verbose, || trace(args))
 }
 
 fn trace(args: &Args) -> anyhow::Result<()> {
     let target = Target::find(args.pid)?;
     let pid = target.pid();
-    tracer::check_privilege()?;
+    privilege::check_privilege()?;
     let starts = target.find_probe(PROVIDER, "run_start")?;
     let ends = target.find_probe(PROVIDER, "poll_block")?;
 
-    let multi = tracer::has_uprobe_multi();
-    let ring_bytes = args
-        .buffer_page_count
-        .map_or(DEFAULT_RING, tracer::ring_size);
+    let multi = kernel::has_uprobe_multi();
+    let ring_bytes = args.buffer_page_count.map_or(DEFAULT_RING, ring::ring_size);
     let mut storage = MaybeUninit::uninit();
     let mut open = BridgeLoopSkelBuilder::default()
         .open(&mut storage)
-        .map_err(|error| tracer::explain_load(error, ring_bytes))?;
+        .map_err(|error| attach::explain_load(error, ring_bytes))?;
     open.progs.run_start_multi.set_autoload(multi);
     open.progs.poll_block_multi.set_autoload(multi);
     open.progs.run_start.set_autoload(!multi);
@@ -57,7 +57,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     open.progs.take_stack.set_autoload(args.stack);
     open.maps
         .ring
-        .set_max_entries(tracer::max_entries(ring_bytes)?)?;
+        .set_max_entries(ring::max_entries(ring_bytes)?)?;
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.targ_threshold = Kind::ALL.map(|kind| {
             if args.quiet || args.only.is_some_and(|only| only != kind) {
@@ -73,7 +73,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     }
     let mut skel = open
         .load()
-        .map_err(|error| tracer::explain_load(error, ring_bytes))?;
+        .map_err(|error| attach::explain_load(error, ring_bytes))?;
     let Some(bss) = skel.maps.bss_data.as_deref_mut() else {
         bail!("the BPF program has no variables to share");
     };
@@ -91,13 +91,13 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     for (program, probe) in [(run_start, &starts), (poll_block, &ends)] {
         for (object, probe) in probe {
             let sites: Vec<_> = probe.sites.iter().map(|site| (site.clone(), 0)).collect();
-            let new = tracer::attach(program, multi, pid, object, &sites)?;
+            let new = attach::attach(program, multi, pid, object, &sites)?;
             links.splice(0..0, new);
         }
     }
     if args.stack {
         // The main loop's thread is the one that has the process's id.
-        match tracer::thread_clock(pid, STACK_PERIOD) {
+        match attach::thread_clock(pid, STACK_PERIOD) {
             Ok(clock) => {
                 // The link closes it.
                 let link = skel.progs.take_stack.attach_perf_event(clock.into_raw_fd());
@@ -115,19 +115,19 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         // The names of a stack are looked up in the daemon's mappings as it comes.
         keep |= CapabilitySet::SYS_PTRACE | CapabilitySet::CHECKPOINT_RESTORE;
     }
-    tracer::drop_privilege(keep);
+    privilege::drop_privilege(keep);
     let begun = Instant::now();
-    tracer::shared(std::slice::from_mut(&mut bss.attached))[0].store(monotonic(), Relaxed);
+    ring::shared(std::slice::from_mut(&mut bss.attached))[0].store(monotonic(), Relaxed);
     note(format_args!(
         "attached to {PROVIDER}:run_start and {PROVIDER}:poll_block of process {pid}; Ctrl-C ends it"
     ));
 
     let state = RingState::new(&mut bss.ring_sleeping, &mut bss.lost);
-    let done = &tracer::shared(std::slice::from_mut(&mut bss.done))[0];
+    let done = &ring::shared(std::slice::from_mut(&mut bss.done))[0];
     let counts = Counts {
         threads: &skel.maps.threads,
-        buckets: tracer::shared(bss.buckets.as_flattened_mut()),
-        linear: tracer::shared(bss.linear.as_flattened_mut()),
+        buckets: ring::shared(bss.buckets.as_flattened_mut()),
+        linear: ring::shared(bss.linear.as_flattened_mut()),
     };
     let mut told = None::<Instant>;
     let mut lost_now = Lost::default();
@@ -136,7 +136,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     let mut before = counts.figures()?;
     let mut failure = None;
     let (mut records, mut was_done) = (0u64, false);
-    let (end, _) = tracer::drain(
+    let (end, _) = ring::drain(
         &skel.maps.ring,
         &state,
         &until,

@@ -14,9 +14,13 @@ use ovs_tracers::ovs::ports::PortNames;
 use ovs_tracers::run::clock::WallClock;
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::recording::Start;
-use ovs_tracers::trace::target::{Object, Target};
-use ovs_tracers::trace::tracer::{self, Delivery, End, NoTypes, RingState, Until};
+use ovs_tracers::trace::kernel::{self, NoTypes};
+use ovs_tracers::trace::object::Object;
+use ovs_tracers::trace::ring::{self, Delivery, RingState};
+use ovs_tracers::trace::target::Target;
+use ovs_tracers::trace::until::{End, Until};
 use ovs_tracers::trace::usdt::{self, Site};
+use ovs_tracers::trace::{self, attach, libbpf_log, privilege};
 use rustix::thread::CapabilitySet;
 
 use crate::args::{Args, MAX_KEY_SIZE};
@@ -98,28 +102,26 @@ pub enum KernelSide {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    tracer::with_libbpf_log(args.verbose, || trace(args))
+    libbpf_log::with(args.verbose, || trace(args))
 }
 
 fn trace(args: &Args) -> anyhow::Result<()> {
     let target = Target::find(args.pid)?;
     let pid = target.pid();
-    tracer::check_privilege()?;
+    privilege::check_privilege()?;
     let daemon = Daemon {
         recv_upcall: RECV_UPCALL.find(&target)?,
         op_flow_put: OP_FLOW_PUT.find(&target)?,
         op_flow_execute: OP_FLOW_EXECUTE.find(&target)?,
     };
-    let ring_bytes = args
-        .buffer_page_count
-        .map_or(DEFAULT_RING, tracer::ring_size);
+    let ring_bytes = args.buffer_page_count.map_or(DEFAULT_RING, ring::ring_size);
     let until = Until::new(args.duration)?;
     let mut storage = [const { MaybeUninit::uninit() }; KernelSide::ALL.len()];
     let (mut skel, side, links) = load(args, &target, &daemon, ring_bytes, &mut storage)?;
 
     let mut clock = WallClock::now();
     let mut start = Start::new(env!("CARGO_BIN_NAME"));
-    start.set("kernel", tracer::kernel_release());
+    start.set("kernel", kernel::kernel_release());
     start.set("pid", pid);
     start.set("packet_size", args.packet_snaplen());
     start.set("flow_key_size", args.key_snaplen());
@@ -142,7 +144,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     let mut told = None::<Instant>;
     let mut named = Instant::now();
     let mut lost_now = Vec::new();
-    let (end, left) = tracer::drain(
+    let (end, left) = ring::drain(
         &skel.maps.ring,
         &state,
         &until,
@@ -150,7 +152,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         links,
         &mut |delivery| match delivery {
             Delivery::Ready => {
-                tracer::drop_privilege(CapabilitySet::empty());
+                privilege::drop_privilege(CapabilitySet::empty());
                 note(format_args!(
                     "attached to process {pid}{also}; Ctrl-C ends it"
                 ));
@@ -192,7 +194,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
 
 /// Why loading or attaching failed, and whether it is for the kernel's side that it did.
 enum Failure {
-    KernelSide(tracer::Error),
+    KernelSide(trace::Error),
     Other(anyhow::Error),
 }
 
@@ -219,7 +221,7 @@ fn load<'obj>(
             Ok((skel, links)) => return Ok((skel, side, links)),
             Err(Failure::KernelSide(error)) if side != KernelSide::Absent => {
                 if args.verbose {
-                    eprint!("{}", tracer::libbpf_log());
+                    eprint!("{}", libbpf_log::text());
                 }
                 let error = error.to_string();
                 why = error.lines().next().unwrap_or_default().to_string();
@@ -239,7 +241,7 @@ impl KernelSide {
         if args.kernel_side.is_some_and(|wanted| wanted != self) {
             return Err("another way was asked for".to_string());
         }
-        tracer::check_datapath(true)
+        kernel::check_datapath(true)
     }
 }
 
@@ -251,13 +253,13 @@ fn load_side<'obj>(
     side: KernelSide,
     storage: &'obj mut MaybeUninit<OpenObject>,
 ) -> Result<(UpcallCostSkel<'obj>, Vec<Link>), Failure> {
-    let multi = tracer::has_uprobe_multi();
+    let multi = kernel::has_uprobe_multi();
     let mut builder = UpcallCostSkelBuilder::default();
     let _types = NoTypes::stand_in(builder.object_builder_mut())
         .map_err(|error| Failure::Other(error.into()))?;
     let mut open = builder
         .open(storage)
-        .map_err(|error| Failure::Other(tracer::explain_load(error, ring_bytes).into()))?;
+        .map_err(|error| Failure::Other(attach::explain_load(error, ring_bytes).into()))?;
     let progs = &mut open.progs;
     progs.recv_upcall_multi.set_autoload(multi);
     progs.op_flow_put_multi.set_autoload(multi);
@@ -278,7 +280,7 @@ fn load_side<'obj>(
     progs.queue_ends_kprobe.set_autoload(kprobe);
     progs.execute_kprobe.set_autoload(kprobe);
     let max_entries =
-        tracer::max_entries(ring_bytes).map_err(|error| Failure::Other(error.into()))?;
+        ring::max_entries(ring_bytes).map_err(|error| Failure::Other(error.into()))?;
     let sized = open.maps.ring.set_max_entries(max_entries);
     sized.map_err(|error| Failure::Other(error.into()))?;
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
@@ -303,7 +305,7 @@ fn load_side<'obj>(
     }
     let skel = open
         .load()
-        .map_err(|error| Failure::KernelSide(tracer::explain_load(error, ring_bytes)))?;
+        .map_err(|error| Failure::KernelSide(attach::explain_load(error, ring_bytes)))?;
     let links = attach(&skel, target.pid(), daemon, side, multi)?;
     Ok((skel, links))
 }
@@ -323,7 +325,7 @@ fn attach(
     let mut links = Vec::new();
     let kernel = |function: &str, program: &ProgramMut<'_>| {
         program.attach().map_err(|error| {
-            Failure::KernelSide(tracer::Error::Attach {
+            Failure::KernelSide(trace::Error::Attach {
                 path: format!("{function}() of the kernel"),
                 error,
             })
@@ -367,7 +369,7 @@ fn attach(
         (recv_upcall, &daemon.recv_upcall.objects),
     ] {
         for (object, sites) in objects {
-            let attached = tracer::attach(program, multi, pid, object, sites);
+            let attached = attach::attach(program, multi, pid, object, sites);
             links.extend(attached.map_err(|error| Failure::Other(error.into()))?);
         }
     }
@@ -421,8 +423,8 @@ impl<const FETCHED: usize> Station<FETCHED> {
              please report it with the output of readelf -n",
             specs.len()
         );
-        if specs.len() > 1 && !tracer::has_cookie() {
-            bail!(tracer::Error::NoCookie(tracer::kernel_release()));
+        if specs.len() > 1 && !kernel::has_cookie() {
+            bail!(trace::Error::NoCookie(kernel::kernel_release()));
         }
         Ok(Found { specs, objects })
     }

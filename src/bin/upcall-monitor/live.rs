@@ -18,9 +18,13 @@ use ovs_tracers::ovs::ports::PortNames;
 use ovs_tracers::run::clock::WallClock;
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::recording::Start;
-use ovs_tracers::trace::target::{self, Candidate, Object, Target};
-use ovs_tracers::trace::tracer::{self, Delivery, End, NoTypes, RingState, Until};
+use ovs_tracers::trace::kernel::{self, NoTypes};
+use ovs_tracers::trace::object::Object;
+use ovs_tracers::trace::ring::{self, Delivery, RingState};
+use ovs_tracers::trace::target::Target;
+use ovs_tracers::trace::until::{End, Until};
 use ovs_tracers::trace::usdt::{self, Site};
+use ovs_tracers::trace::{self, Candidate, attach, libbpf_log, privilege, process};
 use ovs_tracers::upcall::flows::Flow;
 use ovs_tracers::upcall::packet_filter::{Filter, InKernel, NotInKernel};
 use ovs_tracers::upcall::summary::Lost;
@@ -77,18 +81,18 @@ pub enum KernelSide {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    tracer::with_libbpf_log(args.verbose, || trace(args))
+    libbpf_log::with(args.verbose, || trace(args))
 }
 
 fn trace(args: &Args) -> anyhow::Result<()> {
     // Those that run beside the traced one are not the next one when it exits.
     let mut others = match args.follow {
-        true => target::ovs_vswitchds()?,
+        true => process::ovs_vswitchds()?,
         false => Vec::new(),
     };
     let mut targets = if args.pid.is_empty() {
         match Target::find(None) {
-            Err(target::Error::NotFound) if args.follow => Vec::new(),
+            Err(trace::Error::NotFound) if args.follow => Vec::new(),
             target => vec![target?],
         }
     } else {
@@ -103,7 +107,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         let targets = pids.iter().map(|pid| Target::find(Some(*pid)));
         targets.collect::<Result<_, _>>()?
     };
-    tracer::check_privilege()?;
+    privilege::check_privilege()?;
     let until = Until::new(args.duration)?;
     others.retain(|other| targets.iter().all(|target| target.pid() != other.pid));
     let mut monitor = None;
@@ -139,10 +143,10 @@ fn trace(args: &Args) -> anyhow::Result<()> {
 
 /// Waits for an ovs-vswitchd to run that is none of `others`; none if something ends the trace before that.
 fn next_daemon(args: &Args, others: &[Candidate], until: &Until) -> anyhow::Result<Option<Target>> {
-    let next = || -> Result<Target, target::Error> {
-        let mut daemons = target::ovs_vswitchds()?;
+    let next = || -> Result<Target, trace::Error> {
+        let mut daemons = process::ovs_vswitchds()?;
         daemons.retain(|daemon| others.iter().all(|other| other.pid != daemon.pid));
-        let target = Target::from_pid(target::only(daemons)?)?;
+        let target = Target::from_pid(process::only(daemons)?)?;
         if args.chosen.outcome() != Outcome::Error {
             target.find_probe(PROVIDER, PROBE)?;
         }
@@ -154,7 +158,7 @@ fn next_daemon(args: &Args, others: &[Candidate], until: &Until) -> anyhow::Resu
     loop {
         match next() {
             Ok(target) => return Ok(Some(target)),
-            Err(target::Error::NotFound) => obstacle.clear(),
+            Err(trace::Error::NotFound) => obstacle.clear(),
             // One that is about to exit, or to start its child, is none for long.
             Err(error) if error.to_string() == obstacle => {
                 if !told && since.elapsed() >= FOLLOW_PATIENCE {
@@ -187,8 +191,8 @@ fn trace_daemons(
     } else {
         Probes::find(targets)?
     };
-    if (probes.specs.len() > 1 || targets.len() > 1) && !tracer::has_cookie() {
-        bail!(tracer::Error::NoCookie(tracer::kernel_release()));
+    if (probes.specs.len() > 1 || targets.len() > 1) && !kernel::has_cookie() {
+        bail!(trace::Error::NoCookie(kernel::kernel_release()));
     }
     let names = targets.iter().map(|target| {
         PortNames::open(target.pid()).unwrap_or_else(|error| {
@@ -204,9 +208,7 @@ fn trace_daemons(
         check_names(&args.chosen, &names)?;
     }
 
-    let ring_bytes = args
-        .buffer_page_count
-        .map_or(DEFAULT_RING, tracer::ring_size);
+    let ring_bytes = args.buffer_page_count.map_or(DEFAULT_RING, ring::ring_size);
     let in_kernel = match &args.filter {
         Some(filter) => filter_in_kernel(filter, args.verbose)
             .inspect_err(|why| {
@@ -233,7 +235,7 @@ fn trace_daemons(
         };
         config.load(&mut storage)?
     };
-    let multi = tracer::has_uprobe_multi();
+    let multi = kernel::has_uprobe_multi();
     let progs = &skel.progs;
     let program = match (multi, filtered) {
         (true, false) => &progs.recv_upcall_multi,
@@ -249,7 +251,7 @@ fn trace_daemons(
                 .iter()
                 .map(|(site, spec)| (site.clone(), cookie(*spec)))
                 .collect();
-            links.extend(tracer::attach(
+            links.extend(attach::attach(
                 program,
                 multi,
                 target.pid(),
@@ -269,7 +271,7 @@ fn trace_daemons(
         Some(monitor) => monitor,
         None => {
             let mut start = Start::new(env!("CARGO_BIN_NAME"));
-            start.set("kernel", tracer::kernel_release());
+            start.set("kernel", kernel::kernel_release());
             start.set("pid", pids.join(" "));
             start.set("packet_size", packet_size);
             start.set("flow_key_size", args.key_snaplen());
@@ -298,11 +300,11 @@ fn trace_daemons(
     let Some(bss) = skel.maps.bss_data.as_deref_mut() else {
         bail!("the BPF program has no variables to share");
     };
-    let filtered = tracer::shared(&mut bss.filtered);
-    let unknown = tracer::shared(std::slice::from_mut(&mut bss.filter_unknown));
+    let filtered = ring::shared(&mut bss.filtered);
+    let unknown = ring::shared(std::slice::from_mut(&mut bss.filter_unknown));
     let filter_ports = (
-        tracer::shared(std::slice::from_mut(&mut bss.filter_ports)),
-        tracer::shared(&mut bss.filter_port),
+        ring::shared(std::slice::from_mut(&mut bss.filter_ports)),
+        ring::shared(&mut bss.filter_port),
     );
     let state = RingState::new(&mut bss.ring_sleeping, &mut bss.lost);
     let mut told = None::<Instant>;
@@ -312,7 +314,7 @@ fn trace_daemons(
     let mut lost_now = before;
     let mut lost_flows = LostFlows::new(args, &skel.maps.lost_flows);
     let targets: Vec<&Target> = targets.iter().collect();
-    let (end, left) = tracer::drain(
+    let (end, left) = ring::drain(
         &skel.maps.ring,
         &state,
         until,
@@ -379,7 +381,7 @@ fn drop_privilege(args: &Args) {
         // Before Linux 5.19, looking into a map of one's own took it.
         keep |= CapabilitySet::BPF;
     }
-    tracer::drop_privilege(keep);
+    privilege::drop_privilege(keep);
 }
 
 /// What the programs are loaded with.
@@ -416,7 +418,7 @@ impl Config<'_> {
                 _ if outcome == Outcome::Ok => continue,
                 _ if self.args.kernel_side.is_some_and(|wanted| wanted != side) => continue,
                 _ => {
-                    if let Err(why) = tracer::check_datapath(side == KernelSide::Fexit) {
+                    if let Err(why) = kernel::check_datapath(side == KernelSide::Fexit) {
                         lacks.push(why);
                         lacks.dedup();
                         continue;
@@ -430,7 +432,7 @@ impl Config<'_> {
                     let error = error.to_string();
                     lacks.push(error.lines().next().unwrap_or_default().to_string());
                     // It explains nothing that may fail later.
-                    let log = tracer::take_libbpf_log();
+                    let log = libbpf_log::take();
                     if self.args.verbose {
                         eprint!("{log}");
                     }
@@ -445,8 +447,8 @@ impl Config<'_> {
         side: KernelSide,
         storage: &'obj mut MaybeUninit<OpenObject>,
     ) -> anyhow::Result<(UpcallMonitorSkel<'obj>, Vec<Link>)> {
-        let explain = |error| tracer::explain_load(error, self.ring_bytes);
-        let multi = tracer::has_uprobe_multi();
+        let explain = |error| attach::explain_load(error, self.ring_bytes);
+        let multi = kernel::has_uprobe_multi();
         let received = !self.probes.specs.is_empty();
         let mut builder = UpcallMonitorSkelBuilder::default();
         let _types = NoTypes::stand_in(builder.object_builder_mut())?;
@@ -471,7 +473,7 @@ impl Config<'_> {
         progs.returns_filtered.set_autoload(tracepoint && filtered);
         open.maps
             .ring
-            .set_max_entries(tracer::max_entries(self.ring_bytes)?)?;
+            .set_max_entries(ring::max_entries(self.ring_bytes)?)?;
         if self.args.summary_lines().is_some() {
             open.maps.lost_flows.set_max_entries(MAX_LOST_FLOWS)?;
         }
@@ -483,7 +485,7 @@ impl Config<'_> {
             bss.filter_ports = self.ports.len() as u64;
         }
         let skel = open.load().map_err(explain)?;
-        let failed = |error| tracer::Error::Attach {
+        let failed = |error| trace::Error::Attach {
             path: "ovs_dp_upcall() of the kernel".to_string(),
             error,
         };
@@ -541,7 +543,7 @@ impl KernelSide {
 fn filter_in_kernel(filter: &Filter, verbose: bool) -> Result<InKernel, NotInKernel> {
     let filter = filter.in_kernel()?;
     let loaded = bpf::load_packet_filter(&filter, &mut MaybeUninit::uninit()).map(drop);
-    let log = tracer::take_libbpf_log();
+    let log = libbpf_log::take();
     if loaded.is_err() {
         if verbose {
             eprint!("{log}");

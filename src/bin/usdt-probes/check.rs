@@ -4,10 +4,10 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use libbpf_rs::MapType;
-use ovs_tracers::ovs::ports;
-use ovs_tracers::trace::target::{self, Target};
-use ovs_tracers::trace::tracer;
+use ovs_tracers::ovs::{ports, release};
+use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::usdt::{self, parse_args};
+use ovs_tracers::trace::{self, kernel, privilege};
 use serde::Serialize;
 
 use crate::show::{self, Escaped};
@@ -80,17 +80,17 @@ struct Kernel {
 
 impl Kernel {
     fn query() -> Self {
-        let privilege = tracer::check_privilege();
+        let privilege = privilege::check_privilege();
         // Distributions add to old kernels; and one that forbids the question, in a sandbox for example, says no.
-        let ring_buffer = tracer::kernel_version() >= (5, 8)
+        let ring_buffer = kernel::kernel_version() >= (5, 8)
             || privilege.is_ok() && MapType::RingBuf.is_supported().unwrap_or(false);
         let devices = Path::new("/sys/bus/event_source/devices");
         Self {
-            release: tracer::kernel_release(),
+            release: kernel::kernel_release(),
             uprobes: !devices.exists() || devices.join("uprobe").exists(),
             ring_buffer,
-            cookies: tracer::has_cookie(),
-            btf: tracer::has_kernel_btf(),
+            cookies: kernel::has_cookie(),
+            btf: kernel::has_kernel_btf(),
             datapath: ports::has_kernel_datapath().ok(),
             privilege: privilege.err().map(|error| first_line(&error)),
         }
@@ -136,16 +136,16 @@ fn find(target: &Target, probe: &str) -> Found {
     }
 }
 
-fn lacking(error: &target::Error) -> Found {
+fn lacking(error: &trace::Error) -> Found {
     Found::Lacks(match error {
-        target::Error::NoProbe { .. } => return Found::Absent,
-        target::Error::NoProbes { .. } => {
+        trace::Error::NoProbe { .. } => return Found::Absent,
+        trace::Error::NoProbes { .. } => {
             "built without probes (./configure --enable-usdt-probes)".into()
         }
-        target::Error::Permission(path) => {
+        trace::Error::Permission(path) => {
             format!("no privilege to read {} (CAP_SYS_PTRACE)", path.display())
         }
-        target::Error::Replaced { path, .. } => format!(
+        trace::Error::Replaced { path, .. } => format!(
             "no privilege to read {}, which was replaced since (CAP_CHECKPOINT_RESTORE)",
             path.display()
         ),
@@ -168,7 +168,7 @@ impl Tool {
             }
         }
         if !absent.is_empty() {
-            let newest = absent.iter().filter_map(|probe| target::release(probe));
+            let newest = absent.iter().filter_map(|probe| release::release(probe));
             lacks.push(match newest.max() {
                 Some(release) => format!(
                     "no {} (needs Open vSwitch {release} or later)",
@@ -240,7 +240,7 @@ fn describe(target: &Target) -> String {
     let releases: Vec<&str> = found
         .flat_map(|found| found.probes)
         .filter_map(|usdt::Probe { provider, name, .. }| {
-            target::release(&format!("{provider}:{name}"))
+            release::release(&format!("{provider}:{name}"))
         })
         .collect();
     // All of them have two parts, and the major is one digit: 2.17, 3.2, 3.4.
@@ -377,12 +377,12 @@ mod tests {
     #[test]
     fn each_lack_of_probes() {
         let (pid, path) = (1, "/x".into());
-        let none = target::Error::NoProbes { pid, path };
+        let none = trace::Error::NoProbes { pid, path };
         assert_eq!(
             lacks(&kernel(), |_| lacking(&none)),
             "built without probes (./configure --enable-usdt-probes)"
         );
-        let missing = target::Error::NoProbe {
+        let missing = trace::Error::NoProbe {
             pid,
             probe: String::new(),
             present: vec![],
@@ -399,13 +399,13 @@ mod tests {
             lacks(&kernel(), |_| lacking(&missing)),
             "no main:run_start, no revalidate:flow_result (needs Open vSwitch 3.4 or later)"
         );
-        let closed = target::Error::Permission("/proc/1/maps".into());
+        let closed = trace::Error::Permission("/proc/1/maps".into());
         assert_eq!(
             lacks(&kernel(), |_| lacking(&closed)),
             "no privilege to read /proc/1/maps (CAP_SYS_PTRACE)"
         );
         let path = "/x".into();
-        let replaced = target::Error::Replaced { pid, path };
+        let replaced = trace::Error::Replaced { pid, path };
         assert_eq!(
             lacks(&kernel(), |_| lacking(&replaced)),
             "no privilege to read /x, which was replaced since (CAP_CHECKPOINT_RESTORE)"

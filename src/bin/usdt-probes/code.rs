@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use ovs_tracers::trace::target::Object;
+use ovs_tracers::trace::object::Object;
 use ovs_tracers::trace::usdt::Machine;
 use serde::Serialize;
 

@@ -8,7 +8,8 @@ use std::path::Path;
 use anyhow::{anyhow, bail, ensure};
 use object::ReadCache;
 use ovs_tracers::cli;
-use ovs_tracers::trace::target::{self, Object, Target};
+use ovs_tracers::trace::object::Object;
+use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::usdt::{self, Machine, Probes};
 
 use crate::args::Pattern;
@@ -94,7 +95,7 @@ impl Listing {
                     listing.add(path, file, Some(object), found);
                 }
                 // Code need not come from an ELF file: a JIT compiler's comes from a memfd.
-                Err(target::Error::Usdt { .. }) if object.deleted => {}
+                Err(ovs_tracers::trace::Error::Usdt { .. }) if object.deleted => {}
                 Err(error) => listing.warnings.push(error.to_string()),
             }
         }

@@ -13,8 +13,8 @@ use std::process::ExitCode;
 
 use ovs_tracers::cli;
 use ovs_tracers::run::output;
+use ovs_tracers::trace::libbpf_log;
 use ovs_tracers::trace::target::Target;
-use ovs_tracers::trace::tracer;
 
 use args::{Args, Format};
 use attached::Attachments;
@@ -22,7 +22,7 @@ use listing::Listing;
 
 fn main() -> ExitCode {
     let args: Args = cli::parse(manual::SECTIONS);
-    match tracer::with_libbpf_log(false, || run(&args)) {
+    match libbpf_log::with(false, || run(&args)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => match error.downcast_ref::<io::Error>() {

@@ -1,0 +1,104 @@
+//! Attaching BPF programs.
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use libbpf_rs::libbpf_sys::{
+    PERF_COUNT_SW_TASK_CLOCK, PERF_FLAG_FD_CLOEXEC, PERF_TYPE_SOFTWARE, perf_event_attr,
+};
+use libbpf_rs::{Link, MapType, ProgramMut, UprobeMultiOpts, UprobeOpts};
+
+use super::Error;
+use super::kernel::{kernel_release, kernel_version};
+use super::libbpf_log;
+use super::object::Object;
+use super::usdt::Site;
+
+/// What a failed load means.
+pub fn explain_load(error: libbpf_rs::Error, ring_bytes: usize) -> Error {
+    let log = libbpf_log::text();
+    // A sandbox that forbids the question makes the answer no.
+    if kernel_version() < (5, 8) && !MapType::RingBuf.is_supported().unwrap_or(true) {
+        Error::NoRingBuffer(kernel_release())
+    } else if log.contains("BEGIN PROG LOAD LOG") {
+        Error::Rejected
+    } else if log.contains("map 'ring': failed to create")
+        && ["-ENOMEM", "-EINVAL", "-E2BIG"]
+            .iter()
+            .any(|errno| log.contains(errno))
+    {
+        Error::RingSize(ring_bytes)
+    } else {
+        Error::Load(error)
+    }
+}
+
+/// Attaches `program` to sites of `object` in process `pid`, each with its cookie.
+///
+/// `multi` says that the program was loaded for uprobe-multi.
+pub fn attach(
+    program: &ProgramMut<'_>,
+    multi: bool,
+    pid: u32,
+    object: &Object,
+    sites: &[(Site, u64)],
+) -> Result<Vec<Link>, Error> {
+    let path = object.attach_path()?;
+    let pid = pid.cast_signed();
+    let semaphore = |site: &Site| site.semaphore.unwrap_or(0) as usize;
+    let links = if multi {
+        let opts = UprobeMultiOpts {
+            offsets: sites.iter().map(|(site, _)| site.offset as usize).collect(),
+            ref_ctr_offsets: sites.iter().map(|(site, _)| semaphore(site)).collect(),
+            cookies: sites.iter().map(|(_, cookie)| *cookie).collect(),
+            ..Default::default()
+        };
+        program
+            .attach_uprobe_multi_with_opts(pid, &path, "", opts)
+            .map(|link| vec![link])
+    } else {
+        sites
+            .iter()
+            .map(|(site, cookie)| {
+                let opts = UprobeOpts {
+                    ref_ctr_offset: semaphore(site),
+                    cookie: *cookie,
+                    ..Default::default()
+                };
+                program.attach_uprobe_with_opts(pid, &path, site.offset as usize, opts)
+            })
+            .collect()
+    };
+    links.map_err(|error| Error::Attach {
+        path: object.path.display().to_string(),
+        error,
+    })
+}
+
+/// A clock that samples thread `tid` every `period` of the time that it is on a CPU, for a program of type perf_event.
+pub fn thread_clock(tid: u32, period: Duration) -> io::Result<OwnedFd> {
+    let mut attr = perf_event_attr {
+        type_: PERF_TYPE_SOFTWARE,
+        size: size_of::<perf_event_attr>() as u32,
+        config: PERF_COUNT_SW_TASK_CLOCK.into(),
+        ..Default::default()
+    };
+    attr.__bindgen_anon_1.sample_period = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
+    let (any_cpu, no_group) = (-1, -1);
+    // SAFETY: the kernel reads as many bytes of `attr` as its field `size` says, and returns a new descriptor or -1.
+    unsafe {
+        let fd = libc::syscall(
+            libc::SYS_perf_event_open,
+            &raw const attr,
+            tid.cast_signed(),
+            any_cpu,
+            no_group,
+            libc::c_ulong::from(PERF_FLAG_FD_CLOEXEC),
+        );
+        match i32::try_from(fd) {
+            Ok(fd) if fd >= 0 => Ok(OwnedFd::from_raw_fd(fd)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Why nothing can be traced.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+
+use super::usdt;
+use crate::cli::cause;
+use crate::ovs::release::since;
+
+/// Why a process cannot be traced. Each is the fact and the way out, on at most two lines.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such process.
+    #[error("no process has the id {0}; -p takes that of a running ovs-vswitchd")]
+    NoProcess(u32),
+    /// The id is that of a thread.
+    #[error("{tid} is a thread of process {pid}; use -p {pid}")]
+    Thread {
+        /// The id given.
+        tid: u32,
+        /// The process that it is a thread of.
+        pid: u32,
+    },
+    /// A zombie.
+    #[error("process {0} has exited, only its parent has not noticed yet; start it again")]
+    Exited(u32),
+    /// What `--monitor` leaves in the foreground: it restarts the daemon, and receives nothing.
+    #[error(
+        "process {pid} is the --monitor of ovs-vswitchd; use {}",
+        child.map_or("the process that it watches".to_string(), |child| format!("-p {child}"))
+    )]
+    Monitor {
+        /// The id given.
+        pid: u32,
+        /// The process that it watches, if its title says.
+        child: Option<u32>,
+    },
+    /// A kernel thread, or a process that exited just now.
+    #[error("process {0} runs no program: it is a kernel thread, or has just exited")]
+    NoObjects(u32),
+    /// Nothing to trace by default.
+    #[error("no ovs-vswitchd is running here; start it, or name its process with -p")]
+    NotFound,
+    /// Too much to trace by default.
+    #[error("several ovs-vswitchd are running, choose one with -p:\n{}", list(.0))]
+    Several(Vec<Candidate>),
+    /// A file of `/proc/PID` needs more privileges.
+    #[error("not permitted to read {0:?}\nrun as root, or with CAP_SYS_PTRACE")]
+    Permission(PathBuf),
+    /// A file cannot be read for another reason.
+    #[error("failed to read {path:?}: {}", cause(source))]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file at the mapped path is another one than the process has mapped, and
+    /// `/proc/PID/map_files` is closed to us.
+    #[error(
+        "{path:?} has been replaced or deleted since process {pid} started\n\
+         run as root, or with CAP_CHECKPOINT_RESTORE, to read what the process still has mapped"
+    )]
+    Replaced {
+        /// The process.
+        pid: u32,
+        /// The path as mapped.
+        path: PathBuf,
+    },
+    /// The notes of a file cannot be read, or one of them cannot be used.
+    #[error("{path:?}: {source}")]
+    Usdt {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: usdt::Error,
+    },
+    /// No probe of its own in any mapped file.
+    #[error(
+        "process {pid} ({path:?}) was built without probes, as Debian's and Ubuntu's packages are\n\
+         rebuild Open vSwitch with ./configure --enable-usdt-probes; usdt-probes -p {pid} --check tells more"
+    )]
+    NoProbes {
+        /// The process.
+        pid: u32,
+        /// Its executable.
+        path: PathBuf,
+    },
+    /// There are probes, but not this one.
+    #[error(
+        "process {pid} has no probe {probe}{}\nit has {}; usdt-probes -p {pid} --check tells more",
+        since(probe), escape(&present.join(", "))
+    )]
+    NoProbe {
+        /// The process.
+        pid: u32,
+        /// The probe looked for, `provider:name`.
+        probe: String,
+        /// The probes that there are, `provider:name`, without those of the run-time libraries.
+        present: Vec<String>,
+    },
+    #[error(
+        "no privilege to trace: {missing} missing\n\
+         run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE; usdt-probes --check tells more"
+    )]
+    Privilege { missing: String },
+    #[error(
+        "no privilege to trace from within a user namespace, a rootless container's for example\n\
+         run it outside of it, with -p and the id that the process has there"
+    )]
+    UserNamespace,
+    #[error(
+        "this kernel ({0}) has no BPF ring buffers\n\
+         Linux 5.8 or later is needed; usdt-probes --check tells more"
+    )]
+    NoRingBuffer(String),
+    #[error(
+        "the probe's sites differ in their arguments, and this kernel ({0}) has no BPF cookies to tell them apart\n\
+         Linux 5.15 or later is needed"
+    )]
+    NoCookie(String),
+    #[error(
+        "the kernel refused a ring buffer of {0} bytes\n\
+         try a smaller --buffer-page-count"
+    )]
+    RingSize(usize),
+    #[error(
+        "the kernel's verifier rejected the BPF program\n\
+         please report it with the output of --verbose"
+    )]
+    Rejected,
+    #[error("the kernel refused to load the BPF program: {0}\n--verbose shows libbpf's messages")]
+    Load(libbpf_rs::Error),
+    #[error(
+        "failed to attach to {path}: {error}\n\
+         --verbose shows libbpf's messages"
+    )]
+    Attach {
+        path: String,
+        error: libbpf_rs::Error,
+    },
+    #[error("failed to read the ring buffer: {}", cause(.0))]
+    Ring(io::Error),
+}
+
+impl Error {
+    pub(super) fn read(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        match source.kind() {
+            ErrorKind::PermissionDenied => Error::Permission(path.into()),
+            _ => Error::Read {
+                path: path.into(),
+                source,
+            },
+        }
+    }
+}
+
+/// A process that could be meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its id.
+    pub pid: u32,
+    /// Its command line, arguments separated by blanks.
+    pub command: String,
+}
+
+impl fmt::Display for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let start: String = self.command.chars().take(60).collect();
+        let more = if start.len() < self.command.len() {
+            "..."
+        } else {
+            ""
+        };
+        write!(f, "{} ({}{more})", self.pid, escape(&start))
+    }
+}
+
+fn list(candidates: &[Candidate]) -> String {
+    candidates
+        .iter()
+        .map(Candidate::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Text of another process, fit for one line of a terminal.
+fn escape(text: &str) -> String {
+    let one = |c: char| {
+        if c == '"' || c == '\'' {
+            c.into()
+        } else {
+            c.escape_debug().to_string()
+        }
+    };
+    text.chars().map(one).collect()
+}

@@ -1,0 +1,77 @@
+//! The privileges that tracing takes: whether they are there, and giving them up.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::Error;
+use crate::cli::{cause, note};
+
+/// `PROC_USER_INIT_INO` of `include/linux/proc_ns.h`: the inode number of the user namespace in which privileges count.
+const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+
+/// Fails if the process lacks what loading a program takes, since the kernel would only say `EPERM`.
+pub fn check_privilege() -> Result<(), Error> {
+    if fs::metadata("/proc/self/ns/user")
+        .is_ok_and(|namespace| namespace.ino() != INITIAL_USER_NAMESPACE)
+    {
+        return Err(Error::UserNamespace);
+    }
+    let has = rustix::thread::capabilities(None)
+        .map(|sets| sets.effective)
+        .unwrap_or(CapabilitySet::empty());
+    if has.contains(CapabilitySet::SYS_ADMIN) {
+        return Ok(());
+    }
+    let missing: Vec<_> = [
+        (CapabilitySet::BPF, "CAP_BPF"),
+        (CapabilitySet::PERFMON, "CAP_PERFMON"),
+    ]
+    .into_iter()
+    .filter(|(capability, _)| !has.contains(*capability))
+    .map(|(_, name)| name)
+    .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let verb = if missing.len() == 1 { " is" } else { " are" };
+    Err(Error::Privilege {
+        missing: missing.join(" and ") + verb,
+    })
+}
+
+/// Gives up, for good, all privileges but `keep`: what is attached stays so. For [`Delivery::Ready`].
+///
+/// Of this thread, which is to be the only one. What the system does not let go of, a sandbox for example, is said and
+/// no reason to stop.
+pub fn drop_privilege(keep: CapabilitySet) {
+    let dropped = || -> rustix::io::Result<()> {
+        rustix::thread::set_no_new_privs(true)?;
+        let permitted = rustix::thread::capabilities(None)?.permitted;
+        let mut keep = keep;
+        // It stood for these before they were there, and still does.
+        let parts = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::CHECKPOINT_RESTORE;
+        if !permitted.contains(keep & parts) {
+            keep |= CapabilitySet::SYS_ADMIN;
+        }
+        for capability in CapabilitySet::all().difference(keep).iter() {
+            // That takes CAP_SETPCAP. Without it they stay where only a program that is started could take them.
+            let _ = rustix::thread::remove_capability_from_bounding_set(capability);
+        }
+        rustix::thread::clear_ambient_capability_set()?;
+        let keep = keep.intersection(permitted);
+        let sets = CapabilitySets {
+            effective: keep,
+            permitted: keep,
+            inheritable: CapabilitySet::empty(),
+        };
+        rustix::thread::set_capabilities(None, sets)
+    };
+    if let Err(error) = dropped() {
+        note(format_args!(
+            "warning: failed to give up privileges: {}",
+            cause(&error.into())
+        ));
+    }
+}

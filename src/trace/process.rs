@@ -1,0 +1,199 @@
+//! Processes: what `/proc` says of one, and which of them are ovs-vswitchd.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::error::{Candidate, Error};
+
+/// What `comm` of the daemon is.
+const OVS_VSWITCHD: &str = "ovs-vswitchd";
+
+/// `PF_KTHREAD` of `include/linux/sched.h`, in the flags of `/proc/PID/stat`.
+const PF_KTHREAD: u32 = 0x0020_0000;
+
+/// Finds the one ovs-vswitchd that runs here.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Several`]; those of [`ovs_vswitchds`].
+pub fn find_ovs_vswitchd() -> Result<u32, Error> {
+    only(ovs_vswitchds()?)
+}
+
+/// The only one of these.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Several`].
+pub fn only(candidates: Vec<Candidate>) -> Result<u32, Error> {
+    match candidates.as_slice() {
+        [] => Err(Error::NotFound),
+        [one] => Ok(one.pid),
+        _ => Err(Error::Several(candidates)),
+    }
+}
+
+/// Every ovs-vswitchd that runs here, in the order of their ids.
+///
+/// Looked at are the processes that call themselves so, in containers too, and those that a
+/// pidfile of `$OVS_RUNDIR`, `/var/run/openvswitch` or `/run/openvswitch` names. The parent that
+/// `--monitor` leaves behind to restart the daemon is none.
+///
+/// # Errors
+/// [`Error::Read`] and [`Error::Permission`] if `/proc` cannot be listed.
+pub fn ovs_vswitchds() -> Result<Vec<Candidate>, Error> {
+    let unlisted = |err| Error::read("/proc", err);
+    let mut candidates = Vec::new();
+    let pidfiles = pidfiles();
+    for entry in fs::read_dir("/proc").map_err(unlisted)? {
+        let name = entry.map_err(unlisted)?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // Gone since it was listed, else.
+        let Some(process) = Process::read(pid) else {
+            continue;
+        };
+        if process.is_ovs_vswitchd(pidfiles.contains(&pid)) {
+            candidates.push(Candidate {
+                pid,
+                command: process.command,
+            });
+        }
+    }
+    candidates.sort_by_key(|candidate| candidate.pid);
+    Ok(candidates)
+}
+
+/// The processes that the pidfiles name.
+fn pidfiles() -> Vec<u32> {
+    let rundir = std::env::var_os("OVS_RUNDIR").map(PathBuf::from);
+    let usual = ["/var/run/openvswitch", "/run/openvswitch"].map(PathBuf::from);
+    rundir
+        .into_iter()
+        .chain(usual)
+        .filter_map(|dir| fs::read_to_string(dir.join("ovs-vswitchd.pid")).ok())
+        .filter_map(|pid| pid.trim_ascii().parse().ok())
+        .collect()
+}
+
+/// What `/proc/PID` says of a process to anyone.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) tgid: u32,
+    comm: String,
+    pub(super) exited: bool,
+    kernel: bool,
+    /// Arguments separated by blanks.
+    command: String,
+}
+
+impl Process {
+    /// `None` if there is no such process.
+    pub(super) fn read(pid: u32) -> Option<Self> {
+        let stat = fs::read(proc(pid, "stat")).ok()?;
+        let status = fs::read(proc(pid, "status")).ok()?;
+        let cmdline = fs::read(proc(pid, "cmdline")).ok()?;
+        Self::parse(&stat, &status, &cmdline)
+    }
+
+    fn parse(stat: &[u8], status: &[u8], cmdline: &[u8]) -> Option<Self> {
+        let stat = String::from_utf8_lossy(stat);
+        // A comm may itself have blanks and parentheses.
+        let (_, after) = stat.split_once('(')?;
+        let (comm, fields) = after.rsplit_once(')')?;
+        let mut fields = fields.split_ascii_whitespace();
+        let state = fields.next()?;
+        // Between them: ppid, pgrp, session, tty_nr, tpgid.
+        let flags: u32 = fields.nth(5)?.parse().ok()?;
+        let status = String::from_utf8_lossy(status);
+        let tgid = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+        let command = String::from_utf8_lossy(cmdline);
+        Some(Process {
+            tgid: tgid.trim_ascii().parse().ok()?,
+            comm: comm.into(),
+            exited: matches!(state, "Z" | "X"),
+            kernel: flags & PF_KTHREAD != 0,
+            command: command.trim_end_matches('\0').replace('\0', " "),
+        })
+    }
+
+    /// Whether this is a daemon. A pidfile may be stale and its number in use again, so what it
+    /// names must at least be called something like it (`lt-ovs-vswitchd`, say).
+    fn is_ovs_vswitchd(&self, in_pidfile: bool) -> bool {
+        let program = self.command.split(' ').next().unwrap_or_default();
+        let named = self.comm == OVS_VSWITCHD
+            || in_pidfile && (self.comm.contains(OVS_VSWITCHD) || program.contains(OVS_VSWITCHD));
+        named && !self.exited && !self.kernel && !self.is_monitor()
+    }
+
+    /// Whether this is what `--monitor` leaves in the foreground: `monitor_daemon()` of lib/daemon-unix.c titles itself
+    /// "ovs-vswitchd: monitoring pid 12 (healthy)", cut to the length of the original arguments.
+    pub(super) fn is_monitor(&self) -> bool {
+        self.command.starts_with("ovs-vswitchd: ")
+    }
+
+    /// The process that a monitor watches, if its title has room for that.
+    pub(super) fn watched(&self) -> Option<u32> {
+        let (_, title) = self.command.split_once("monitoring pid ")?;
+        let (child, _) = title.split_once(' ')?;
+        child.parse().ok()
+    }
+}
+
+/// A file of `/proc/PID`.
+pub(super) fn proc(pid: u32, file: &str) -> PathBuf {
+    Path::new("/proc").join(pid.to_string()).join(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that a process is known whatever its name, and which ones are daemons.
+    ///
+    /// `stat` as on Linux 6.18, cut after its flags; the command line of the monitor is OVS's.
+    #[test]
+    fn daemons() {
+        let process = |comm: &str, state: &str, flags: u32, command: &str| {
+            let stat = format!("12 ({comm}) {state} 1 12 12 0 -1 {flags} 0");
+            let status = b"Name:\tx\nUmask:\t0022\nTgid:\t12\nPid:\t12\n";
+            Process::parse(stat.as_bytes(), status, command.as_bytes()).unwrap()
+        };
+        let odd = process("a) Z (b", "S", 0, "x\0-y\0\0");
+        assert_eq!(
+            (odd.comm.as_str(), odd.exited, odd.tgid),
+            ("a) Z (b", false, 12)
+        );
+        assert_eq!(odd.command, "x -y");
+
+        let usual = "ovs-vswitchd\0unix:/run/openvswitch/db.sock\0";
+        let monitor = "ovs-vswitchd: monitoring pid 13 (healthy)\0\0\0";
+        for (comm, state, flags, command, anyhow, in_pidfile) in [
+            ("ovs-vswitchd", "S", 0x40_0140, usual, true, true),
+            ("ovs-vswitchd", "S", 0x40_0140, monitor, false, false),
+            ("ovs-vswitchd", "Z", 0x40_014c, "", false, false),
+            ("ovs-vswitchd", "S", 0x20_8040, "", false, false),
+            (
+                "lt-ovs-vswitchd",
+                "R",
+                0,
+                "/src/.libs/lt-ovs-vswitchd\0",
+                false,
+                true,
+            ),
+            (
+                "memcheck-amd64-",
+                "R",
+                0,
+                "/src/ovs-vswitchd\0--pidfile\0",
+                false,
+                true,
+            ),
+            ("grep", "R", 0, "grep\0ovs-vswitchd\0", false, false),
+        ] {
+            let process = process(comm, state, flags, command);
+            assert_eq!(process.is_ovs_vswitchd(false), anyhow, "{process:?}");
+            assert_eq!(process.is_ovs_vswitchd(true), in_pidfile, "{process:?}");
+        }
+        assert!(Process::parse(b"", b"", b"").is_none());
+    }
+}

@@ -1,0 +1,150 @@
+//! The ring buffer by which the BPF programs hand out their records.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::ops::ControlFlow;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use libbpf_rs::{ErrorKind, Link, MapCore, RingBufferBuilder};
+
+use super::Error;
+use super::target::Target;
+use super::until::{End, Until};
+
+/// How often the ring is drained. The traced thread wakes nobody: see `bpf/ring.bpf.h`.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Records between two looks at the signals, the clock and the target.
+const BATCH: usize = 4096;
+
+/// The bytes of a ring of at least `pages` pages: a power of two of them, as the kernel demands.
+pub fn ring_size(pages: u32) -> usize {
+    (pages.max(1) as usize).next_power_of_two() * rustix::param::page_size()
+}
+
+/// That size as the kernel takes it.
+pub fn max_entries(ring_bytes: usize) -> Result<u32, Error> {
+    u32::try_from(ring_bytes).map_err(|_| Error::RingSize(ring_bytes))
+}
+
+/// The variables of `bpf/ring.bpf.h`, which the program shares.
+pub struct RingState<'a> {
+    pub sleeping: &'a AtomicU64,
+    pub lost: &'a [AtomicU64],
+}
+
+impl<'a> RingState<'a> {
+    pub fn new(sleeping: &'a mut u64, lost: &'a mut [u64]) -> Self {
+        Self {
+            sleeping: &shared(std::slice::from_mut(sleeping))[0],
+            lost: shared(lost),
+        }
+    }
+}
+
+/// Variables of a BPF program's `.bss`, which the kernel changes while we look.
+pub fn shared(variables: &mut [u64]) -> &[AtomicU64] {
+    // SAFETY: the layout is the same, and whoever writes them, here and in the kernel, does so atomically. The slice
+    // was borrowed for as long as the result lives, so that nobody here sees them as plain numbers meanwhile.
+    unsafe { std::slice::from_raw_parts(variables.as_mut_ptr().cast(), variables.len()) }
+}
+
+/// What a ring hands out.
+pub enum Delivery<'a> {
+    /// The ring is mapped: before Linux 5.19 that took CAP_BPF, which nothing here does any more.
+    Ready,
+    /// Records may follow. What is known of the world by now is known to them.
+    Wake,
+    Record(&'a [u8]),
+    /// Nothing waits any more, or a batch is done. Counts of all that was lost so far, by reason.
+    Pause {
+        lost: &'a [u64],
+    },
+}
+
+/// Hands the records of `ring` to `deliver` until something ends it; then detaches `links` and hands out what is left.
+///
+/// If it was `deliver` that ended it, what is left is only counted: the second result is how many records that were.
+pub fn drain(
+    ring: &dyn MapCore,
+    state: &RingState<'_>,
+    until: &Until,
+    targets: &[&Target],
+    links: Vec<Link>,
+    deliver: &mut dyn FnMut(Delivery<'_>) -> ControlFlow<()>,
+) -> Result<(End, u64), Error> {
+    const STOP: i32 = -1;
+    let deliver = RefCell::new(deliver);
+    // Set when `deliver` has enough; then records are counted and not delivered.
+    let enough = Cell::new(false);
+    let left = Cell::new(0);
+    let mut builder = RingBufferBuilder::new();
+    let buffer = builder
+        .add(ring, |record: &[u8]| {
+            if enough.get() {
+                left.set(left.get() + 1);
+                return 0;
+            }
+            match deliver.borrow_mut()(Delivery::Record(record)) {
+                ControlFlow::Continue(()) => 0,
+                ControlFlow::Break(()) => {
+                    enough.set(true);
+                    STOP
+                }
+            }
+        })
+        .map(|_| ())
+        .and_then(|()| builder.build())
+        .map_err(|error| match error.kind() {
+            ErrorKind::OutOfMemory => Error::RingSize(ring.max_entries() as usize),
+            _ => Error::Ring(io::Error::other(error)),
+        })?;
+    // SAFETY: the descriptor belongs to `buffer`, which outlives this borrow of it.
+    let ring_fd = unsafe { BorrowedFd::borrow_raw(buffer.epoll_fd()) };
+
+    let mut targets = targets.to_vec();
+    let mut lost = vec![0; state.lost.len()];
+    // Returns how many records there were.
+    let mut consume = || -> Result<usize, Error> {
+        let wake = deliver.borrow_mut()(Delivery::Wake);
+        enough.set(enough.get() || wake.is_break());
+        let consumed = buffer.consume_raw_n(BATCH);
+        if consumed < 0 && consumed != STOP {
+            return Err(Error::Ring(io::Error::from_raw_os_error(-consumed)));
+        }
+        for (count, shared) in lost.iter_mut().zip(state.lost) {
+            *count = shared.load(Relaxed);
+        }
+        let pause = deliver.borrow_mut()(Delivery::Pause { lost: &lost });
+        enough.set(enough.get() || pause.is_break());
+        // One at least, if it stopped in between.
+        Ok(usize::try_from(consumed).unwrap_or(1))
+    };
+
+    let ready = deliver.borrow_mut()(Delivery::Ready);
+    enough.set(ready.is_break());
+    let end = loop {
+        let consumed = consume()?;
+        if enough.get() {
+            break End::Enough;
+        }
+        let mut interval = Duration::ZERO;
+        if consumed < BATCH {
+            // Whatever came since is in the ring for the next drain, or fills it and wakes us.
+            state.sleeping.store(1, Relaxed);
+            interval = DRAIN_INTERVAL;
+        }
+        let end = until
+            .wait(Some(ring_fd), &mut targets, interval)
+            .map_err(Error::Ring)?;
+        state.sleeping.store(0, Relaxed);
+        if let Some(end) = end {
+            break end;
+        }
+    };
+    drop(links);
+    while consume()? > 0 {}
+    Ok((end, left.get()))
+}
