@@ -1,5 +1,6 @@
 //! How a process is traced.
 
+pub mod spec;
 pub mod target;
 pub mod tracer;
 pub mod usdt;

@@ -14,6 +14,7 @@ use ovs_tracers::ovs::ports::PortNames;
 use ovs_tracers::run::clock::WallClock;
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::recording::Start;
+use ovs_tracers::trace::spec::specs;
 use ovs_tracers::trace::target::{Object, Target};
 use ovs_tracers::trace::tracer::{self, Delivery, End, NoTypes, RingState, Until};
 use ovs_tracers::trace::usdt::{self, Site};
@@ -439,7 +440,6 @@ impl<const FETCHED: usize> Station<FETCHED> {
             "{provider}:{name} has other arguments than Open vSwitch 2.17 and later give it: {args:?}\n\
              is this process ovs-vswitchd?"
         );
-        let specs = self.fetched.map(|i| types::usdt_arg::from(&parsed[i]));
-        Ok(types::usdt_arg::in_windows(specs))
+        Ok(specs(self.fetched.map(|i| &parsed[i])).map(types::usdt_arg::from))
     }
 }
