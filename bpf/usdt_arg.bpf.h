@@ -12,6 +12,7 @@
 #define __USDT_ARG_BPF_H__
 
 #include <bpf/bpf_helpers.h>
+#include "bindings.h"
 
 enum usdt_operand_kind {
 	USDT_CONSTANT = 0,
@@ -19,7 +20,15 @@ enum usdt_operand_kind {
 	USDT_MEMORY = 2,
 };
 
-#define USDT_NO_REGISTER 0xff
+enum usdt_limit {
+	/* In index_reg: the address has no index. */
+	USDT_NO_REGISTER = 0xff,
+	/* The most bytes that are read at once; a multiple of 8. */
+	USDT_WINDOW = 1024,
+};
+
+BINDINGS(enum, usdt_operand_kind);
+BINDINGS(enum, usdt_limit);
 
 struct usdt_arg {
 	/* The constant, or what is added to the address; 0 of a register. */
@@ -41,9 +50,6 @@ struct usdt_arg {
 	/* Of the first of them: how many bytes are read. */
 	__u16 span;
 };
-
-/* The most that is read at once; a multiple of 8. */
-#define USDT_WINDOW 1024
 
 /*
  * Each load from the context is an instruction of its own with a constant

@@ -267,8 +267,7 @@ fn beside_the_rest() {
     rodata.targ_specs = rodata.targ_args.len() as u32;
     for (spec, args) in rodata.targ_args.iter_mut().enumerate() {
         for (number, arg) in args.iter_mut().enumerate() {
-            // USDT_REGISTER of bpf/usdt_arg.bpf.h.
-            arg.operand = 1;
+            arg.operand = ovs_tracers::trace::spec::REGISTER;
             arg.reg = (spec + number) as u8;
             arg.size = if number % 2 == 0 { 8 } else { 4 };
         }

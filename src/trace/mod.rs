@@ -11,6 +11,7 @@ pub mod object;
 pub mod privilege;
 pub mod process;
 pub mod ring;
+pub mod spec;
 pub mod target;
 pub mod until;
 pub mod usdt;

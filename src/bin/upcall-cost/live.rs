@@ -17,6 +17,7 @@ use ovs_tracers::run::recording::Start;
 use ovs_tracers::trace::kernel::{self, NoTypes};
 use ovs_tracers::trace::object::Object;
 use ovs_tracers::trace::ring::{self, Delivery, RingState};
+use ovs_tracers::trace::spec::specs;
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::until::{End, Until};
 use ovs_tracers::trace::usdt::{self, Site};
@@ -441,7 +442,6 @@ impl<const FETCHED: usize> Station<FETCHED> {
             "{provider}:{name} has other arguments than Open vSwitch 2.17 and later give it: {args:?}\n\
              is this process ovs-vswitchd?"
         );
-        let specs = self.fetched.map(|i| types::usdt_arg::from(&parsed[i]));
-        Ok(types::usdt_arg::in_windows(specs))
+        Ok(specs(self.fetched.map(|i| &parsed[i])).map(types::usdt_arg::from))
     }
 }

@@ -21,6 +21,7 @@ use ovs_tracers::run::recording::Start;
 use ovs_tracers::trace::kernel::{self, NoTypes};
 use ovs_tracers::trace::object::Object;
 use ovs_tracers::trace::ring::{self, Delivery, RingState};
+use ovs_tracers::trace::spec::specs;
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::until::{End, Until};
 use ovs_tracers::trace::usdt::{self, Site};
@@ -763,10 +764,7 @@ fn parse_spec(args: &str, machine: usdt::Machine) -> anyhow::Result<[types::usdt
         .iter()
         .all(|&i| parsed.get(i).is_some_and(|arg| arg.size == 8));
     match <[usdt::Arg; ARGS]>::try_from(parsed) {
-        Ok(parsed) if pointers => {
-            let specs = parsed.map(|arg| types::usdt_arg::from(&arg));
-            Ok(types::usdt_arg::in_windows(specs))
-        }
+        Ok(parsed) if pointers => Ok(specs(parsed.each_ref()).map(types::usdt_arg::from)),
         _ => bail!(
             "{PROVIDER}:{PROBE} has other arguments than Open vSwitch 2.17 and later give it: {args:?}\n\
              is this process ovs-vswitchd?"
