@@ -6,7 +6,7 @@ use libbpf_rs::OpenObject;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 
 use crate::trace;
-use crate::trace::kernel::NoTypes;
+use crate::trace::kernel::EmptyBtf;
 use crate::trace::spec::{self, Spec};
 use crate::upcall::packet_filter::{InKernel, Step};
 use upcall_monitor::{UpcallMonitorSkel, UpcallMonitorSkelBuilder};
@@ -112,9 +112,13 @@ pub fn load_packet_filter<'obj>(
     filter: &InKernel,
     storage: &'obj mut MaybeUninit<OpenObject>,
 ) -> Result<UpcallMonitorSkel<'obj>, trace::Error> {
+    let refused = |error| trace::Error::Load {
+        program: None,
+        error,
+    };
     let mut builder = UpcallMonitorSkelBuilder::default();
-    let _types = NoTypes::stand_in(builder.object_builder_mut())?;
-    let mut open = builder.open(storage).map_err(trace::Error::Load)?;
+    let _types = EmptyBtf::provide(builder.object_builder_mut())?;
+    let mut open = builder.open(storage).map_err(refused)?;
     for mut program in open.open_object_mut().progs_mut() {
         let wanted = program.name() == "run_packet_filter";
         program.set_autoload(wanted);
@@ -122,7 +126,7 @@ pub fn load_packet_filter<'obj>(
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.set_packet_filter(filter);
     }
-    open.load().map_err(trace::Error::Load)
+    open.load().map_err(refused)
 }
 
 skeleton! {

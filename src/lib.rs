@@ -11,6 +11,7 @@
 //! | [`bpf`] | the BPF objects, and the records they share with the programs |
 
 pub mod bpf;
+pub mod bridge_loop;
 pub mod cli;
 pub mod cost;
 pub mod ovs;

@@ -11,10 +11,11 @@ use std::sync::LazyLock;
 use common::UPCALL_MONITOR;
 use jsonschema::Validator;
 use ovs_tracers::ovs::flow_key;
+use ovs_tracers::run::loss::Lost;
 use ovs_tracers::run::recording::{Block, Reader, Start, Writer};
 use ovs_tracers::upcall::event::{Captured, Upcall};
 use ovs_tracers::upcall::json::Json;
-use ovs_tracers::upcall::summary::{Lost, Summary};
+use ovs_tracers::upcall::summary::{LOST, Summary};
 use ovs_tracers::upcall::text::PacketDecode;
 use proptest::prelude::*;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -324,8 +325,8 @@ fn summary() {
     let summary = Summary {
         shown: 5,
         undecodable: 2,
-        left: 3,
-        lost: Lost::new(&[u64::MAX, 1]),
+        pending: 3,
+        lost: Lost::of(LOST, &[u64::MAX, 1]),
         ..Default::default()
     };
     json.summary(&summary, None).unwrap();

@@ -7,6 +7,7 @@ pub mod analysis;
 pub mod histogram;
 pub mod json;
 pub mod matcher;
+pub mod probes;
 mod record;
 pub mod report;
 pub mod stats;

@@ -1,6 +1,9 @@
 //! What a run of a tool is.
 
 pub mod clock;
+pub mod loss;
 pub mod output;
 pub mod recording;
 pub mod rotation;
+pub mod session;
+pub mod sink;

@@ -1,7 +1,7 @@
-//! The files that a tool writes.
+//! The files that a tool reads and writes.
 
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ const BUFFER: usize = 1 << 17;
 /// A buffered output. Its owner flushes it whenever there is nothing more to write for now.
 pub type Output = BufWriter<Box<dyn Write>>;
 
-/// Why a file is not written to. Each says what to do about it.
+/// Why a file is not read or written. Each says what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{} exists already\nuse another name, or --force to overwrite it", .0.display())]
@@ -24,6 +24,8 @@ pub enum Error {
     Link(PathBuf),
     #[error("failed to create {}: {}", path.display(), cause(source))]
     Create { path: PathBuf, source: io::Error },
+    #[error("failed to open {}: {}", path.display(), cause(source))]
+    Open { path: PathBuf, source: io::Error },
 }
 
 /// Standard output. Not `io::stdout()`, which would write a line at a time.
@@ -41,10 +43,23 @@ pub struct Files {
 }
 
 impl Files {
-    /// Takes note of a file that is read, so that it is not overwritten.
-    pub fn protect(&mut self, file: &File) -> io::Result<()> {
-        self.used.push(identity(&file.metadata()?));
-        Ok(())
+    /// Opens a file for reading, which is then not overwritten; "-" is standard input. Returns it and its size, if it has
+    /// one.
+    pub fn open(&mut self, path: &Path) -> Result<(Box<dyn Read>, Option<u64>), Error> {
+        if path == Path::new("-") {
+            return Ok((Box::new(io::stdin()), None));
+        }
+        let opened = File::open(path).and_then(|file| {
+            let metadata = file.metadata()?;
+            Ok((file, metadata))
+        });
+        let (file, metadata) = opened.map_err(|source| Error::Open {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        self.used.push(identity(&metadata));
+        let size = metadata.is_file().then_some(metadata.len());
+        Ok((Box::new(file), size))
     }
 
     /// Creates a file for its owner alone. What exists is left alone, unless `force` is given or it is a device or a
@@ -121,7 +136,7 @@ impl Files {
         Ok(file)
     }
 
-    /// Lets the files stay that there are.
+    /// Keeps the files created so far.
     pub fn keep(&mut self) {
         self.created.clear();
     }

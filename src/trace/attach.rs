@@ -18,11 +18,12 @@ use super::usdt::Site;
 /// What a failed load means.
 pub fn explain_load(error: libbpf_rs::Error, ring_bytes: usize) -> Error {
     let log = libbpf_log::text();
+    let failed = || libbpf_log::failed_program(&log);
     // A sandbox that forbids the question makes the answer no.
     if kernel_version() < (5, 8) && !MapType::RingBuf.is_supported().unwrap_or(true) {
         Error::NoRingBuffer(kernel_release())
     } else if log.contains("BEGIN PROG LOAD LOG") {
-        Error::Rejected
+        Error::Rejected { program: failed() }
     } else if log.contains("map 'ring': failed to create")
         && ["-ENOMEM", "-EINVAL", "-E2BIG"]
             .iter()
@@ -30,7 +31,10 @@ pub fn explain_load(error: libbpf_rs::Error, ring_bytes: usize) -> Error {
     {
         Error::RingSize(ring_bytes)
     } else {
-        Error::Load(error)
+        Error::Load {
+            program: failed(),
+            error,
+        }
     }
 }
 
@@ -72,6 +76,7 @@ pub fn attach(
     };
     links.map_err(|error| Error::Attach {
         path: object.path.display().to_string(),
+        program: program.name().to_string_lossy().into_owned(),
         error,
     })
 }

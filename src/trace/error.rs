@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::usdt;
 use crate::cli::cause;
-use crate::ovs::release::since;
+use crate::ovs::release::{Release, since};
 
 /// Why a process cannot be traced. Each is the fact and the way out, on at most two lines.
 #[derive(Debug, thiserror::Error)]
@@ -125,19 +125,82 @@ pub enum Error {
          try a smaller --buffer-page-count"
     )]
     RingSize(usize),
+    /// The kernel's verifier rejected a program.
     #[error(
         "the kernel's verifier rejected the BPF program\n\
          please report it with the output of --verbose"
     )]
-    Rejected,
-    #[error("the kernel refused to load the BPF program: {0}\n--verbose shows libbpf's messages")]
-    Load(libbpf_rs::Error),
+    Rejected {
+        /// Which one, as far as libbpf says.
+        program: Option<String>,
+    },
+    /// The BPF object cannot be opened or loaded.
+    #[error(
+        "the kernel refused to load the BPF program: {error}\n\
+         --verbose shows libbpf's messages"
+    )]
+    Load {
+        /// The program that was refused, as far as libbpf says.
+        program: Option<String>,
+        /// Why.
+        error: libbpf_rs::Error,
+    },
+    /// More ways failed than a tool should have.
+    #[error("no way to trace remains; please report this with the output of --verbose")]
+    NoWay,
+    /// The BPF object has no `.bss` or `.rodata`.
+    #[error("the BPF program has no variables to share; please report this")]
+    NoVariables,
+    /// A program that is declared is not in the BPF object.
+    #[error("the BPF object has no program {0}; please report this")]
+    NoProgram(String),
+    /// There is no way to see what the tool shows.
+    #[error("{what} cannot be seen: {why}\nusdt-probes --check tells more")]
+    Unseen {
+        /// The events.
+        what: &'static str,
+        /// What each of the ways lacks.
+        why: String,
+    },
+    /// An argument of a probe is given in a way that cannot be fetched.
+    #[error(transparent)]
+    Argument(usdt::Error),
+    /// A probe has another number or kind of arguments.
+    #[error(
+        "{probe} has other arguments than Open vSwitch {release} and later give it: {args:?}\n\
+         is this process ovs-vswitchd?"
+    )]
+    Arguments {
+        /// `provider:name`.
+        probe: String,
+        /// The release that brought the probe.
+        release: Release,
+        /// The argument string of the site.
+        args: String,
+    },
+    /// The sites of a probe differ more than the programs have room for.
+    #[error(
+        "the sites of {probe} have {count} different argument strings, and {most} can be told apart\n\
+         please report it with the output of readelf -n"
+    )]
+    TooManySpecs {
+        /// `provider:name`.
+        probe: String,
+        /// Different argument strings.
+        count: usize,
+        /// How many of them can be told apart.
+        most: usize,
+    },
     #[error(
         "failed to attach to {path}: {error}\n\
          --verbose shows libbpf's messages"
     )]
     Attach {
+        /// The file, or the function of the kernel.
         path: String,
+        /// The program.
+        program: String,
+        /// Why.
         error: libbpf_rs::Error,
     },
     #[error("failed to read the ring buffer: {}", cause(.0))]

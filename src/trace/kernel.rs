@@ -44,22 +44,23 @@ pub fn kernel_release() -> String {
         .into_owned()
 }
 
-/// Whether this kernel tells of its types (CONFIG_DEBUG_INFO_BTF), which programs on its own functions need.
+/// Whether this kernel has type information (CONFIG_DEBUG_INFO_BTF), which programs on its own functions need.
 pub fn has_kernel_btf() -> bool {
     Path::new("/sys/kernel/btf/vmlinux").exists()
 }
 
-/// What libbpf takes for the types of a kernel that does not tell of them: none at all.
+/// Type information without any type, for a kernel that has no type information (CONFIG_DEBUG_INFO_BTF).
 ///
-/// It asks for them as soon as any program of an object is relocated by them, even if that is not loaded.
-pub struct NoTypes {
+/// libbpf asks for the kernel's types as soon as any program of an object is relocated by them, even if that program is
+/// not loaded.
+pub struct EmptyBtf {
     /// libbpf opens it by its number, when it loads the object.
     _file: OwnedFd,
 }
 
-impl NoTypes {
-    /// Makes it the types that an object is loaded with, as long as the result lives, if the kernel has none.
-    pub fn stand_in(builder: &mut ObjectBuilder) -> Result<Option<Self>, Error> {
+impl EmptyBtf {
+    /// Has an object be loaded with it, if the kernel has no type information. It must live until the object is loaded.
+    pub fn provide(builder: &mut ObjectBuilder) -> Result<Option<Self>, Error> {
         if has_kernel_btf() {
             return Ok(None);
         }
@@ -76,37 +77,58 @@ impl NoTypes {
             rustix::io::write(&file, &empty)?;
             Ok(file)
         };
-        let file = create().map_err(|error| Error::Load(io::Error::from(error).into()))?;
+        let failed = |error| Error::Load {
+            program: None,
+            error,
+        };
+        let file = create().map_err(|error| failed(io::Error::from(error).into()))?;
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        builder.btf_custom_path(path).map_err(Error::Load)?;
+        builder.btf_custom_path(path).map_err(failed)?;
         Ok(Some(Self { _file: file }))
     }
 }
 
-/// What is missing for programs on the datapath's side; `own_types` says that they read structures of the module
-/// openvswitch, and not only the kernel's.
-pub fn check_datapath(own_types: bool) -> Result<(), String> {
-    let exists = |path: &str| Path::new(path).exists();
-    if !ports::has_kernel_datapath().unwrap_or(true) {
-        return Err("the kernel's module openvswitch is not loaded".to_string());
+/// What a way to see events needs of the kernel, besides uprobes and ring buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The kernel's datapath: its module openvswitch, or the same built into the kernel.
+    Datapath,
+    /// Type information of the kernel.
+    KernelBtf,
+    /// Type information of the module openvswitch, and the privilege to read it.
+    DatapathBtf,
+}
+
+impl Need {
+    pub const ALL: [Self; 3] = [Self::Datapath, Self::KernelBtf, Self::DatapathBtf];
+
+    /// What is missing, if it is.
+    pub fn missing(self) -> Option<String> {
+        let text = match self {
+            Self::Datapath if !ports::has_kernel_datapath().unwrap_or(true) => {
+                "the kernel's module openvswitch is not loaded"
+            }
+            Self::KernelBtf if !has_kernel_btf() => {
+                "this kernel has no type information (CONFIG_DEBUG_INFO_BTF)"
+            }
+            // If it is no module, its types are with the kernel's.
+            Self::DatapathBtf if Path::new("/sys/module/openvswitch").exists() => {
+                if !Path::new("/sys/kernel/btf/openvswitch").exists() {
+                    "the module openvswitch has no type information"
+                } else if !may_read_module_types() {
+                    "CAP_SYS_ADMIN is missing, without which a module's types cannot be read"
+                } else {
+                    return None;
+                }
+            }
+            _ => return None,
+        };
+        Some(text.to_string())
     }
-    if !has_kernel_btf() {
-        return Err("this kernel has no type information (CONFIG_DEBUG_INFO_BTF)".to_string());
-    }
-    // If it is no module, its types are with the kernel's.
-    if !own_types || !exists("/sys/module/openvswitch") {
-        return Ok(());
-    }
-    if !exists("/sys/kernel/btf/openvswitch") {
-        return Err("the module openvswitch has no type information".to_string());
-    }
-    // Their ids are for it alone: bpf_obj_get_next_id() of kernel/bpf/syscall.c.
-    let may_read = rustix::thread::capabilities(None)
-        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
-    if !may_read {
-        return Err(
-            "CAP_SYS_ADMIN is missing, without which a module's types cannot be read".to_string(),
-        );
-    }
-    Ok(())
+}
+
+/// To look for the types of a module by their ids takes CAP_SYS_ADMIN: `bpf_obj_get_next_id()` of kernel/bpf/syscall.c.
+fn may_read_module_types() -> bool {
+    rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
 }

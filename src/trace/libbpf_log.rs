@@ -46,3 +46,42 @@ pub fn take() -> String {
     }
     log
 }
+
+/// Makes what was taken be there again.
+pub(super) fn put_back(taken: String) {
+    if let Ok(mut log) = LOG.lock() {
+        *log = taken.into_bytes();
+    }
+}
+
+/// The program that failed to load, by what libbpf says of it: `prog 'NAME': failed to load: -22`, or with another reason.
+pub(super) fn failed_program(log: &str) -> Option<String> {
+    let name = |line: &str| {
+        let (_, rest) = line.split_once("prog '")?;
+        let (name, what) = rest.split_once('\'')?;
+        what.contains("failed").then(|| name.to_string())
+    };
+    log.lines().rev().find_map(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that the program which failed is found, and not one that is only spoken of.
+    ///
+    /// Messages of libbpf 1.7: a function that the kernel does not have, and what the verifier refused.
+    #[test]
+    fn program_that_failed() {
+        let missing = "libbpf: prog 'upcall_failed': failed to find kernel BTF type ID of 'ovs_dp_upcall': -3\n\
+                       libbpf: prog 'upcall_failed': failed to prepare load attributes: -3\n\
+                       libbpf: failed to load object 'upcall_monitor_bpf'\n";
+        assert_eq!(failed_program(missing).as_deref(), Some("upcall_failed"));
+        let refused = "libbpf: prog 'recv_upcall': BPF program load failed: -EACCES\n\
+                       libbpf: prog 'recv_upcall': -- BEGIN PROG LOAD LOG --\n\
+                       -- END PROG LOAD LOG --\n";
+        assert_eq!(failed_program(refused).as_deref(), Some("recv_upcall"));
+        let other = "libbpf: map 'ring': failed to create: -EINVAL\nlibbpf: prog 'x': relo #0\n";
+        assert_eq!(failed_program(other), None);
+    }
+}

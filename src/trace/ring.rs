@@ -64,27 +64,28 @@ pub enum Delivery<'a> {
     },
 }
 
-/// Hands the records of `ring` to `deliver` until something ends it; then detaches `links` and hands out what is left.
+/// Hands the records of `ring` to `deliver` until something ends it; then detaches `links` and hands out the records that
+/// are still in the ring.
 ///
-/// If it was `deliver` that ended it, what is left is only counted: the second result is how many records that were.
+/// If `deliver` ended it, these pending records are only counted: the second result is how many they were.
 pub fn drain(
     ring: &dyn MapCore,
     state: &RingState<'_>,
     until: &Until,
     targets: &[&Target],
     links: Vec<Link>,
-    deliver: &mut dyn FnMut(Delivery<'_>) -> ControlFlow<()>,
+    deliver: impl FnMut(Delivery<'_>) -> ControlFlow<()>,
 ) -> Result<(End, u64), Error> {
     const STOP: i32 = -1;
     let deliver = RefCell::new(deliver);
     // Set when `deliver` has enough; then records are counted and not delivered.
     let enough = Cell::new(false);
-    let left = Cell::new(0);
+    let pending = Cell::new(0);
     let mut builder = RingBufferBuilder::new();
     let buffer = builder
         .add(ring, |record: &[u8]| {
             if enough.get() {
-                left.set(left.get() + 1);
+                pending.set(pending.get() + 1);
                 return 0;
             }
             match deliver.borrow_mut()(Delivery::Record(record)) {
@@ -146,5 +147,5 @@ pub fn drain(
     };
     drop(links);
     while consume()? > 0 {}
-    Ok((end, left.get()))
+    Ok((end, pending.get()))
 }

@@ -72,22 +72,22 @@ impl From<&Arg> for Spec {
     }
 }
 
-/// How the kernel fetches `args`, at most 256 of them. Arguments in memory that lie close together are in one window of
+/// How the kernel fetches `args`, of which a probe has twelve at most. Arguments in memory that lie close together are in one window of
 /// at most [`WINDOW`] bytes, so that one read fetches them all.
-pub fn specs<const N: usize>(args: [&Arg; N]) -> [Spec; N] {
-    const { assert!(N <= 256) };
-    let mut specs = args.map(Spec::from);
+pub fn specs(args: &[&Arg]) -> Vec<Spec> {
+    let mut specs: Vec<Spec> = args.iter().map(|arg| Spec::from(*arg)).collect();
+    let count = specs.len();
     let base = |spec: &Spec| (spec.operand, spec.reg, spec.index_reg, spec.index_shift);
     let place = |spec: &Spec| (spec.value, spec.value.saturating_add(spec.size.into()));
-    let mut placed = [false; N];
-    for first in 0..N {
+    let mut placed = vec![false; count];
+    for first in 0..count {
         if placed[first] || specs[first].operand != MEMORY {
             continue;
         }
         let (mut begin, mut end) = place(&specs[first]);
-        let mut with = [false; N];
+        let mut with = vec![false; count];
         with[first] = true;
-        for other in first + 1..N {
+        for other in first + 1..count {
             let (a, b) = (&specs[first], &specs[other]);
             if !placed[other] && base(a) == base(b) {
                 let (from, to) = place(b);
@@ -113,10 +113,9 @@ mod tests {
     use crate::trace::usdt::{Machine, parse_args};
 
     /// Where each argument is read: the first of its window, its place in there, the bytes of the window.
-    fn windows<const N: usize>(args: &str) -> Vec<Option<(u8, u16, u16)>> {
+    fn windows(args: &str) -> Vec<Option<(u8, u16, u16)>> {
         let parsed = parse_args(args, Machine::X86_64).unwrap();
-        let parsed = <[Arg; N]>::try_from(parsed).unwrap();
-        let specs = specs(parsed.each_ref());
+        let specs = specs(&parsed.iter().collect::<Vec<_>>());
         let in_memory = |spec: &Spec| spec.operand == MEMORY;
         let window = |spec: &Spec| (spec.window, spec.at, specs[usize::from(spec.window)].span);
         specs
@@ -130,7 +129,7 @@ mod tests {
     /// places.
     #[test]
     fn in_windows() {
-        let upcall = windows::<6>("8@%rdx 4@%ecx 8@%rax 4@12(%rbx) 8@576(%rbx) 8@584(%rbx)");
+        let upcall = windows("8@%rdx 4@%ecx 8@%rax 4@12(%rbx) 8@576(%rbx) 8@584(%rbx)");
         assert_eq!(
             upcall,
             [
@@ -143,19 +142,19 @@ mod tests {
             ]
         );
         assert_eq!(
-            windows::<3>("8@-24(%rbp) 4@-28(%rbp) 8@-24(%rsp)"),
+            windows("8@-24(%rbp) 4@-28(%rbp) 8@-24(%rsp)"),
             [Some((0, 4, 12)), Some((0, 0, 12)), Some((2, 0, 8))]
         );
         assert_eq!(
-            windows::<3>("8@0(%rdi) 8@1024(%rdi) 8@56(%rdi)"),
+            windows("8@0(%rdi) 8@1024(%rdi) 8@56(%rdi)"),
             [Some((0, 0, 64)), Some((1, 0, 8)), Some((0, 56, 64))]
         );
         assert_eq!(
-            windows::<3>("8@(%rax,%rbx,8) 8@8(%rax) 8@8(%rax,%rbx,8)"),
+            windows("8@(%rax,%rbx,8) 8@8(%rax) 8@8(%rax,%rbx,8)"),
             [Some((0, 0, 16)), Some((1, 0, 8)), Some((0, 8, 16))]
         );
         assert_eq!(
-            windows::<2>("8@3(%rax) 8@16(%rax)"),
+            windows("8@3(%rax) 8@16(%rax)"),
             [Some((0, 0, 21)), Some((0, 13, 21))]
         );
     }

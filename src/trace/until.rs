@@ -17,8 +17,10 @@ pub enum End {
     /// SIGINT, SIGTERM or SIGHUP.
     Signal,
     TimeOut,
-    /// All targets have.
+    /// All targets have exited.
     TargetExited,
+    /// The ring cannot be read.
+    Failed,
 }
 
 /// What ends a trace, besides the exit of its targets.

@@ -5,6 +5,7 @@ pub mod flows;
 pub mod json;
 pub mod packet_filter;
 pub mod pcapng;
+pub mod probes;
 pub mod record;
 pub mod summary;
 pub mod text;

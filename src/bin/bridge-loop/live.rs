@@ -6,102 +6,70 @@ use std::os::fd::IntoRawFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure};
-use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{MapCore, MapFlags};
-use ovs_tracers::bpf::bridge_loop::{BridgeLoopSkelBuilder, types};
-use ovs_tracers::cli::{cause, note};
+use anyhow::ensure;
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{MapCore, MapFlags, OpenObject};
+use ovs_tracers::bpf::bridge_loop::{BridgeLoopSkel, BridgeLoopSkelBuilder, types};
+use ovs_tracers::bridge_loop::probes::{LOOP, TOOL};
+use ovs_tracers::cli::{StatusLine, cause, note};
+use ovs_tracers::run::loss::{RING_FULL, Reason};
+use ovs_tracers::run::session::{self, Live, Session, Settings, Step};
+use ovs_tracers::run::sink::Sink;
 use ovs_tracers::show::histogram::{BUCKETS, Histogram};
-use ovs_tracers::trace::ring::{self, Delivery, RingState};
+use ovs_tracers::trace::attach::{explain_load, thread_clock};
+use ovs_tracers::trace::plan::{Attached, Plan, storage};
+use ovs_tracers::trace::ring::{self, RingState, shared};
 use ovs_tracers::trace::target::Target;
-use ovs_tracers::trace::until::{End, Until};
-use ovs_tracers::trace::{attach, kernel, libbpf_log, privilege};
+use ovs_tracers::trace::until::Until;
+use ovs_tracers::trace::{self, libbpf_log, privilege};
 use rustix::thread::CapabilitySet;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::args::{Args, Kind};
-use crate::report::{Figures, Lost, Report, Totals};
-
-const PROVIDER: &str = "main";
+use crate::report::{self, Figures, Report, Totals};
 
 /// Bytes: several seconds of a loop that does nothing.
 const DEFAULT_RING: usize = 4 << 20;
 
-/// At most one message a second tells of lost lines.
-const LOSS_INTERVAL: Duration = Duration::from_secs(1);
-
 /// How far past the threshold a stack may be taken, as the CPU time of the thread.
 const STACK_PERIOD: Duration = Duration::from_millis(1);
+
+/// `enum bridge_loop_lost` of bpf/bridge_loop.h, in its order.
+pub const LOST: &[Reason] = &[
+    Reason {
+        what: "lines",
+        why: RING_FULL,
+        hint: "they are counted; a --threshold or a larger --buffer-page-count helps",
+    },
+    Reason {
+        what: "probes",
+        why: "too many threads",
+        hint: "",
+    },
+];
+const _: fn(&types::bss) -> &[u64; LOST.len()] = |bss| &bss.lost;
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     libbpf_log::with(args.verbose, || trace(args))
 }
 
 fn trace(args: &Args) -> anyhow::Result<()> {
-    let target = Target::find(args.pid)?;
-    let pid = target.pid();
+    let targets = [Target::find(args.pid)?];
+    let pid = targets[0].pid();
     privilege::check_privilege()?;
-    let starts = target.find_probe(PROVIDER, "run_start")?;
-    let ends = target.find_probe(PROVIDER, "poll_block")?;
-
-    let multi = kernel::has_uprobe_multi();
-    let ring_bytes = args.buffer_page_count.map_or(DEFAULT_RING, ring::ring_size);
-    let mut storage = MaybeUninit::uninit();
-    let mut open = BridgeLoopSkelBuilder::default()
-        .open(&mut storage)
-        .map_err(|error| attach::explain_load(error, ring_bytes))?;
-    open.progs.run_start_multi.set_autoload(multi);
-    open.progs.poll_block_multi.set_autoload(multi);
-    open.progs.run_start.set_autoload(!multi);
-    open.progs.poll_block.set_autoload(!multi);
-    open.progs.take_stack.set_autoload(args.stack);
-    open.maps
-        .ring
-        .set_max_entries(ring::max_entries(ring_bytes)?)?;
-    if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
-        rodata.targ_threshold = Kind::ALL.map(|kind| {
-            if args.quiet || args.only.is_some_and(|only| only != kind) {
-                u64::MAX
-            } else {
-                nanoseconds(args.threshold.unwrap_or_default())
-            }
-        });
-        rodata.targ_count = args.count.unwrap_or(0);
-        rodata.targ_linear = args.linear.into();
-        rodata.targ_stack = args.stack.into();
-        rodata.targ_wake_at = ring_bytes as u64 / 4;
-    }
-    let mut skel = open
-        .load()
-        .map_err(|error| attach::explain_load(error, ring_bytes))?;
-    let Some(bss) = skel.maps.bss_data.as_deref_mut() else {
-        bail!("the BPF program has no variables to share");
-    };
-
-    let mut report = Report::new(args, pid)?;
+    let mut plan = Plan::new(&[&LOOP], &targets, None)?;
     let until = Until::new(args.duration)?;
-    let (run_start, poll_block) = if multi {
-        (&skel.progs.run_start_multi, &skel.progs.poll_block_multi)
-    } else {
-        (&skel.progs.run_start, &skel.progs.poll_block)
-    };
-    // The beginnings of runs are attached first and detached last: a poll_block whose run_start was missed would be
-    // taken for the end of a run that had begun before.
-    let mut links = Vec::new();
-    for (program, probe) in [(run_start, &starts), (poll_block, &ends)] {
-        for (object, probe) in probe {
-            let sites: Vec<_> = probe.sites.iter().map(|site| (site.clone(), 0)).collect();
-            let new = attach::attach(program, multi, pid, object, &sites)?;
-            links.splice(0..0, new);
-        }
-    }
+    let mut storage = storage();
+    let (mut skel, mut attached) = plan.load(&mut storage, args.verbose, |plan, room| {
+        load(args, plan, room)
+    })?;
     if args.stack {
         // The main loop's thread is the one that has the process's id.
-        match attach::thread_clock(pid, STACK_PERIOD) {
+        match thread_clock(pid, STACK_PERIOD) {
             Ok(clock) => {
                 // The link closes it.
                 let link = skel.progs.take_stack.attach_perf_event(clock.into_raw_fd());
-                links.push(link?);
+                attached.links.push(link?);
             }
             Err(error) => note(format_args!(
                 "warning: no clock to sample the daemon with ({}); stacks are those at the end of a run",
@@ -109,90 +77,73 @@ fn trace(args: &Args) -> anyhow::Result<()> {
             )),
         }
     }
+    let bss = skel.maps.bss_data.as_deref_mut();
+    let bss = bss.ok_or(trace::Error::NoVariables)?;
     // The counts are in a map, into which only CAP_BPF let one look before Linux 5.19.
     let mut keep = CapabilitySet::BPF;
     if args.stack {
         // The names of a stack are looked up in the daemon's mappings as it comes.
         keep |= CapabilitySet::SYS_PTRACE | CapabilitySet::CHECKPOINT_RESTORE;
     }
-    privilege::drop_privilege(keep);
     let begun = Instant::now();
-    ring::shared(std::slice::from_mut(&mut bss.attached))[0].store(monotonic(), Relaxed);
-    note(format_args!(
-        "attached to {PROVIDER}:run_start and {PROVIDER}:poll_block of process {pid}; Ctrl-C ends it"
-    ));
+    shared(std::slice::from_mut(&mut bss.attached))[0].store(monotonic(), Relaxed);
 
-    let state = RingState::new(&mut bss.ring_sleeping, &mut bss.lost);
-    let done = &ring::shared(std::slice::from_mut(&mut bss.done))[0];
+    let settings = Settings {
+        count: None,
+        interval: args.interval,
+        reasons: LOST,
+        status: StatusLine::new(false),
+    };
+    let mut session = Session::new(settings, &session::start(TOOL.name, &targets), None)?;
+    let mut report = Sink::new("standard output", Some(Report::new(args, pid)?));
+    let done = &shared(std::slice::from_mut(&mut bss.done))[0];
     let counts = Counts {
         threads: &skel.maps.threads,
-        buckets: ring::shared(bss.buckets.as_flattened_mut()),
-        linear: ring::shared(bss.linear.as_flattened_mut()),
+        buckets: shared(bss.buckets.as_flattened_mut()),
+        linear: shared(bss.linear.as_flattened_mut()),
     };
-    let mut told = None::<Instant>;
-    let mut lost_now = Lost::default();
-    // The end of the interval, and what had been counted at its beginning.
-    let mut interval = args.interval.map(|interval| (begun + interval, begun));
+    // What had been counted when the interval began.
     let mut before = counts.figures()?;
-    let mut failure = None;
-    let (mut records, mut was_done) = (0u64, false);
-    let (end, _) = ring::drain(
-        &skel.maps.ring,
-        &state,
-        &until,
-        &[&target],
-        links,
-        &mut |delivery| match delivery {
-            Delivery::Ready | Delivery::Wake => ControlFlow::Continue(()),
-            Delivery::Record(record) => {
-                records += 1;
-                report.line(record)
+    let (mut shown, mut records, mut was_done) = (0u64, 0u64, false);
+    let live = Live {
+        ring: &skel.maps.ring,
+        state: RingState::new(&mut bss.ring_sleeping, &mut bss.lost),
+        until: &until,
+        targets: &targets,
+        attached,
+        keep: Some(keep),
+    };
+    session.live(live, |session, step| match step {
+        Step::Record(record) => {
+            records += 1;
+            report.write(&mut session.failure, |report| report.line(record))?;
+            shown += 1;
+            ControlFlow::Continue(())
+        }
+        Step::Interval(elapsed) => match counts.figures() {
+            Ok(now) => {
+                let figures = now.since(&before);
+                before = now;
+                report.write(&mut session.failure, |report| {
+                    report.interval(&figures, elapsed)
+                })
             }
-            Delivery::Pause { lost } => {
-                lost_now = Lost::new(lost);
-                if lost_now != report.reported()
-                    && told.is_none_or(|told| told.elapsed() >= LOSS_INTERVAL)
-                {
-                    told = Some(Instant::now());
-                    report.lost(lost_now);
-                }
-                if let Some((due, since)) = &mut interval
-                    && Instant::now() >= *due
-                {
-                    match counts.figures() {
-                        Ok(now) => {
-                            report.interval(&now.since(&before), since.elapsed())?;
-                            before = now;
-                        }
-                        Err(error) => {
-                            failure = Some(error);
-                            return ControlFlow::Break(());
-                        }
-                    }
-                    *since = Instant::now();
-                    let step = args.interval.unwrap_or_default();
-                    // Never two at once, after we were stopped for long.
-                    while *due <= *since {
-                        *due += step;
-                    }
-                }
-                // What the last run sent is in the ring before the flag is set: the pause after that has it all.
-                if was_done && records == 0 {
-                    return ControlFlow::Break(());
-                }
-                was_done = done.load(Relaxed) != 0;
-                records = 0;
-                report.flush()
+            Err(error) => {
+                session.failure.set(error);
+                ControlFlow::Break(())
             }
         },
-    )?;
-    if let Some(error) = failure {
-        return Err(error);
-    }
-    report.lost(lost_now);
-    if end == End::TargetExited {
-        note(format_args!("process {pid} has exited"));
-    }
+        Step::Pause => {
+            // What the last run sent is in the ring before the flag is set: the pause after that has it all.
+            if was_done && records == 0 {
+                return ControlFlow::Break(());
+            }
+            was_done = done.load(Relaxed) != 0;
+            records = 0;
+            report.write(&mut session.failure, Report::flush)
+        }
+        Step::Lost(_) | Step::Ports => ControlFlow::Continue(()),
+    });
     let figures = counts.figures()?;
     let elapsed = if was_done {
         // What came after the last run that counts is not part of it.
@@ -200,7 +151,47 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     } else {
         begun.elapsed()
     };
-    report.finish(&figures, elapsed)
+    let lost = session.lost().clone();
+    report.complete(&mut session.failure, |report| {
+        report.finish(&figures, &lost, elapsed)
+    });
+    report::end(&figures, shown, &lost);
+    session.finish()
+}
+
+fn load<'obj>(
+    args: &Args,
+    plan: &Plan,
+    room: &'obj mut MaybeUninit<OpenObject>,
+) -> Result<(BridgeLoopSkel<'obj>, Attached), trace::Error> {
+    let ring_bytes = args.buffer_page_count.map_or(DEFAULT_RING, ring::ring_size);
+    let explain = |error| explain_load(error, ring_bytes);
+    let mut open = BridgeLoopSkelBuilder::default()
+        .open(room)
+        .map_err(explain)?;
+    let stack: &[&str] = if args.stack { &["take_stack"] } else { &[] };
+    plan.select(open.open_object_mut(), stack);
+    let max_entries = ring::max_entries(ring_bytes)?;
+    open.maps
+        .ring
+        .set_max_entries(max_entries)
+        .map_err(explain)?;
+    let rodata = open.maps.rodata_data.as_deref_mut();
+    let rodata = rodata.ok_or(trace::Error::NoVariables)?;
+    rodata.targ_threshold = Kind::ALL.map(|kind| {
+        if args.quiet || args.only.is_some_and(|only| only != kind) {
+            u64::MAX
+        } else {
+            nanoseconds(args.threshold.unwrap_or_default())
+        }
+    });
+    rodata.targ_count = args.count.unwrap_or(0);
+    rodata.targ_linear = args.linear.into();
+    rodata.targ_stack = args.stack.into();
+    rodata.targ_wake_at = ring_bytes as u64 / 4;
+    let skel = open.load().map_err(explain)?;
+    let attached = plan.attach(skel.object())?;
+    Ok((skel, attached))
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

@@ -1,17 +1,16 @@
 //! What is printed: the lines, the figures, what was lost.
 
 use std::fmt::{self, Write as _};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::mem::offset_of;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::anyhow;
 use blazesym::symbolize::source::{Process, Source};
 use blazesym::symbolize::{Input, Reason, Symbolized, Symbolizer};
 use ovs_tracers::bpf::bridge_loop::types::loop_record;
-use ovs_tracers::cli::{cause, note};
+use ovs_tracers::cli::note;
+use ovs_tracers::run::loss::Lost;
 use ovs_tracers::run::output::{Output, stdout};
 use ovs_tracers::show::histogram::{self, Histogram, Row};
 use ovs_tracers::upcall::text::escape;
@@ -114,21 +113,31 @@ impl Figures {
     }
 }
 
-/// Counts of what is missing: `enum bridge_loop_lost` of bpf/bridge_loop.h.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
-    pub lines: u64,
-    /// Probes of threads that are too many to be timed.
-    pub probes: u64,
-}
-
-impl Lost {
-    pub fn new(counts: &[u64]) -> Self {
-        let count = |i| counts.get(i).copied().unwrap_or(0);
-        Self {
-            lines: count(0),
-            probes: count(1),
-        }
+/// Says what became of the lines, and what the figures are of.
+pub fn end(figures: &Figures, shown: u64, lost: &Lost) {
+    let [run, wait] = &figures.kinds;
+    note(format_args!(
+        "{} runs and {} waits counted, {} begun before and not counted",
+        run.count, wait.count, figures.threads
+    ));
+    let lines = run.lines + wait.lines;
+    if lines > 0 {
+        let lost = lost.total_of("lines");
+        note(format_args!("{lines} lines: {shown} shown, {lost} lost"));
+    }
+    let probes = lost.total_of("probes");
+    if probes > 0 {
+        note(format_args!(
+            "{probes} probes not counted, of too many threads"
+        ));
+    }
+    if figures.threads == 0 {
+        note("no probe fired: the main loop neither began nor ended a run");
+    } else if figures.running >= LONG {
+        note(format_args!(
+            "in a run for {} when it ended",
+            human(figures.running)
+        ));
     }
 }
 
@@ -170,8 +179,6 @@ pub struct Report {
     symbolizer: Symbolizer,
     /// Lines shown.
     shown: u64,
-    reported: Lost,
-    failure: Option<io::Error>,
     text: String,
 }
 
@@ -185,16 +192,14 @@ impl Report {
             pid,
             symbolizer: Symbolizer::new(),
             shown: 0,
-            reported: Lost::default(),
-            failure: None,
             text: String::new(),
         })
     }
 
     /// Shows one record of the kernel.
-    pub fn line(&mut self, record: &[u8]) -> ControlFlow<()> {
+    pub fn line(&mut self, record: &[u8]) -> io::Result<()> {
         let Some(line) = Line::from_record(record) else {
-            return ControlFlow::Continue(());
+            return Ok(());
         };
         self.shown += 1;
         let frames = if self.stack && line.kind == Kind::Run {
@@ -211,7 +216,7 @@ impl Report {
         };
         let result = self.out.write_all(text.as_bytes());
         self.text = text;
-        self.check(result)
+        result
     }
 
     /// A text for each address of a stack, the innermost first.
@@ -251,7 +256,7 @@ impl Report {
     }
 
     /// Shows what was counted in the last interval.
-    pub fn interval(&mut self, figures: &Figures, elapsed: Duration) -> ControlFlow<()> {
+    pub fn interval(&mut self, figures: &Figures, elapsed: Duration) -> io::Result<()> {
         let mut text = String::new();
         let (rate, busy) = figures.rates(elapsed);
         // Writing to a String cannot fail.
@@ -283,91 +288,22 @@ impl Report {
                 writeln!(text, "}}")
             }
         };
-        let result = self.out.write_all(text.as_bytes());
-        self.check(result)?;
+        self.out.write_all(text.as_bytes())?;
         self.flush()
     }
 
-    /// Tells what is missing until now, if it is more than was told before.
-    pub fn lost(&mut self, lost: Lost) {
-        let new = lost.lines.saturating_sub(self.reported.lines);
-        if new > 0 {
-            note(format_args!(
-                "warning: {new} lines lost (ring full), though counted; --threshold makes less, a larger \
-                 --buffer-page-count helps"
-            ));
-        }
-        let new = lost.probes.saturating_sub(self.reported.probes);
-        if new > 0 {
-            note(format_args!(
-                "warning: {new} probes not counted, of too many threads"
-            ));
-        }
-        self.reported = lost;
-    }
-
-    /// How much of it was told.
-    pub fn reported(&self) -> Lost {
-        self.reported
-    }
-
     /// Lets a reader see what there is.
-    pub fn flush(&mut self) -> ControlFlow<()> {
-        let result = self.out.flush();
-        self.check(result)
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 
-    fn check(&mut self, result: io::Result<()>) -> ControlFlow<()> {
-        match result {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                self.failure.get_or_insert(error);
-                ControlFlow::Break(())
-            }
+    /// Shows what was counted in all.
+    pub fn finish(mut self, figures: &Figures, lost: &Lost, elapsed: Duration) -> io::Result<()> {
+        match self.format {
+            Format::Text => self.summary(figures, elapsed)?,
+            Format::Json => self.summary_json(figures, lost, elapsed)?,
         }
-    }
-
-    /// Shows what was counted in all, and says what became of the lines. A reader that went away is no failure.
-    pub fn finish(mut self, figures: &Figures, elapsed: Duration) -> anyhow::Result<()> {
-        if self.failure.is_none() {
-            let result = match self.format {
-                Format::Text => self.summary(figures, elapsed),
-                Format::Json => self.summary_json(figures, elapsed),
-            };
-            let result = result.and_then(|()| self.out.flush());
-            let _ = self.check(result);
-        }
-        let [run, wait] = &figures.kinds;
-        note(format_args!(
-            "{} runs and {} waits counted, {} begun before and not counted",
-            run.count, wait.count, figures.threads
-        ));
-        let (lines, lost) = (run.lines + wait.lines, self.reported.lines);
-        let shown = self.shown;
-        if lines > 0 {
-            note(format_args!("{lines} lines: {shown} shown, {lost} lost"));
-        }
-        if self.reported.probes > 0 {
-            let probes = self.reported.probes;
-            note(format_args!(
-                "{probes} probes not counted, of too many threads"
-            ));
-        }
-        if figures.threads == 0 {
-            note("no probe fired: the main loop neither began nor ended a run");
-        } else if figures.running >= LONG {
-            note(format_args!(
-                "in a run for {} when it ended",
-                human(figures.running)
-            ));
-        }
-        match self.failure {
-            Some(error) if error.kind() != ErrorKind::BrokenPipe => Err(anyhow!(
-                "failed to write standard output: {}\nwhat was written before can be read",
-                cause(&error)
-            )),
-            _ => Ok(()),
-        }
+        self.flush()
     }
 
     /// The buckets that are not empty: the least nanoseconds in it, the first that are not, the count.
@@ -435,14 +371,22 @@ impl Report {
         }
     }
 
-    fn summary_json(&mut self, figures: &Figures, elapsed: Duration) -> io::Result<()> {
+    fn summary_json(
+        &mut self,
+        figures: &Figures,
+        lost: &Lost,
+        elapsed: Duration,
+    ) -> io::Result<()> {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = figures_json(&mut text, "summary", figures, elapsed);
         let _ = write!(
             text,
             ",\"begun_before\":{},\"lines_shown\":{},\"lines_lost\":{},\"probes_not_counted\":{}",
-            figures.threads, self.shown, self.reported.lines, self.reported.probes
+            figures.threads,
+            self.shown,
+            lost.total_of("lines"),
+            lost.total_of("probes")
         );
         for (kind, totals) in Kind::ALL.into_iter().zip(&figures.kinds) {
             let rows: Vec<String> = self

@@ -6,8 +6,6 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use ovs_tracers::cli::seconds;
 
-use crate::live::KernelSide;
-
 /// The most that a record of the kernel carries: MAX_PACKET and MAX_KEY of bpf/upcall_cost.h.
 pub const MAX_PACKET_SIZE: u32 = 65535;
 pub const MAX_KEY_SIZE: u32 = 2048;
@@ -134,7 +132,7 @@ pub struct Args {
 
     /// Attach the kernel's side in no other way than this: for tests
     #[arg(long, value_name = "WAY", hide = true)]
-    pub kernel_side: Option<KernelSide>,
+    pub kernel_side: Option<String>,
 
     /// When the kernel refuses the BPF program, show libbpf's messages and the verifier's log
     #[arg(short, long)]

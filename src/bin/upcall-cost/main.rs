@@ -1,10 +1,10 @@
 //! Times each upcall on its way from the kernel datapath to ovs-vswitchd and back.
 
+mod account;
 mod args;
 mod live;
 mod manual;
 mod replay;
-mod session;
 
 use std::process::ExitCode;
 

@@ -1,6 +1,5 @@
 //! Analysing what was recorded.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,10 +9,10 @@ use std::time::{Duration, Instant};
 use ovs_tracers::cli;
 use ovs_tracers::cost::upstream::{self, Item};
 use ovs_tracers::run::output::Files;
-use ovs_tracers::run::recording::{self, Block, Start};
+use ovs_tracers::run::recording::{self, Start};
 
+use crate::account::Account;
 use crate::args::Args;
-use crate::session::Session;
 
 const MAGIC: &[u8] = b"OVSTRACE";
 const BUFFER: usize = 1 << 20;
@@ -23,20 +22,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 pub fn run(args: &Args, path: &Path) -> anyhow::Result<()> {
     let mut files = Files::default();
-    let mut size = None;
-    let input: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        let opened = File::open(path).and_then(|file| {
-            files.protect(&file)?;
-            let metadata = file.metadata()?;
-            size = metadata.is_file().then_some(metadata.len());
-            Ok(file)
-        });
-        Box::new(opened.map_err(|error| {
-            anyhow::anyhow!("failed to open {}: {}", path.display(), cli::cause(&error))
-        })?)
-    };
+    let (input, size) = files.open(path)?;
     let read = Arc::new(AtomicU64::new(0));
     let mut input = BufReader::with_capacity(
         BUFFER,
@@ -65,28 +51,14 @@ fn replay(
     mut progress: Progress,
 ) -> anyhow::Result<()> {
     let mut reader = recording::Reader::new(input, env!("CARGO_BIN_NAME"))?;
-    let mut session = Session::new(args, reader.start(), files)?;
-    let error = loop {
+    let (mut session, mut account) = Account::new(args, reader.start(), files)?;
+    let read = session.replay(&mut reader, |session, step| {
         progress.step();
-        let flow = match reader.next_block() {
-            Ok(Block::Record(record)) => session.record(record),
-            Ok(Block::Port {
-                datapath,
-                port,
-                name,
-            }) => session.port(datapath, port, name),
-            Ok(Block::Clock(offset)) => session.clock(offset),
-            Ok(Block::Lost(counts)) => session.lost(&counts),
-            Ok(Block::End) => break None,
-            Err(error) => break Some(error),
-        };
-        if flow.is_break() {
-            break None;
-        }
-    };
+        account.take(session, step)
+    });
     progress.end();
-    session.finish(0)?;
-    error.map_or(Ok(()), |error| Err(incomplete(&error)))
+    account.finish(session)?;
+    read.map_err(|error| incomplete(&error))
 }
 
 /// Analyses what upcall_cost.py wrote.
@@ -99,12 +71,14 @@ fn replay_upstream(
     let mut reader = upstream::Reader::new(input)?;
     let mut start = Start::default();
     start.set("tool", "upcall_cost.py");
-    let mut session = Session::new(args, &start, files)?;
+    let (mut session, mut account) = Account::new(args, &start, files)?;
     let error = loop {
         progress.step();
         let flow = match reader.next_item() {
-            Ok(Some(Item::Event(event))) => session.event(&event),
-            Ok(Some(Item::Missed(missed))) => session.lost(&missed),
+            Ok(Some(Item::Event(event))) => account.event(&mut session, &event),
+            Ok(Some(Item::Missed(missed))) => {
+                session.set_lost(&missed, &mut |session, step| account.take(session, step))
+            }
             Ok(None) => break None,
             Err(error) => break Some(error),
         };
@@ -113,7 +87,7 @@ fn replay_upstream(
         }
     };
     progress.end();
-    session.finish(0)?;
+    account.finish(session)?;
     error.map_or(Ok(()), |error| Err(incomplete(&error)))
 }
 

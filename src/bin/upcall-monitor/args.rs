@@ -12,8 +12,6 @@ use ovs_tracers::upcall::event::Upcall;
 use ovs_tracers::upcall::packet_filter::Filter;
 use ovs_tracers::upcall::text::{KeyDecode, PacketDecode};
 
-use crate::live::KernelSide;
-
 /// The most that a record of the kernel carries: MAX_PACKET and MAX_KEY of bpf/upcall_monitor.h.
 pub const MAX_PACKET_SIZE: u32 = 65535;
 pub const MAX_KEY_SIZE: u32 = 2048;
@@ -147,7 +145,7 @@ pub struct Args {
 
     /// Look for failed upcalls in this way only: for tests of the other ways than the best
     #[arg(long, hide = true)]
-    pub kernel_side: Option<KernelSide>,
+    pub kernel_side: Option<String>,
 
     /// Show a recording instead of a running ovs-vswitchd; "-" is standard input; needs no privilege
     #[arg(

@@ -1,5 +1,6 @@
 //! The packets as pcapng, in one file or in a series of them.
 
+use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use ovs_tracers::upcall::event::Upcall;
 use ovs_tracers::upcall::pcapng::{Section, Stats, Writer};
 
 use crate::args::Args;
+use crate::outputs::Row;
 
 pub struct Capture {
     /// None if the next file could not be created.
@@ -23,8 +25,10 @@ pub struct Capture {
     application: String,
     /// Wall-clock times of the first and the last upcall of the file.
     times: Option<(u64, u64)>,
-    /// Lost upcalls that files before this one have told of.
+    /// Lost upcalls that files before this one have counted.
     lost: u64,
+    /// Room for the name of a port and its datapath.
+    port: String,
 }
 
 impl Capture {
@@ -58,6 +62,7 @@ impl Capture {
             application: words(env!("CARGO_BIN_NAME"), "tool_version"),
             times: None,
             lost: 0,
+            port: String::new(),
         };
         capture.begin(output)?;
         Ok(Some(capture))
@@ -74,17 +79,14 @@ impl Capture {
         Ok(())
     }
 
-    /// Writes one upcall, as [`Writer::write`], to the next file if this one is full. `lost` is how many upcalls were
-    /// lost until now.
+    /// Writes one upcall, as [`Writer::write`], to the next file if this one is full.
     pub fn write(
         &mut self,
         upcall: &Upcall<'_>,
-        port: &str,
-        time: u64,
-        key: Option<&str>,
-        lost: u64,
+        row: &Row<'_>,
         files: &mut Files,
     ) -> io::Result<()> {
+        let time = row.time;
         if let (Some(series), Some(writer), Some((first, _))) =
             (&mut self.series, &self.writer, self.times)
             && series.is_full(
@@ -92,13 +94,18 @@ impl Capture {
                 Duration::from_nanos(time.saturating_sub(first)),
             )
         {
-            self.end(lost)?;
+            self.end(row.lost)?;
             self.next(files)?;
         }
         let (first, last) = self.times.unwrap_or((time, time));
         self.times = Some((first.min(time), last.max(time)));
+        self.port.clear();
+        let datapath = String::from_utf8_lossy(row.datapath);
+        // Writing to a String cannot fail.
+        let _ = write!(self.port, "{} ({datapath})", row.port);
+        let key = (!row.key.is_empty()).then_some(row.key);
         match &mut self.writer {
-            Some(writer) => writer.write(upcall, port, time, key),
+            Some(writer) => writer.write(upcall, &self.port, time, key),
             None => Ok(()),
         }
     }

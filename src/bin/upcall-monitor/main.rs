@@ -2,19 +2,21 @@
 
 mod args;
 mod capture;
+mod filters;
+mod follow;
 mod live;
 mod manual;
 mod monitor;
+mod outputs;
+mod top;
 
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::BufReader;
 use std::path::Path;
 use std::process::ExitCode;
 
 use ovs_tracers::cli;
 use ovs_tracers::run::output::Files;
-use ovs_tracers::run::recording::{self, Block};
-use ovs_tracers::upcall::summary::Lost;
+use ovs_tracers::run::recording;
 
 use args::Args;
 use monitor::Monitor;
@@ -31,35 +33,10 @@ fn main() -> ExitCode {
 /// Shows a recording: the same blocks in the same order as they were when it was made.
 fn replay(args: &Args, path: &Path) -> anyhow::Result<()> {
     let mut files = Files::default();
-    let input: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        let opened = File::open(path).and_then(|file| files.protect(&file).map(|()| file));
-        Box::new(opened.map_err(|error| {
-            anyhow::anyhow!("failed to open {}: {}", path.display(), cli::cause(&error))
-        })?)
-    };
+    let (input, _) = files.open(path)?;
     let mut reader = recording::Reader::new(BufReader::new(input), env!("CARGO_BIN_NAME"))?;
-    let mut monitor = Monitor::new(args, reader.start(), files)?;
-    let error = loop {
-        let flow = match reader.next_block() {
-            Ok(Block::Record(record)) => monitor.record(record),
-            Ok(Block::Port {
-                datapath,
-                port,
-                name,
-            }) => monitor.port(datapath, port, name),
-            Ok(Block::Clock(offset)) => monitor.clock(offset),
-            Ok(Block::Lost(counts)) => monitor.lost(Lost::new(&counts)),
-            Ok(Block::End) => break None,
-            Err(error) => break Some(error),
-        };
-        if flow.is_break() {
-            break None;
-        }
-    };
-    monitor.finish(0)?;
-    error.map_or(Ok(()), |error| {
-        Err(anyhow::anyhow!("{error}\nwhat comes before is shown above"))
-    })
+    let (mut session, mut monitor) = Monitor::new(args, reader.start(), files)?;
+    let read = session.replay(&mut reader, |session, step| monitor.take(session, step));
+    monitor.finish(session)?;
+    read.map_err(|error| anyhow::anyhow!("{error}\nwhat comes before is shown above"))
 }

@@ -5,48 +5,21 @@ use std::path::Path;
 
 use libbpf_rs::MapType;
 use ovs_tracers::ovs::{ports, release};
+use ovs_tracers::trace::kernel::Need;
+use ovs_tracers::trace::plan::{Tool, Usdt, Without};
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::usdt::{self, parse_args};
 use ovs_tracers::trace::{self, kernel, privilege};
+use ovs_tracers::{bridge_loop, cost, upcall};
 use serde::Serialize;
 
 use crate::show::{self, Escaped};
 
-/// What a tracer needs, besides the privilege to load a BPF program and a kernel with ring buffers.
-struct Tool {
-    name: &'static str,
-    /// `provider:name`; it attaches to all of them.
-    probes: &'static [&'static str],
-    /// The datapath of the kernel, whose upcalls and flows it shows.
-    datapath: bool,
-    /// Type information of the kernel and its modules.
-    btf: bool,
-}
-
-/// A new tracer gets a row here.
-const TOOLS: [Tool; 3] = [
-    Tool {
-        name: "upcall-monitor",
-        probes: &["dpif_recv:recv_upcall"],
-        datapath: true,
-        btf: false,
-    },
-    Tool {
-        name: "upcall-cost",
-        probes: &[
-            "dpif_recv:recv_upcall",
-            "dpif_netlink_operate__:op_flow_put",
-            "dpif_netlink_operate__:op_flow_execute",
-        ],
-        datapath: true,
-        btf: true,
-    },
-    Tool {
-        name: "bridge-loop",
-        probes: &["main:run_start", "main:poll_block"],
-        datapath: false,
-        btf: false,
-    },
+/// The tools that attach to something, each by its own declaration. A new tool gets a row here.
+const TOOLS: [&Tool; 3] = [
+    &upcall::probes::TOOL,
+    &cost::probes::TOOL,
+    &bridge_loop::probes::TOOL,
 ];
 
 /// The answer for one process.
@@ -63,6 +36,8 @@ struct Answer {
     tool: &'static str,
     can_run: bool,
     lacks: Vec<String>,
+    /// What it would run without.
+    without: Vec<String>,
 }
 
 /// What the kernel has, and what we may do with it.
@@ -71,10 +46,11 @@ struct Kernel {
     uprobes: bool,
     ring_buffer: bool,
     cookies: bool,
-    btf: bool,
     /// `None` if the kernel does not say.
     datapath: Option<bool>,
-    /// What is missing.
+    /// What the tools may need of it, and why it is missing.
+    missing: Vec<(Need, String)>,
+    /// The privilege that is missing.
     privilege: Option<String>,
 }
 
@@ -85,15 +61,24 @@ impl Kernel {
         let ring_buffer = kernel::kernel_version() >= (5, 8)
             || privilege.is_ok() && MapType::RingBuf.is_supported().unwrap_or(false);
         let devices = Path::new("/sys/bus/event_source/devices");
+        let missing = Need::ALL.into_iter();
         Self {
             release: kernel::kernel_release(),
             uprobes: !devices.exists() || devices.join("uprobe").exists(),
             ring_buffer,
             cookies: kernel::has_cookie(),
-            btf: kernel::has_kernel_btf(),
             datapath: ports::has_kernel_datapath().ok(),
+            missing: missing
+                .filter_map(|need| Some((need, need.missing()?)))
+                .collect(),
             privilege: privilege.err().map(|error| first_line(&error)),
         }
+    }
+
+    /// Why something is missing that a tool needs, if it is.
+    fn missing(&self, need: Need) -> Option<&str> {
+        let known = self.missing.iter().find(|(missing, _)| *missing == need);
+        known.map(|(_, why)| &**why)
     }
 }
 
@@ -114,9 +99,8 @@ enum Found {
     Lacks(String),
 }
 
-fn find(target: &Target, probe: &str) -> Found {
-    let (provider, name) = probe.split_once(':').unwrap_or((probe, ""));
-    let found = match target.find_probe(provider, name) {
+fn find(target: &Target, probe: &Usdt) -> Found {
+    let found = match target.find_probe(probe.provider, probe.name) {
         Ok(found) => found,
         Err(error) => return lacking(&error),
     };
@@ -153,12 +137,32 @@ fn lacking(error: &trace::Error) -> Found {
     })
 }
 
-impl Tool {
-    fn answer(&self, kernel: &Kernel, mut find: impl FnMut(&str) -> Found) -> Answer {
-        let mut lacks: Vec<String> = Vec::new();
-        let mut absent = Vec::new();
-        let mut differ = false;
-        for &probe in self.probes {
+/// What a tool lacks of what it cannot do without, and what it would run without.
+fn answer(tool: &Tool, kernel: &Kernel, find: impl Fn(&Usdt) -> Found) -> Answer {
+    let mut lacks: Vec<String> = Vec::new();
+    let mut without: Vec<String> = Vec::new();
+    let mut absent = Vec::new();
+    let mut differ = false;
+    for group in tool.groups {
+        // What the best way lacks comes first.
+        let mut why: Vec<&str> = Vec::new();
+        let mut possible = false;
+        for way in group.ways {
+            match way.needs.iter().find_map(|need| kernel.missing(*need)) {
+                None => possible = true,
+                Some(missing) if why.contains(&missing) => {}
+                Some(missing) => why.push(missing),
+            }
+        }
+        if !possible {
+            let why = why.join("; ");
+            match group.without {
+                Without::Error => lacks.push(why),
+                Without::Warning(_) => without.push(format!("{}: {why}", group.what)),
+                Without::Nothing => {}
+            }
+        }
+        for probe in group.ways.iter().flat_map(|way| way.probes()) {
             match find(probe) {
                 Found::Usable { differ: differs } => differ |= differs,
                 Found::Absent => absent.push(probe),
@@ -167,49 +171,48 @@ impl Tool {
                 Found::Lacks(_) => {}
             }
         }
-        if !absent.is_empty() {
-            let newest = absent.iter().filter_map(|probe| release::release(probe));
-            lacks.push(match newest.max() {
-                Some(release) => format!(
-                    "no {} (needs Open vSwitch {release} or later)",
-                    absent.join(", no ")
-                ),
-                None => format!("no {}", absent.join(", no ")),
-            });
+    }
+    if !absent.is_empty() {
+        let names: Vec<String> = absent.iter().map(|probe| format!("no {probe}")).collect();
+        let releases = absent.iter();
+        let newest = releases.filter_map(|probe| release::release(&probe.to_string()));
+        lacks.push(match newest.max() {
+            Some(release) => format!(
+                "{} (needs Open vSwitch {release} or later)",
+                names.join(", ")
+            ),
+            None => names.join(", "),
+        });
+    }
+    let mut need = |has: bool, what: &str| {
+        if !has {
+            lacks.push(what.into());
         }
-        let mut need = |has: bool, what: &str| {
-            if !has {
-                lacks.push(what.into());
-            }
-        };
-        need(
-            kernel.uprobes,
-            "kernel built without uprobes (CONFIG_UPROBE_EVENTS)",
-        );
-        need(
-            kernel.ring_buffer,
-            "kernel without BPF ring buffers (Linux 5.8)",
-        );
-        need(
-            kernel.cookies || !differ,
-            "kernel without BPF cookies for sites that differ (Linux 5.15)",
-        );
-        need(
-            kernel.btf || !self.btf,
-            "kernel without BTF (CONFIG_DEBUG_INFO_BTF)",
-        );
-        need(
-            kernel.datapath != Some(false) || !self.datapath,
-            "no openvswitch module in the kernel, so no upcalls (modprobe openvswitch)",
-        );
-        if let Some(missing) = &kernel.privilege {
-            need(false, missing);
-        }
-        Answer {
-            tool: self.name,
-            can_run: lacks.is_empty(),
-            lacks,
-        }
+    };
+    need(
+        kernel.uprobes,
+        "kernel built without uprobes (CONFIG_UPROBE_EVENTS)",
+    );
+    need(
+        kernel.ring_buffer,
+        "kernel without BPF ring buffers (Linux 5.8)",
+    );
+    need(
+        kernel.cookies || !differ,
+        "kernel without BPF cookies for sites that differ (Linux 5.15)",
+    );
+    need(
+        kernel.datapath != Some(false) || !tool.datapath,
+        "no openvswitch module in the kernel, so no upcalls (modprobe openvswitch)",
+    );
+    if let Some(missing) = &kernel.privilege {
+        need(false, missing);
+    }
+    Answer {
+        tool: tool.name,
+        can_run: lacks.is_empty(),
+        lacks,
+        without,
     }
 }
 
@@ -219,7 +222,7 @@ pub fn check(pid: Option<u32>) -> anyhow::Result<Report> {
     let kernel = Kernel::query();
     let answers = TOOLS
         .iter()
-        .map(|tool| tool.answer(&kernel, |probe| find(&target, probe)))
+        .map(|tool| answer(tool, &kernel, |probe| find(&target, probe)))
         .collect();
     Ok(Report {
         pid: target.pid(),
@@ -237,14 +240,10 @@ fn describe(target: &Target) -> String {
     };
     let path = objects[0].path.display().to_string();
     let found = objects.iter().filter_map(|object| object.probes().ok());
-    let releases: Vec<&str> = found
-        .flat_map(|found| found.probes)
-        .filter_map(|usdt::Probe { provider, name, .. }| {
-            release::release(&format!("{provider}:{name}"))
-        })
-        .collect();
-    // All of them have two parts, and the major is one digit: 2.17, 3.2, 3.4.
-    match releases.iter().max() {
+    let releases = found.flat_map(|found| found.probes).filter_map(
+        |usdt::Probe { provider, name, .. }| release::release(&format!("{provider}:{name}")),
+    );
+    match releases.max() {
         Some(newest) => format!("{path}, with the probes of Open vSwitch {newest} or later"),
         None => format!("{path}, with no probe of Open vSwitch"),
     }
@@ -261,7 +260,7 @@ impl Report {
         let facts = [
             ("BPF ring buffers", Some(kernel.ring_buffer)),
             ("BPF cookies", Some(kernel.cookies)),
-            ("BTF", Some(kernel.btf)),
+            ("BTF", Some(kernel.missing(Need::KernelBtf).is_none())),
             ("openvswitch module", kernel.datapath),
         ];
         let facts = facts.map(|(what, has)| match has {
@@ -272,10 +271,17 @@ impl Report {
         writeln!(out, "kernel {}: {}", kernel.release, facts.join(", "))?;
         let width = self.answers.iter().map(|answer| answer.tool.len()).max();
         let width = width.unwrap_or(0);
-        for Answer { tool, lacks, .. } in &self.answers {
-            let answer = match lacks.as_slice() {
-                [] => "can run".to_string(),
-                lacks => format!("cannot: {}", lacks.join("; ")),
+        for answer in &self.answers {
+            let Answer {
+                tool,
+                lacks,
+                without,
+                ..
+            } = answer;
+            let answer = match (lacks.as_slice(), without.as_slice()) {
+                ([], []) => "can run".to_string(),
+                ([], without) => format!("can run, but without {}", without.join("; without ")),
+                (lacks, _) => format!("cannot: {}", lacks.join("; ")),
             };
             writeln!(out, "{tool:width$}  {}", Escaped(&answer))?;
         }
@@ -292,6 +298,8 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use ovs_tracers::trace::plan::{Group, Point, Way};
+
     use super::*;
 
     fn kernel() -> Kernel {
@@ -300,26 +308,52 @@ mod tests {
             uprobes: true,
             ring_buffer: true,
             cookies: true,
-            btf: true,
             datapath: Some(true),
+            missing: Vec::new(),
             privilege: None,
         }
     }
 
-    const NEEDY: Tool = Tool {
-        name: "needy",
-        probes: &["main:run_start", "revalidate:flow_result"],
-        datapath: true,
-        btf: true,
+    static FLOW_RESULT: Usdt = Usdt {
+        provider: "revalidate",
+        name: "flow_result",
+        args: 0,
+        pointers: &[],
+        fetched: &[],
     };
 
-    fn usable(_: &str) -> Found {
+    static PROBED: Group = Group {
+        what: "flows",
+        ways: &[Way {
+            name: "usdt",
+            needs: &[],
+            points: &[
+                Point::Usdt {
+                    probe: &bridge_loop::probes::RUN_START,
+                    program: "run_start",
+                },
+                Point::Usdt {
+                    probe: &FLOW_RESULT,
+                    program: "flow_result",
+                },
+            ],
+        }],
+        without: Without::Error,
+    };
+
+    static NEEDY: Tool = Tool {
+        name: "needy",
+        groups: &[&upcall::probes::FAILED_TOO, &PROBED],
+        datapath: true,
+    };
+
+    fn usable(_: &Usdt) -> Found {
         Found::Usable { differ: true }
     }
 
     #[track_caller]
-    fn lacks(kernel: &Kernel, find: impl FnMut(&str) -> Found) -> String {
-        let answer = NEEDY.answer(kernel, find);
+    fn lacks(kernel: &Kernel, find: impl Fn(&Usdt) -> Found) -> String {
+        let answer = answer(&NEEDY, kernel, find);
         assert_eq!(answer.can_run, answer.lacks.is_empty());
         answer.lacks.join("; ")
     }
@@ -353,11 +387,22 @@ mod tests {
             lacks(&old, |_| Found::Usable { differ: false }),
             "kernel without BPF ring buffers (Linux 5.8)"
         );
+        // A tool that has something to show without it can run.
         let no_btf = Kernel {
-            btf: false,
+            missing: vec![(Need::KernelBtf, "no BTF".into())],
             ..kernel()
         };
-        assert!(lacks(&no_btf, usable).contains("without BTF"));
+        assert_eq!(lacks(&no_btf, usable), "");
+        assert_eq!(
+            answer(&NEEDY, &no_btf, usable).without,
+            ["the upcalls that fail in the kernel: no BTF"]
+        );
+        // A second way needs less.
+        let no_module_btf = Kernel {
+            missing: vec![(Need::DatapathBtf, "no module BTF".into())],
+            ..kernel()
+        };
+        assert!(answer(&NEEDY, &no_module_btf, usable).without.is_empty());
         let no_module = Kernel {
             datapath: Some(false),
             ..kernel()
@@ -387,8 +432,8 @@ mod tests {
             probe: String::new(),
             present: vec![],
         };
-        let old = |probe: &str| match probe {
-            "main:run_start" => usable(probe),
+        let old = |probe: &Usdt| match probe.name {
+            "run_start" => usable(probe),
             _ => lacking(&missing),
         };
         assert_eq!(

@@ -24,10 +24,11 @@ use rustix::io::Errno;
 use serde::{Serialize, Serializer};
 
 use crate::ovs::packet as packets;
+use crate::run::loss::Lost;
 use crate::run::recording::Start;
 use crate::upcall::event::{Captured, Upcall};
 use crate::upcall::flows::Report;
-use crate::upcall::summary::{LOST_REASONS, Lost, Summary};
+use crate::upcall::summary::Summary;
 use crate::upcall::text::{self, PacketDecode};
 
 /// Version of the schema: changes when a field changes its meaning or goes, not when one is added.
@@ -151,7 +152,7 @@ impl<W: Write> Json<W> {
         line.field("failed", summary.failed);
         line.field("filtered", summary.filtered);
         line.field("undecodable", summary.undecodable);
-        line.field("left", summary.left);
+        line.field("left", summary.pending);
         line.field("packets_unreadable", summary.packets_unreadable);
         line.field("keys_unreadable", summary.keys_unreadable);
         line.field("names_unreadable", summary.names_unreadable);
@@ -298,8 +299,8 @@ impl Line {
     fn lost(&mut self, lost: &Lost) {
         self.field("lost", lost.total());
         self.begin("lost_reasons", b'{');
-        for (reason, count) in LOST_REASONS.iter().zip(lost.counts()) {
-            self.field(&reason.replace(' ', "_"), count);
+        for (reason, count) in lost.by_reason() {
+            self.field(&reason.why.replace(' ', "_"), count);
         }
         self.end(b'}');
     }

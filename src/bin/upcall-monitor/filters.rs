@@ -1,0 +1,202 @@
+//! The filters that the programs in the kernel apply, and the names in them.
+
+use std::collections::BTreeSet;
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use anyhow::{bail, ensure};
+use ovs_tracers::bpf;
+use ovs_tracers::bpf::upcall_monitor::types;
+use ovs_tracers::run::session::Daemon;
+use ovs_tracers::trace::libbpf_log;
+use ovs_tracers::upcall::packet_filter::{Filter, InKernel, NotInKernel};
+use ovs_tracers::upcall::text::escape;
+
+use crate::args::{Chosen, MAX_COMM};
+use crate::live::{MAX_PORTS, MAX_TARGETS};
+
+/// The packet filter as the kernel runs it, if it can.
+pub fn filter_in_kernel(filter: &Filter, verbose: bool) -> Result<InKernel, NotInKernel> {
+    let filter = filter.in_kernel()?;
+    let loaded = bpf::load_packet_filter(&filter, &mut MaybeUninit::uninit()).map(drop);
+    let log = libbpf_log::take();
+    if loaded.is_err() {
+        if verbose {
+            eprint!("{log}");
+        }
+        return Err(NotInKernel::Refused);
+    }
+    Ok(filter)
+}
+
+/// Tells the programs which upcalls are wanted.
+pub fn set_filters(chosen: &Chosen, rodata: &mut types::rodata) {
+    if let Some(kind) = chosen.kind {
+        rodata.targ_by_type = 1;
+        rodata.targ_type = kind.number();
+    }
+    rodata.targ_min_size = chosen.min_size;
+    if let Some(thread) = &chosen.thread {
+        match thread.parse() {
+            Ok(tid) => rodata.targ_tid = tid,
+            Err(_) => {
+                rodata.targ_by_comm = 1;
+                copy_name(&mut rodata.targ_comm[..MAX_COMM], thread);
+            }
+        }
+    }
+    if let Some(name) = chosen.datapath() {
+        rodata.targ_by_datapath = 1;
+        copy_name(&mut rodata.targ_datapath[..31], &name);
+    }
+    rodata.targ_by_port = (!chosen.port.is_empty()).into();
+    rodata.targ_filters =
+        (chosen.min_size > 0 || chosen.dp.is_some() || !chosen.port.is_empty()).into();
+}
+
+fn copy_name(to: &mut [i8], name: &str) {
+    for (to, from) in to.iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+}
+
+/// Fails if a port or the datapath that is asked for has a name that none has now.
+pub fn check_names(chosen: &Chosen, daemons: &[Daemon]) -> anyhow::Result<()> {
+    let known = || daemons.iter().flat_map(|daemon| daemon.ports.snapshot());
+    if let Some(port) = chosen
+        .port
+        .iter()
+        .find(|port| numbers(port, daemons).is_empty())
+    {
+        match list(known().map(|(_, _, name)| name.as_bytes())) {
+            None => bail!(
+                "no port of the datapath is called {port}\nthe kernel names no port here; a number would do"
+            ),
+            Some(ports) => bail!("no port of the datapath is called {port}\nthere is {ports}"),
+        }
+    }
+    // Where the kernel names none, there is nothing to compare with.
+    if let Some(wanted) = chosen.datapath()
+        && let Some(datapaths) = list(known().map(|(datapath, _, _)| datapath))
+        && !known().any(|(datapath, _, _)| datapath == wanted.as_bytes())
+    {
+        bail!("no datapath is called {wanted}, and bridges are none\nthere is {datapaths}");
+    }
+    Ok(())
+}
+
+/// The different ones of these names, as many as can be read; none if there are none.
+fn list<'a>(names: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+    const SHOWN: usize = 20;
+    let names: BTreeSet<&[u8]> = names.collect();
+    let mut text = String::new();
+    for (i, name) in names.iter().take(SHOWN).enumerate() {
+        text.push_str(if i == 0 { "" } else { ", " });
+        // Writing to a String cannot fail.
+        let _ = escape(&mut text, name);
+    }
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} others", names.len() - SHOWN));
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+/// The ports of --port.
+pub struct PortFilter<'a> {
+    wanted: &'a [String],
+}
+
+impl<'a> PortFilter<'a> {
+    pub fn new(wanted: &'a [String]) -> anyhow::Result<Self> {
+        ensure!(
+            wanted.len() <= MAX_PORTS / MAX_TARGETS,
+            "{} ports are too many: at most {} can be asked for",
+            wanted.len(),
+            MAX_PORTS / MAX_TARGETS
+        );
+        Ok(Self { wanted })
+    }
+
+    /// What the program looks for.
+    pub fn numbers(&self, daemons: &[Daemon]) -> Vec<u64> {
+        let all = self.wanted.iter().flat_map(|port| numbers(port, daemons));
+        // The same name may be that of several ports, of a device that came and went.
+        all.take(MAX_PORTS).collect()
+    }
+
+    /// Lets the program know which numbers the ports have now.
+    pub fn install(&self, daemons: &[Daemon], (count, ports): (&[AtomicU64], &[AtomicU64])) {
+        let wanted = self.numbers(daemons);
+        for (to, number) in ports.iter().zip(&wanted) {
+            to.store(*number, Relaxed);
+        }
+        count[0].store(wanted.len() as u64, Relaxed);
+    }
+}
+
+/// What the program looks for where `port` is asked for: the index of the daemon, above, and the number of the port.
+fn numbers(port: &str, daemons: &[Daemon]) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    for (target, daemon) in daemons.iter().enumerate() {
+        let target = (target as u64) << 32;
+        match port.parse::<u32>() {
+            Ok(number) => numbers.push(target | u64::from(number)),
+            Err(_) => {
+                let named = daemon.ports.snapshot().filter(|(_, _, name)| *name == port);
+                numbers.extend(named.map(|(_, number, _)| target | u64::from(number)));
+            }
+        }
+    }
+    numbers
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use ovs_tracers::ovs::ports::PortNames;
+
+    use super::*;
+    use crate::args::Args;
+
+    /// Check that a name that no port or datapath has is an error that lists those there are, safe for a terminal; that
+    /// numbers need no name; and that nothing is held against a datapath where the kernel names none.
+    #[test]
+    fn names_are_checked() {
+        let mut names = PortNames::default();
+        names.insert(b"system@ovs-system", 1, "veth0");
+        names.insert(b"system@ovs-system", 2, "a\x1b[31m");
+        names.insert(b"system@dp1", 1, "veth0");
+        let daemons = [PortNames::default(), names].map(|ports| Daemon { pid: 1, ports });
+        let check = |daemons: &[Daemon], args: &[&str]| {
+            let args = Args::parse_from([&["upcall-monitor"], args].concat());
+            check_names(&args.chosen, daemons).map_err(|error| error.to_string())
+        };
+        for good in [
+            &["--port", "veth0"][..],
+            &["--port", "77", "--dp", "dp1"],
+            &["--dp", "system@ovs-system"],
+        ] {
+            assert_eq!(check(&daemons, good), Ok(()));
+        }
+        for (bad, expected) in [
+            (
+                ["--port", "veth1"],
+                "no port of the datapath is called veth1\nthere is a\\u{1b}[31m, veth0",
+            ),
+            (
+                ["--dp", "br0"],
+                "no datapath is called system@br0, and bridges are none\nthere is system@dp1, system@ovs-system",
+            ),
+        ] {
+            assert_eq!(check(&daemons, &bad), Err(expected.to_string()));
+        }
+        assert_eq!(check(&daemons[..1], &["--dp", "br0"]), Ok(()));
+        let error = check(&daemons[..1], &["--port", "p"]).unwrap_err();
+        assert!(error.ends_with("a number would do"), "{error}");
+
+        let many: Vec<String> = (0..30).map(|i| format!("p{i}")).collect();
+        let text = list(many.iter().map(String::as_bytes)).unwrap();
+        assert!(text.ends_with("p26 and 10 others"), "{text}");
+    }
+}

@@ -1,0 +1,58 @@
+//! Waiting for the next ovs-vswitchd.
+
+use std::time::{Duration, Instant};
+
+use ovs_tracers::cli::note;
+use ovs_tracers::trace::target::Target;
+use ovs_tracers::trace::until::Until;
+use ovs_tracers::trace::{self, Candidate, process};
+use ovs_tracers::upcall::probes::RECV_UPCALL;
+
+use crate::args::{Args, Outcome};
+
+/// How often --follow looks for the next daemon. What it receives in its first tenth of a second is missed.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long something may stand in its way before that is said.
+const FOLLOW_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Waits for an ovs-vswitchd to run that is none of `others`; none if something ends the trace before that.
+pub fn next_daemon(
+    args: &Args,
+    others: &[Candidate],
+    until: &Until,
+) -> anyhow::Result<Option<Target>> {
+    let next = || -> Result<Target, trace::Error> {
+        let mut daemons = process::ovs_vswitchds()?;
+        daemons.retain(|daemon| others.iter().all(|other| other.pid != daemon.pid));
+        let target = Target::from_pid(process::only(daemons)?)?;
+        if args.chosen.outcome() != Outcome::Error {
+            target.find_probe(RECV_UPCALL.provider, RECV_UPCALL.name)?;
+        }
+        Ok(target)
+    };
+    let mut obstacle = String::new();
+    let mut since = Instant::now();
+    let mut reported = false;
+    loop {
+        match next() {
+            Ok(target) => return Ok(Some(target)),
+            Err(trace::Error::NotFound) => obstacle.clear(),
+            // One that is about to exit, or to start its child, is none for long.
+            Err(error) if error.to_string() == obstacle => {
+                if !reported && since.elapsed() >= FOLLOW_PATIENCE {
+                    reported = true;
+                    note(format_args!("warning: still waiting: {obstacle}"));
+                }
+            }
+            Err(error) => {
+                obstacle = error.to_string();
+                since = Instant::now();
+                reported = false;
+            }
+        }
+        if until.sleep(FOLLOW_INTERVAL)?.is_some() {
+            return Ok(None);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Where upcalls are written to: the table or JSON, and the capture.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use anstream::{AutoStream, ColorChoice};
+use ovs_tracers::cli::{StatusLine, erase_status, note};
+use ovs_tracers::run::output::{Files, Output, stdout};
+use ovs_tracers::run::recording::Start;
+use ovs_tracers::run::sink::{Failure, Sink};
+use ovs_tracers::upcall::event::Upcall;
+use ovs_tracers::upcall::flows::Report;
+use ovs_tracers::upcall::json::Json;
+use ovs_tracers::upcall::summary::Summary;
+use ovs_tracers::upcall::text::Table;
+
+use crate::args::{Args, Format};
+use crate::capture::Capture;
+
+/// Each is closed if it is not asked for. As tcpdump has it, standard output is either text or a capture.
+pub struct Outputs {
+    table: Sink<Table<Output>>,
+    json: Sink<Json<Output>>,
+    capture: Sink<Capture>,
+    /// Standard output, if only summaries go there.
+    summary: Sink<Output>,
+    /// Whether JSON has a line for each upcall.
+    show_events: bool,
+    files: Files,
+}
+
+/// An upcall, with what is known of it besides its record.
+pub struct Row<'a> {
+    pub upcall: &'a Upcall<'a>,
+    /// The name of its port, if it is known.
+    pub name: Option<&'a str>,
+    /// The name, or the number.
+    pub port: &'a str,
+    /// The process id of the daemon.
+    pub daemon: Option<u32>,
+    /// The datapath's name, with the daemon's id if several are traced.
+    pub datapath: &'a [u8],
+    /// The flow key in the form that was asked for.
+    pub key: &'a str,
+    /// Nanoseconds since 1970.
+    pub time: u64,
+    /// How many upcalls were lost until now.
+    pub lost: u64,
+}
+
+impl Outputs {
+    /// Opens them; `files` are those in use already. `start` describes the trace.
+    pub fn open(args: &Args, start: &Start, mut files: Files) -> anyhow::Result<Self> {
+        let capture = Capture::open(args, start, &mut files)?;
+        let (mut table, mut json, mut summary) = (None, None, None);
+        match (&args.pcap, args.format) {
+            (Some(path), _) if path == Path::new("-") => {}
+            (_, Format::Text) if args.quiet => summary = Some(stdout()?),
+            (_, Format::Text) => {
+                table = Some(Table::new(
+                    stdout()?,
+                    args.packet_decode,
+                    capture.is_some(),
+                    AutoStream::choice(&io::stdout()) != ColorChoice::Never,
+                )?);
+            }
+            (_, Format::Json) => json = Some(Json::new(stdout()?, args.packet_decode, start)?),
+        }
+        files.keep();
+        Ok(Self {
+            table: Sink::new("standard output", table),
+            json: Sink::new("standard output", json),
+            capture: Sink::new("the capture", capture),
+            summary: Sink::new("standard output", summary),
+            show_events: !args.quiet,
+            files,
+        })
+    }
+
+    /// A line on the terminal that says how the trace goes, where it is not in the way of these outputs.
+    pub fn status_line(&self) -> Option<StatusLine> {
+        StatusLine::new(self.summary.is_open())
+    }
+
+    pub fn upcall(&mut self, failure: &mut Failure, row: &Row<'_>) -> ControlFlow<()> {
+        if self.show_events {
+            self.json.write(failure, |json| {
+                json.event(row.upcall, row.name, row.daemon, row.time)
+            })?;
+        }
+        let upcall = &Upcall {
+            datapath: row.datapath,
+            ..*row.upcall
+        };
+        self.table
+            .write(failure, |table| table.upcall(upcall, row.port, row.key))?;
+        let files = &mut self.files;
+        self.capture
+            .write(failure, |capture| capture.write(upcall, row, files))
+    }
+
+    /// Says that upcalls are missing here. In the order of events for whoever sees standard error too.
+    pub fn lost(
+        &mut self,
+        failure: &mut Failure,
+        new: &ovs_tracers::run::loss::Lost,
+    ) -> ControlFlow<()> {
+        self.table.write(failure, Table::flush)?;
+        self.json.write(failure, |json| {
+            json.lost(new)?;
+            json.flush()
+        })
+    }
+
+    /// Shows who caused the upcalls of an interval.
+    pub fn interval(&mut self, failure: &mut Failure, report: &Report) -> ControlFlow<()> {
+        if self.json.is_open() {
+            return self.json.write(failure, |json| json.interval(report));
+        }
+        self.report(failure, report)
+    }
+
+    fn report(&mut self, failure: &mut Failure, report: &Report) -> ControlFlow<()> {
+        if self.summary.is_open() {
+            erase_status();
+            return self.summary.write(failure, |out| {
+                writeln!(out, "{report}")?;
+                out.flush()
+            });
+        }
+        // In the order of events for whoever sees both.
+        self.table.write(failure, Table::flush)?;
+        note(report);
+        ControlFlow::Continue(())
+    }
+
+    /// Lets readers see what there is.
+    pub fn flush(&mut self, failure: &mut Failure) -> ControlFlow<()> {
+        self.table.write(failure, Table::flush)?;
+        self.json.write(failure, Json::flush)?;
+        self.capture.write(failure, Capture::flush)
+    }
+
+    /// Completes them, with who caused the upcalls if that is asked for.
+    pub fn finish(mut self, failure: &mut Failure, summary: &Summary, report: Option<&Report>) {
+        if let Some(report) = report
+            && !self.json.is_open()
+        {
+            let _ = self.report(failure, report);
+        }
+        self.table.complete(failure, |mut table| table.flush());
+        self.summary.complete(failure, |mut out| out.flush());
+        self.json.complete(failure, |mut json| {
+            json.summary(summary, report)?;
+            json.flush()
+        });
+        let lost = summary.lost.total();
+        self.capture
+            .complete(failure, |capture| capture.finish(lost));
+    }
+}

@@ -1,0 +1,174 @@
+//! Who causes the upcalls: the summary by flow.
+
+use std::collections::HashMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use libbpf_rs::{MapCore, MapFlags};
+use ovs_tracers::run::session::Daemon;
+use ovs_tracers::upcall::event::Upcall;
+use ovs_tracers::upcall::flows::{Flow, Flows, Names, Report};
+use zerocopy::FromBytes;
+
+use crate::live::MAX_LOST_FLOWS;
+
+/// Counts of upcalls by where they came from.
+pub struct TopSources {
+    /// Lines of each part of a summary.
+    lines: usize,
+    total: Flows,
+    /// Of the interval that is not over yet; none if there are no intervals.
+    recent: Option<Flows>,
+    started: Instant,
+    /// Times of the first and the last event.
+    times: Option<(u64, u64)>,
+    /// The names of threads.
+    threads: HashMap<u32, String>,
+}
+
+impl TopSources {
+    pub fn new(lines: usize, intervals: bool) -> Self {
+        Self {
+            lines,
+            total: Flows::default(),
+            recent: intervals.then(Flows::default),
+            started: Instant::now(),
+            times: None,
+            threads: HashMap::new(),
+        }
+    }
+
+    pub fn upcall(&mut self, upcall: &Upcall<'_>) {
+        let flow = Flow::of(upcall);
+        self.add(&flow, 1);
+        let time = upcall.time;
+        let (first, last) = self.times.unwrap_or((time, time));
+        self.times = Some((first.min(time), last.max(time)));
+        if flow.tid != 0 && !self.threads.contains_key(&flow.tid) {
+            let name = String::from_utf8_lossy(upcall.comm).into_owned();
+            self.threads.insert(flow.tid, name);
+        }
+    }
+
+    fn add(&mut self, flow: &Flow, count: u64) {
+        self.total.add(flow, count);
+        if let Some(recent) = &mut self.recent {
+            recent.add(flow, count);
+        }
+    }
+
+    /// Counts upcalls that were lost, and of which no more is known.
+    fn add_unknown(&mut self, count: u64) {
+        self.total.add_unknown(count);
+        if let Some(recent) = &mut self.recent {
+            recent.add_unknown(count);
+        }
+    }
+
+    /// The sources of an interval, which was so long; the next one begins.
+    pub fn interval(&mut self, elapsed: Duration, daemons: &[Daemon]) -> Option<Report> {
+        let recent = self.recent.take()?;
+        self.recent = Some(Flows::default());
+        Some(self.report(&recent, elapsed.as_secs_f64(), daemons))
+    }
+
+    /// The sources of the whole run. A recording is as long as its events are apart.
+    pub fn whole(&self, replay: bool, daemons: &[Daemon]) -> Report {
+        let seconds = match self.times {
+            Some((first, last)) if replay => (last - first) as f64 / 1e9,
+            _ => self.started.elapsed().as_secs_f64(),
+        };
+        self.report(&self.total, seconds, daemons)
+    }
+
+    fn report(&self, flows: &Flows, seconds: f64, daemons: &[Daemon]) -> Report {
+        let threads = &self.threads;
+        let known = Known { daemons, threads };
+        Report::new(flows, seconds, self.lines, &known)
+    }
+}
+
+/// The datapath, and whose it is if several daemons have one of that name.
+pub fn datapath_label(datapath: &[u8], target: u32, daemons: &[Daemon]) -> String {
+    let name = String::from_utf8_lossy(datapath);
+    match daemons.get(target as usize) {
+        Some(daemon) if daemons.len() > 1 => format!("{name} of {}", daemon.pid),
+        _ => name.into_owned(),
+    }
+}
+
+/// The names of what flows have numbers of.
+struct Known<'a> {
+    daemons: &'a [Daemon],
+    threads: &'a HashMap<u32, String>,
+}
+
+impl Names for Known<'_> {
+    fn datapath(&self, flow: &Flow) -> String {
+        datapath_label(flow.datapath(), flow.target, self.daemons)
+    }
+
+    fn port(&self, flow: &Flow) -> String {
+        let Some(port) = flow.port() else {
+            return "Unknown".to_string();
+        };
+        let daemon = self.daemons.get(flow.target as usize);
+        let name = daemon.and_then(|daemon| daemon.ports.known(flow.datapath(), port));
+        name.map_or_else(|| port.to_string(), str::to_string)
+    }
+
+    fn thread(&self, flow: &Flow) -> String {
+        let tid = flow.tid;
+        let daemon = self.daemons.get(flow.target as usize);
+        // For a thread that was seen in lost upcalls only.
+        let comm = || {
+            let comm = fs::read_to_string(format!("/proc/{}/task/{tid}/comm", daemon?.pid)).ok()?;
+            Some(comm.trim_end().to_string())
+        };
+        match self.threads.get(&tid).cloned().or_else(comm) {
+            Some(name) => format!("{name} ({tid})"),
+            None => tid.to_string(),
+        }
+    }
+}
+
+/// The upcalls that were lost, by flow, as the program counts them.
+pub struct LostFlows<'a, M: MapCore> {
+    map: &'a M,
+    /// How many of each flow have been counted here.
+    counted: HashMap<Flow, u64>,
+    total: u64,
+}
+
+impl<'a, M: MapCore> LostFlows<'a, M> {
+    pub fn new(map: &'a M) -> Self {
+        Self {
+            map,
+            counted: HashMap::new(),
+            total: 0,
+        }
+    }
+
+    /// Counts what was lost since this was last called.
+    pub fn count(&mut self, sources: &mut TopSources) {
+        let entries = self
+            .map
+            .lookup_batch(MAX_LOST_FLOWS, MapFlags::ANY, MapFlags::ANY);
+        for (key, value) in entries.into_iter().flatten() {
+            let (Ok(flow), Ok(count)) = (Flow::read_from_bytes(&key), value.try_into()) else {
+                continue;
+            };
+            let counted = self.counted.entry(flow).or_default();
+            let new = u64::from_ne_bytes(count).saturating_sub(*counted);
+            *counted += new;
+            self.total += new;
+            sources.add(&flow, new);
+        }
+    }
+
+    /// The same at the end, when so many were lost in all: what the program could not count by flow has an unknown one.
+    pub fn finish(mut self, sources: &mut TopSources, lost: u64) {
+        self.count(sources);
+        sources.add_unknown(lost.saturating_sub(self.total));
+    }
+}

@@ -1,0 +1,3 @@
+//! What bridge-loop shows: runs of the main loop, and the waits between them.
+
+pub mod probes;

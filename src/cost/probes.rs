@@ -1,0 +1,133 @@
+//! What upcall-cost attaches to.
+
+use crate::trace::kernel::Need;
+use crate::trace::plan::{Group, Point, Tool, Usdt, Way, Without};
+use crate::upcall::probes::RECV_UPCALL;
+
+/// `lib/dpif-netlink.c` of Open vSwitch. Fetched is the request, a `struct ofpbuf *`.
+pub static OP_FLOW_PUT: Usdt = Usdt {
+    provider: "dpif_netlink_operate__",
+    name: "op_flow_put",
+    args: 4,
+    pointers: &[0, 1, 2, 3],
+    fetched: &[3],
+};
+
+/// `lib/dpif-netlink.c` of Open vSwitch. Fetched are the packet and its size.
+pub static OP_FLOW_EXECUTE: Usdt = Usdt {
+    provider: "dpif_netlink_operate__",
+    name: "op_flow_execute",
+    args: 5,
+    pointers: &[0, 1, 2, 4],
+    fetched: &[2, 3],
+};
+
+const NEEDS: &[Need] = &[Need::Datapath, Need::KernelBtf, Need::DatapathBtf];
+
+/// An upcall on its way through the datapath.
+pub static DATAPATH: Group = Group {
+    what: "the kernel's datapath",
+    ways: &[
+        Way {
+            name: "fentry",
+            needs: NEEDS,
+            points: &[
+                Point::Kernel {
+                    function: "ovs_dp_upcall",
+                    program: "upcall_begins",
+                },
+                Point::Kernel {
+                    function: "queue_userspace_packet",
+                    program: "queue_begins",
+                },
+                Point::Kernel {
+                    function: "queue_userspace_packet",
+                    program: "queue_ends",
+                },
+                Point::Kernel {
+                    function: "ovs_dp_upcall",
+                    program: "upcall_ends",
+                },
+            ],
+        },
+        // They cost more, where there is no fentry: on aarch64 before Linux 6.4.
+        Way {
+            name: "kprobe",
+            needs: NEEDS,
+            points: &[
+                Point::Kernel {
+                    function: "ovs_dp_upcall",
+                    program: "upcall_begins_kprobe",
+                },
+                Point::Kernel {
+                    function: "queue_userspace_packet",
+                    program: "queue_begins_kprobe",
+                },
+                Point::Kernel {
+                    function: "queue_userspace_packet",
+                    program: "queue_ends_kprobe",
+                },
+                Point::Kernel {
+                    function: "ovs_dp_upcall",
+                    program: "upcall_ends_kprobe",
+                },
+            ],
+        },
+    ],
+    without: Without::Warning("there are only the times within ovs-vswitchd"),
+};
+
+/// From the receipt of an upcall to what the daemon asks of the datapath.
+pub static DAEMON: Group = Group {
+    what: "received upcalls",
+    ways: &[Way {
+        name: "usdt",
+        needs: &[],
+        points: &[
+            Point::Usdt {
+                probe: &RECV_UPCALL,
+                program: "recv_upcall",
+            },
+            Point::Usdt {
+                probe: &OP_FLOW_PUT,
+                program: "op_flow_put",
+            },
+            Point::Usdt {
+                probe: &OP_FLOW_EXECUTE,
+                program: "op_flow_execute",
+            },
+        ],
+    }],
+    without: Without::Error,
+};
+
+/// The packet is back in the datapath.
+pub static EXECUTE: Group = Group {
+    what: "",
+    ways: &[
+        Way {
+            name: "fentry",
+            needs: NEEDS,
+            points: &[Point::Kernel {
+                function: "ovs_packet_cmd_execute",
+                program: "execute",
+            }],
+        },
+        Way {
+            name: "kprobe",
+            needs: NEEDS,
+            points: &[Point::Kernel {
+                function: "ovs_packet_cmd_execute",
+                program: "execute_kprobe",
+            }],
+        },
+    ],
+    // DATAPATH says it.
+    without: Without::Nothing,
+};
+
+pub static TOOL: Tool = Tool {
+    name: "upcall-cost",
+    groups: &[&DATAPATH, &DAEMON, &EXECUTE],
+    datapath: true,
+};

@@ -1,0 +1,223 @@
+//! What was lost on the way from a probe to the tool, by reason.
+
+use std::fmt::{self, Display};
+
+/// Why something was lost: an index of `lost[]` of the BPF program (`bpf/ring.bpf.h`), in the order of the tool's own
+/// enum.
+#[derive(Debug)]
+pub struct Reason {
+    /// What was lost: "upcalls".
+    pub what: &'static str,
+    /// Why it was lost: "ring full". Several may have the same reason.
+    pub why: &'static str,
+    /// What helps against it, empty if nothing does.
+    pub hint: &'static str,
+}
+
+pub const RING_FULL: &str = "ring full";
+/// The hint of [`RING_FULL`].
+pub const LARGER_RING: &str = "a larger --buffer-page-count helps";
+pub const ARGUMENTS_UNREADABLE: &str = "arguments unreadable";
+
+/// Counts of what was lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    reasons: &'static [Reason],
+    counts: Vec<u64>,
+}
+
+impl PartialEq for Reason {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+impl Eq for Reason {}
+
+impl Lost {
+    /// Nothing.
+    pub fn new(reasons: &'static [Reason]) -> Self {
+        Self {
+            reasons,
+            counts: vec![0; reasons.len()],
+        }
+    }
+
+    /// Counts by reason.
+    pub fn of(reasons: &'static [Reason], counts: &[u64]) -> Self {
+        let mut lost = Self::new(reasons);
+        lost.set(counts);
+        lost
+    }
+
+    /// Takes these counts, by reason. A recording may have fewer of them, or more, than there are reasons.
+    pub fn set(&mut self, counts: &[u64]) {
+        for (i, mine) in self.counts.iter_mut().enumerate() {
+            *mine = counts.get(i).copied().unwrap_or(0);
+        }
+    }
+
+    /// The counts, by reason.
+    pub fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
+    /// Each reason, with its count.
+    pub fn by_reason(&self) -> impl Iterator<Item = (&'static Reason, u64)> {
+        self.reasons.iter().zip(self.counts.iter().copied())
+    }
+
+    pub fn total(&self) -> u64 {
+        self.sum(|_| true)
+    }
+
+    /// How many of these were lost.
+    pub fn total_of(&self, what: &str) -> u64 {
+        self.sum(|reason| reason.what == what)
+    }
+
+    /// Whether a larger ring would have kept some of them.
+    pub fn ring_full(&self) -> bool {
+        self.sum(|reason| reason.why == RING_FULL) > 0
+    }
+
+    fn sum(&self, wanted: impl Fn(&Reason) -> bool) -> u64 {
+        let counts = self.reasons.iter().zip(&self.counts);
+        let counts = counts.filter(|(reason, _)| wanted(reason));
+        counts.fold(0, |sum, (_, count)| sum.saturating_add(*count))
+    }
+
+    /// Counts what another run lost besides.
+    pub fn add(&mut self, other: &[u64]) {
+        for (mine, other) in self.counts.iter_mut().zip(other) {
+            *mine = mine.saturating_add(*other);
+        }
+    }
+
+    /// What was lost since `before`.
+    pub fn since(&self, before: &Self) -> Self {
+        let mut new = self.clone();
+        for (mine, before) in new.counts.iter_mut().zip(&before.counts) {
+            *mine = mine.saturating_sub(*before);
+        }
+        new
+    }
+
+    /// A line for each thing that was lost: `34 upcalls lost (30 ring full, 4 arguments unreadable); a larger ... helps`.
+    pub fn lines(&self) -> Vec<String> {
+        let mut whats: Vec<&str> = Vec::new();
+        for reason in self.reasons {
+            if !whats.contains(&reason.what) && self.total_of(reason.what) > 0 {
+                whats.push(reason.what);
+            }
+        }
+        let line = |what: &&str| {
+            let counts = self.reasons.iter().zip(&self.counts);
+            let mut hints = counts
+                .filter(|(reason, count)| reason.what == *what && **count > 0)
+                .map(|(reason, _)| reason.hint);
+            let hint = match hints.find(|hint| !hint.is_empty()) {
+                Some(hint) => format!("; {hint}"),
+                None => String::new(),
+            };
+            let why = Why(self, Some(what));
+            format!("{} {what} lost ({why}){hint}", self.total_of(what))
+        };
+        whats.iter().map(line).collect()
+    }
+}
+
+/// `3 ring full, 1 arguments unreadable`, without the reasons that did not happen.
+impl Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Why(self, None))
+    }
+}
+
+/// The reasons for which something was lost, or for which these things were.
+struct Why<'a>(&'a Lost, Option<&'a str>);
+
+impl Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(lost, what) = self;
+        let wanted = |reason: &Reason| what.is_none_or(|what| what == reason.what);
+        let mut seen: Vec<&str> = Vec::new();
+        for reason in lost.reasons.iter().filter(|reason| wanted(reason)) {
+            if seen.contains(&reason.why) {
+                continue;
+            }
+            let count = lost.sum(|other| wanted(other) && other.why == reason.why);
+            if count > 0 {
+                let separator = if seen.is_empty() { "" } else { ", " };
+                write!(f, "{separator}{count} {}", reason.why)?;
+                seen.push(reason.why);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REASONS: &[Reason] = &[
+        Reason {
+            what: "events",
+            why: RING_FULL,
+            hint: LARGER_RING,
+        },
+        Reason {
+            what: "events",
+            why: RING_FULL,
+            hint: LARGER_RING,
+        },
+        Reason {
+            what: "events",
+            why: ARGUMENTS_UNREADABLE,
+            hint: "",
+        },
+        Reason {
+            what: "probes",
+            why: "too many threads",
+            hint: "",
+        },
+    ];
+
+    fn lost(counts: &[u64]) -> Lost {
+        Lost::of(REASONS, counts)
+    }
+
+    /// Check that equal reasons are one, that each thing has its line, and that only what helps is advised.
+    #[test]
+    fn wording() {
+        let all = lost(&[3, 4, 1, 2]);
+        assert_eq!(
+            all.lines(),
+            [
+                "8 events lost (7 ring full, 1 arguments unreadable); a larger --buffer-page-count helps",
+                "2 probes lost (2 too many threads)"
+            ]
+        );
+        assert_eq!(
+            lost(&[0, 0, 5, 0]).lines(),
+            ["5 events lost (5 arguments unreadable)"]
+        );
+        assert_eq!(
+            all.to_string(),
+            "7 ring full, 1 arguments unreadable, 2 too many threads"
+        );
+    }
+
+    /// Check that only what was lost in between is reported, that no sum overflows, and that a recording with other
+    /// reasons is no cause for a panic.
+    #[test]
+    fn since() {
+        let before = lost(&[5, 0, 1]);
+        let after = lost(&[9, 0, 1, 0, 77]);
+        assert_eq!(after.since(&before).to_string(), "4 ring full");
+        assert!(after.since(&after).lines().is_empty());
+        let most = lost(&[u64::MAX, 1, 1, 1]);
+        assert_eq!(most.total(), u64::MAX);
+        assert_eq!(before.since(&most).total(), 0);
+    }
+}

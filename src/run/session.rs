@@ -1,0 +1,429 @@
+//! A run of a tool, live or from a recording: the loop, and what every tool does between two events.
+//!
+//! Live tracing and a recording feed the same [`Step`]s to the tool: [`Session::live`] and [`Session::replay`].
+
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use libbpf_rs::MapCore;
+use rustix::thread::CapabilitySet;
+
+use crate::cli::{StatusLine, note};
+use crate::ovs::ports::PortNames;
+use crate::run::clock::WallClock;
+use crate::run::loss::{Lost, Reason};
+use crate::run::output::Output;
+use crate::run::recording::{self, Block, Start};
+use crate::run::sink::{Failure, Sink};
+use crate::trace::kernel::kernel_release;
+use crate::trace::plan::Attached;
+use crate::trace::privilege::drop_privilege;
+use crate::trace::ring::{Delivery, RingState, drain};
+use crate::trace::target::Target;
+use crate::trace::until::{End, Until};
+
+/// At most one message a second reports what was lost.
+const LOSS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often the kernel is asked for the names of all ports although it reported no change: devices may be renamed.
+const NAMES_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What a tool does next.
+pub enum Step<'a> {
+    /// Shows one record.
+    Record(&'a [u8]),
+    /// The names of ports were asked for again; records may follow.
+    Ports,
+    /// So much was lost since this was last reported. The tool shows it in its outputs; the session warns of it.
+    Lost(&'a Lost),
+    /// An interval is over, and was so long.
+    Interval(Duration),
+    /// Nothing waits in the ring, or a batch is done: the tool flushes its outputs.
+    Pause,
+}
+
+/// What a tool asks of its session.
+pub struct Settings {
+    pub count: Option<u64>,
+    pub interval: Option<Duration>,
+    /// Why something may be lost.
+    pub reasons: &'static [Reason],
+    /// Whether to show a line on the terminal that says how a live trace goes.
+    pub status: Option<StatusLine>,
+}
+
+/// What a live trace is fed from.
+pub struct Live<'a> {
+    pub ring: &'a dyn MapCore,
+    pub state: RingState<'a>,
+    pub until: &'a Until,
+    pub targets: &'a [Target],
+    pub attached: Attached,
+    /// The privileges that are still needed once everything is attached; none: all of them.
+    pub keep: Option<CapabilitySet>,
+}
+
+/// A traced process, with the names of the ports in its network namespace.
+pub struct Daemon {
+    pub pid: u32,
+    pub ports: PortNames,
+}
+
+impl Daemon {
+    /// Asks the kernel for the names of the ports. Missing port names must not stop the trace.
+    pub fn new(target: &Target) -> Self {
+        let pid = target.pid();
+        let ports = PortNames::open(pid).unwrap_or_else(|error| {
+            note(format_args!("warning: {error}"));
+            PortNames::default()
+        });
+        Self { pid, ports }
+    }
+}
+
+pub struct Session {
+    /// The first output that failed.
+    pub failure: Failure,
+    recording: Sink<Recording>,
+    daemons: Vec<Daemon>,
+    /// The wall clock less the clock of the events, in nanoseconds.
+    clock: i64,
+    /// Events still to be shown.
+    remaining: Option<u64>,
+    interval: Option<Interval>,
+    lost: Lost,
+    reported: Lost,
+    reported_at: Option<Instant>,
+    status: Option<StatusLine>,
+    /// Events received when the status was last shown.
+    status_received: u64,
+    /// Records that came after the end of the run.
+    pub pending: u64,
+}
+
+struct Recording {
+    writer: recording::Writer<Output>,
+    /// The port names that it has.
+    ports: PortNames,
+}
+
+/// The interval that is not over yet.
+struct Interval {
+    length: Duration,
+    since: Instant,
+    /// None if the clock cannot say it.
+    due: Option<Instant>,
+}
+
+impl Interval {
+    fn new(length: Duration) -> Self {
+        let since = Instant::now();
+        Self {
+            length,
+            since,
+            due: since.checked_add(length),
+        }
+    }
+
+    /// How long it was, if it is over; then the next one begins.
+    fn over(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        let late = now.checked_duration_since(self.due?)?;
+        let elapsed = now.duration_since(self.since);
+        self.since = now;
+        // Never two at once, after we were stopped for long.
+        let length = self.length.as_nanos().max(1);
+        let next = length - late.as_nanos() % length;
+        let next = u64::try_from(next).map_or(self.length, Duration::from_nanos);
+        self.due = now.checked_add(next);
+        Some(elapsed)
+    }
+}
+
+/// What a recording says of its origin.
+pub fn start(tool: &str, targets: &[Target]) -> Start {
+    let pids: Vec<String> = targets
+        .iter()
+        .map(|target| target.pid().to_string())
+        .collect();
+    let mut start = Start::new(tool);
+    start.set("kernel", kernel_release());
+    start.set("pid", pids.join(" "));
+    start
+}
+
+impl Session {
+    /// `start` describes the trace, and `recording` is where it is recorded.
+    pub fn new(settings: Settings, start: &Start, recording: Option<Output>) -> io::Result<Self> {
+        let recording = match recording {
+            None => None,
+            Some(output) => Some(Recording {
+                writer: recording::Writer::new(output, start)?,
+                ports: PortNames::default(),
+            }),
+        };
+        let pids = start.get("pid").unwrap_or_default();
+        let daemon = |pid| Daemon {
+            pid,
+            ports: PortNames::default(),
+        };
+        Ok(Self {
+            failure: Failure::default(),
+            recording: Sink::new("the recording", recording),
+            // As it was when a recording was made.
+            daemons: pids.split(' ').flat_map(str::parse).map(daemon).collect(),
+            clock: 0,
+            remaining: settings.count,
+            interval: settings.interval.map(Interval::new),
+            lost: Lost::new(settings.reasons),
+            reported: Lost::new(settings.reasons),
+            reported_at: None,
+            status: settings.status,
+            status_received: 0,
+            pending: 0,
+        })
+    }
+
+    /// Takes steps with what the kernel delivers until something ends it; reports what is left in the ring as pending.
+    pub fn live(
+        &mut self,
+        live: Live<'_>,
+        mut take: impl FnMut(&mut Self, Step<'_>) -> ControlFlow<()>,
+    ) -> End {
+        let Live {
+            ring,
+            state,
+            until,
+            targets,
+            attached: Attached { links, what },
+            keep,
+        } = live;
+        let mut clock = WallClock::now();
+        let _ = self.set_clock(clock.offset());
+        let mut named = Instant::now();
+        // What was lost before, of another daemon.
+        let before = self.lost.counts().to_vec();
+        let targets: Vec<&Target> = targets.iter().collect();
+        let drained = drain(
+            ring,
+            &state,
+            until,
+            &targets,
+            links,
+            |delivery| match delivery {
+                Delivery::Ready => {
+                    if let Some(keep) = keep {
+                        drop_privilege(keep);
+                    }
+                    note(format_args!("attached to {what}; Ctrl-C ends it"));
+                    ControlFlow::Continue(())
+                }
+                Delivery::Wake => {
+                    if self.ports_have_changed() || named.elapsed() >= NAMES_INTERVAL {
+                        named = Instant::now();
+                        for daemon in &mut self.daemons {
+                            // Missing port names must not stop the trace.
+                            let _ = daemon.ports.refresh();
+                        }
+                        return take(self, Step::Ports);
+                    }
+                    ControlFlow::Continue(())
+                }
+                Delivery::Record(record) => take(self, Step::Record(record)),
+                Delivery::Pause { lost } => {
+                    self.lost.set(lost);
+                    self.lost.add(&before);
+                    let due = |at: Instant| at.elapsed() >= LOSS_INTERVAL;
+                    if self.reported_at.is_none_or(due) {
+                        self.report_lost(&mut take)?;
+                    }
+                    if clock.follow() {
+                        self.set_clock(clock.offset())?;
+                    }
+                    if let Some(elapsed) = self.interval.as_mut().and_then(Interval::over) {
+                        take(self, Step::Interval(elapsed))?;
+                    }
+                    take(self, Step::Pause)?;
+                    let recording = |recording: &mut Recording| recording.writer.flush();
+                    self.recording.write(&mut self.failure, recording)
+                }
+            },
+        );
+        let _ = self.report_lost(&mut take);
+        match drained {
+            Ok((end, pending)) => {
+                self.pending += pending;
+                if end == End::TargetExited {
+                    let pids: Vec<String> = targets.iter().map(|t| t.pid().to_string()).collect();
+                    note(format_args!("process {} has exited", pids.join(" and ")));
+                }
+                end
+            }
+            Err(error) => {
+                self.failure.set(error.into());
+                End::Failed
+            }
+        }
+    }
+
+    /// Takes steps with what a recording has, up to its end or to where it cannot be read on.
+    ///
+    /// # Errors
+    /// Why it cannot be read on. What was read before has been shown.
+    pub fn replay<R: Read>(
+        &mut self,
+        reader: &mut recording::Reader<R>,
+        mut take: impl FnMut(&mut Self, Step<'_>) -> ControlFlow<()>,
+    ) -> Result<(), recording::Error> {
+        loop {
+            let flow = match reader.next_block()? {
+                Block::Record(record) => take(self, Step::Record(record)),
+                Block::Port {
+                    datapath,
+                    port,
+                    name,
+                } => {
+                    if let Some(daemon) = self.daemons.first_mut() {
+                        daemon.ports.insert(datapath, port, name);
+                    }
+                    ControlFlow::Continue(())
+                }
+                Block::Clock(offset) => self.set_clock(offset),
+                Block::Lost(counts) => self.set_lost(&counts, &mut take),
+                Block::End => return Ok(()),
+            };
+            if flow.is_break() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The daemons that are traced from now on.
+    pub fn set_daemons(&mut self, daemons: Vec<Daemon>) {
+        self.daemons = daemons;
+    }
+
+    /// The traced daemons, in the order in which records number them.
+    pub fn daemons(&self) -> &[Daemon] {
+        &self.daemons
+    }
+
+    /// The name of a port of a daemon, which the kernel is asked for if it is not known yet.
+    pub fn port_name(&mut self, daemon: usize, datapath: &[u8], port: u32) -> Option<&str> {
+        self.daemons.get_mut(daemon)?.ports.lookup(datapath, port)
+    }
+
+    fn ports_have_changed(&mut self) -> bool {
+        // Each is to be asked, whatever the others say.
+        let daemons = self.daemons.iter_mut();
+        daemons.fold(false, |changed, daemon| {
+            daemon.ports.have_changed() | changed
+        })
+    }
+
+    /// The wall clock less the clock of the events, in nanoseconds.
+    pub fn clock(&self) -> i64 {
+        self.clock
+    }
+
+    fn set_clock(&mut self, offset: i64) -> ControlFlow<()> {
+        self.clock = offset;
+        self.recording.write(&mut self.failure, |recording| {
+            recording.writer.clock(offset)
+        })
+    }
+
+    /// Whether records are recorded.
+    pub fn records(&self) -> bool {
+        self.recording.is_open()
+    }
+
+    /// Records a record, and before it the name of its port if the recording does not have that yet: the datapath, the
+    /// number and the name.
+    pub fn record(&mut self, record: &[u8], port: Option<(&[u8], u32, &str)>) -> ControlFlow<()> {
+        self.recording.write(&mut self.failure, |recording| {
+            if let Some((datapath, port, name)) = port
+                && recording.ports.lookup(datapath, port) != Some(name)
+            {
+                recording.ports.insert(datapath, port, name);
+                recording.writer.port(datapath, port, name)?;
+            }
+            recording.writer.record(record)
+        })
+    }
+
+    /// Counts an event that was shown; breaks with the last one that was asked for.
+    pub fn count(&mut self) -> ControlFlow<()> {
+        if let Some(remaining) = &mut self.remaining {
+            *remaining = remaining.saturating_sub(1);
+            if *remaining == 0 {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// All that was lost.
+    pub fn lost(&self) -> &Lost {
+        &self.lost
+    }
+
+    /// Takes what was lost until now, from a file.
+    pub fn set_lost(
+        &mut self,
+        counts: &[u64],
+        take: &mut impl FnMut(&mut Self, Step<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.lost.set(counts);
+        self.report_lost(take)
+    }
+
+    /// Reports what was lost since that was last reported, if anything was.
+    fn report_lost(
+        &mut self,
+        take: &mut impl FnMut(&mut Self, Step<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let new = self.lost.since(&self.reported);
+        if new.total() == 0 {
+            return ControlFlow::Continue(());
+        }
+        self.reported.clone_from(&self.lost);
+        self.reported_at = Some(Instant::now());
+        // First in the outputs: in the order of events for whoever sees both.
+        take(self, Step::Lost(&new))?;
+        for line in new.lines() {
+            note(format_args!("warning: {line}"));
+        }
+        let counts = self.lost.counts();
+        self.recording
+            .write(&mut self.failure, |recording| recording.writer.lost(counts))
+    }
+
+    /// Says on the terminal how the trace goes, if it is time to: how many events were received, and what they are.
+    pub fn show_status(&mut self, received: u64, what: &str) {
+        let Some(status) = &mut self.status else {
+            return;
+        };
+        if let Some(since) = status.is_due() {
+            let new = received.saturating_sub(self.status_received);
+            let rate = new as f64 / since.as_secs_f64();
+            self.status_received = received;
+            let lost = self.lost.total();
+            status.show(&format!(
+                "{received} {what}, {rate:.0} a second, {lost} lost"
+            ));
+        }
+    }
+
+    /// Completes the recording.
+    ///
+    /// # Errors
+    /// Why the run ended early, if an output failed.
+    pub fn finish(mut self) -> anyhow::Result<()> {
+        self.recording.complete(&mut self.failure, |recording| {
+            recording.writer.finish().map(drop)
+        });
+        self.failure.result()
+    }
+}

@@ -1,0 +1,389 @@
+//! What a tool attaches to, as data: [`Group`] declares it, [`Plan`] is what becomes of it on this kernel.
+//!
+//! Attaching, `usdt-probes --check` and the tests read the same declarations.
+
+use std::mem::MaybeUninit;
+
+use libbpf_rs::{Link, Object, OpenObject};
+
+use super::attach::attach;
+use super::kernel::{self, Need};
+use super::sites::Sites;
+use super::target::Target;
+use super::{Error, libbpf_log};
+use crate::cli::note;
+
+/// A USDT probe of ovs-vswitchd.
+#[derive(Clone, Copy, Debug)]
+pub struct Usdt {
+    pub provider: &'static str,
+    pub name: &'static str,
+    /// How many arguments it has; not looked at if none is fetched.
+    pub args: usize,
+    /// Which of them are pointers, so that they must have 8 bytes.
+    pub pointers: &'static [usize],
+    /// Which of them the programs fetch, in the order of their own enum.
+    pub fetched: &'static [usize],
+}
+
+/// A place that a program is attached to. Programs go by their names in the BPF object.
+#[derive(Debug)]
+pub enum Point {
+    /// All sites of a probe. There are two programs, the one named and one with `_multi` at its end: `UPROBE_PROGRAMS`
+    /// of `bpf/uprobe.bpf.h`.
+    Usdt {
+        probe: &'static Usdt,
+        program: &'static str,
+    },
+    /// A function of the kernel or of its module openvswitch. The program's section says how it is attached.
+    Kernel {
+        function: &'static str,
+        program: &'static str,
+    },
+}
+
+/// One way to see the events of a group.
+#[derive(Debug)]
+pub struct Way {
+    pub name: &'static str,
+    pub needs: &'static [Need],
+    /// In the order in which an event passes them. They are attached from the last to the first and detached from the
+    /// first to the last, so that an event which is seen at one of them is seen at all that follow.
+    pub points: &'static [Point],
+}
+
+/// What is done if there is no way to see the events of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Without {
+    /// The tool ends with an error.
+    Error,
+    /// The tool goes on after a warning, with this as its second line if it is not empty.
+    Warning(&'static str),
+    /// Nothing is said, since another group says it.
+    Nothing,
+}
+
+/// Events that a tool sees in the same way.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// The events, as in "failed to see ...".
+    pub what: &'static str,
+    /// In the order of preference.
+    pub ways: &'static [Way],
+    pub without: Without,
+}
+
+/// What a tool declares.
+#[derive(Debug)]
+pub struct Tool {
+    pub name: &'static str,
+    /// In the order in which an event passes them, as the points of a [`Way`].
+    pub groups: &'static [&'static Group],
+    /// Whether all of its events come from the kernel's datapath.
+    pub datapath: bool,
+}
+
+/// The most often that a tool opens its BPF object: once more each time that a way fails.
+const ATTEMPTS: usize = 8;
+
+/// Room for the BPF object of each attempt.
+pub type Storage = [MaybeUninit<OpenObject>; ATTEMPTS];
+
+/// Room in which no object has been opened yet.
+pub fn storage() -> Storage {
+    [const { MaybeUninit::uninit() }; ATTEMPTS]
+}
+
+/// The ways that are taken on this kernel, and where the probes of the traced processes are.
+#[derive(Debug)]
+pub struct Plan {
+    groups: Vec<Choice>,
+    pids: Vec<u32>,
+    sites: Sites,
+    multi: bool,
+}
+
+/// The way that is taken for a group.
+#[derive(Debug)]
+struct Choice {
+    group: &'static Group,
+    /// The number of the way; as many as there are if none remains.
+    way: usize,
+    /// What the ways before it lack.
+    lacks: Vec<String>,
+}
+
+/// What is attached.
+pub struct Attached {
+    /// In the order in which they are to be detached.
+    pub links: Vec<Link>,
+    /// For "attached to ...".
+    pub what: String,
+}
+
+impl Plan {
+    /// Chooses the first way of each group that this kernel has, and finds the probes in the processes.
+    ///
+    /// `only` is for tests: of groups that have several ways it takes the one of that name only.
+    ///
+    /// # Errors
+    /// [`Error::Unseen`] if a group that is necessary has no way; those of [`Target::find_probe`] and of [`Sites`].
+    pub fn new(
+        groups: &[&'static Group],
+        targets: &[Target],
+        only: Option<&str>,
+    ) -> Result<Self, Error> {
+        let mut plan = Self {
+            groups: Vec::new(),
+            pids: targets.iter().map(Target::pid).collect(),
+            sites: Sites::default(),
+            multi: kernel::has_uprobe_multi(),
+        };
+        for &group in groups {
+            let mut choice = Choice {
+                group,
+                way: 0,
+                lacks: Vec::new(),
+            };
+            choice.settle(only)?;
+            plan.groups.push(choice);
+        }
+        for choice in &plan.groups {
+            for point in choice.points() {
+                if let Point::Usdt { probe, .. } = point {
+                    plan.sites.find(probe, targets)?;
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Whether any program is attached to a function of the kernel.
+    pub fn is_in_kernel(&self) -> bool {
+        let mut points = self.groups.iter().flat_map(Choice::points);
+        points.any(|point| matches!(point, Point::Kernel { .. }))
+    }
+
+    /// Where the probes are, and how their arguments are fetched.
+    pub fn sites(&self) -> &Sites {
+        &self.sites
+    }
+
+    /// Has libbpf load the programs of the ways that are taken, those named in `also`, and no other.
+    pub fn select(&self, object: &mut OpenObject, also: &[&str]) {
+        let points = || self.groups.iter().flat_map(Choice::points);
+        for mut program in object.progs_mut() {
+            let name = program.name().to_string_lossy().into_owned();
+            let wanted = points().any(|point| point.program(self.multi) == name);
+            program.set_autoload(wanted || also.contains(&&*name));
+        }
+    }
+
+    /// Calls `load`, which opens a BPF object, loads it and attaches it, with the ways that are taken; again with the next
+    /// way each time that one fails.
+    ///
+    /// # Errors
+    /// Those of `load` if there is no other way, and [`Error::Unseen`].
+    pub fn load<'obj, T>(
+        &mut self,
+        storage: &'obj mut Storage,
+        verbose: bool,
+        load: impl Fn(&Self, &'obj mut MaybeUninit<OpenObject>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut rooms = storage.iter_mut();
+        loop {
+            let room = rooms.next().ok_or(Error::NoWay)?;
+            match load(self, room) {
+                Ok(loaded) => return Ok(loaded),
+                Err(error) => self.fall_back(error, verbose)?,
+            }
+        }
+    }
+
+    /// After a failure to load or to attach: goes on to the next way of the group whose program failed.
+    ///
+    /// # Errors
+    /// `error` itself, if the fault is not of a way that could be replaced; [`Error::Unseen`] if no way remains.
+    fn fall_back(&mut self, error: Error, verbose: bool) -> Result<(), Error> {
+        // Taken even if nobody reads it: it explains nothing that fails later.
+        let log = libbpf_log::take();
+        let failed = match &error {
+            Error::Load { program, .. } | Error::Rejected { program } => program.as_deref(),
+            Error::Attach { program, .. } => Some(&**program),
+            _ => {
+                libbpf_log::put_back(log);
+                return Err(error);
+            }
+        };
+        let multi = self.multi;
+        let replaceable = |choice: &&mut Choice| {
+            choice.points().iter().any(|point| {
+                let is_kernel = matches!(point, Point::Kernel { .. });
+                is_kernel && failed.is_none_or(|failed| point.program(multi) == failed)
+            })
+        };
+        let Some(choice) = self.groups.iter_mut().find(replaceable) else {
+            libbpf_log::put_back(log);
+            return Err(error);
+        };
+        if verbose {
+            eprint!("{log}");
+        }
+        choice.lacks(first_line(&error));
+        choice.way += 1;
+        choice.settle(None)
+    }
+
+    /// Attaches the programs: those of the last point first.
+    ///
+    /// # Errors
+    /// [`Error::Attach`], and those of [`Object::attach_path`](super::object::Object::attach_path).
+    pub fn attach(&self, object: &Object) -> Result<Attached, Error> {
+        let mut links = Vec::new();
+        for point in self.groups.iter().flat_map(Choice::points).rev() {
+            let name = point.program(self.multi);
+            let program = object
+                .progs_mut()
+                .find(|program| program.name() == &*name)
+                .ok_or_else(|| Error::NoProgram(name.clone()))?;
+            match point {
+                Point::Kernel { function, .. } => {
+                    let link = program.attach().map_err(|error| Error::Attach {
+                        path: format!("{function}() of the kernel"),
+                        program: name,
+                        error,
+                    })?;
+                    links.push(link);
+                }
+                Point::Usdt { probe, .. } => {
+                    for (index, pid, object, sites) in self.sites.of(probe, &self.pids) {
+                        let sites = sites.iter().map(|(site, spec)| {
+                            let cookie = spec | (index as u64) << COOKIE_TARGET_SHIFT;
+                            (site.clone(), cookie)
+                        });
+                        let sites: Vec<_> = sites.collect();
+                        links.extend(attach(&program, self.multi, pid, object, &sites)?);
+                    }
+                }
+            }
+        }
+        links.reverse();
+        Ok(Attached {
+            links,
+            what: self.describe(),
+        })
+    }
+
+    /// The probes and what else is seen, for "attached to ...".
+    fn describe(&self) -> String {
+        let mut probes = Vec::new();
+        let mut parts = Vec::new();
+        for choice in &self.groups {
+            let usdt = choice.points().iter().filter_map(|point| match point {
+                Point::Usdt { probe, .. } => Some(format!("{}:{}", probe.provider, probe.name)),
+                Point::Kernel { .. } => None,
+            });
+            let before = probes.len();
+            probes.extend(usdt);
+            if probes.len() == before && choice.way().is_some() && !choice.group.what.is_empty() {
+                parts.push(choice.group.what.to_string());
+            }
+        }
+        if !probes.is_empty() {
+            let pids: Vec<String> = self.pids.iter().map(u32::to_string).collect();
+            let sites = match self.sites.count() {
+                1 => "1 site".to_string(),
+                count => format!("{count} sites"),
+            };
+            let probes = format!("{} of process {} ({sites})", join(&probes), join(&pids));
+            parts.insert(0, probes);
+        }
+        parts.join(" and to ")
+    }
+}
+
+/// COOKIE_TARGET_SHIFT of `bpf/usdt_arg.bpf.h`: the cookie of a site has its argument string below, its daemon above.
+const COOKIE_TARGET_SHIFT: u32 = 8;
+
+/// `a, b and c`.
+fn join(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+/// The fact without the way out.
+fn first_line(error: &Error) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_string()
+}
+
+impl Choice {
+    fn way(&self) -> Option<&'static Way> {
+        self.group.ways.get(self.way)
+    }
+
+    fn points(&self) -> &'static [Point] {
+        self.way().map_or(&[], |way| way.points)
+    }
+
+    fn lacks(&mut self, what: String) {
+        if !self.lacks.contains(&what) {
+            self.lacks.push(what);
+        }
+    }
+
+    /// Goes on to the first way that lacks nothing.
+    fn settle(&mut self, only: Option<&str>) -> Result<(), Error> {
+        let several = self.group.ways.len() > 1;
+        while let Some(way) = self.way() {
+            let missing = match only {
+                Some(only) if several && only != way.name => {
+                    Some("another way was asked for".to_string())
+                }
+                _ => way.needs.iter().find_map(|need| need.missing()),
+            };
+            match missing {
+                None => return Ok(()),
+                Some(missing) => self.lacks(missing),
+            }
+            self.way += 1;
+        }
+        let what = self.group.what;
+        let why = self.lacks.join("; ");
+        match self.group.without {
+            Without::Error => return Err(Error::Unseen { what, why }),
+            Without::Warning(more) => {
+                let more = match more {
+                    "" => String::new(),
+                    more => format!("\n  {more}"),
+                };
+                note(format_args!("warning: {what} cannot be seen: {why}{more}"));
+            }
+            Without::Nothing => {}
+        }
+        Ok(())
+    }
+}
+
+impl Way {
+    /// The probes that it attaches to.
+    pub fn probes(&self) -> impl Iterator<Item = &'static Usdt> {
+        self.points.iter().filter_map(|point| match point {
+            Point::Usdt { probe, .. } => Some(*probe),
+            Point::Kernel { .. } => None,
+        })
+    }
+}
+
+impl Point {
+    /// The name of its program, where uprobe-multi is used or not.
+    pub fn program(&self, multi: bool) -> String {
+        match self {
+            Self::Usdt { program, .. } if multi => format!("{program}_multi"),
+            Self::Usdt { program, .. } | Self::Kernel { program, .. } => (*program).to_string(),
+        }
+    }
+}

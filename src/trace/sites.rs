@@ -1,0 +1,161 @@
+//! Where the probes of a tool are in the traced processes, and how their arguments are fetched there.
+
+use super::object::Object;
+use super::plan::Usdt;
+use super::spec::{Spec, specs};
+use super::target::Target;
+use super::usdt::{Arg, Machine, Site, parse_args};
+use super::{Error, kernel};
+use crate::ovs::release::{Release, release};
+
+/// Argument strings of one probe that can be told apart: `MAX_SPECS` of `bpf/usdt_arg.bpf.h`.
+const MAX_SPECS: usize = 8;
+
+/// The sites of several probes.
+#[derive(Debug, Default)]
+pub struct Sites {
+    probes: Vec<Found>,
+}
+
+#[derive(Debug)]
+struct Found {
+    probe: &'static Usdt,
+    /// The different argument strings, each as the specs of the arguments that are fetched.
+    strings: Vec<(String, Machine)>,
+    specs: Vec<Vec<Spec>>,
+    /// By process: its objects with the sites in them, each with the number of its argument string.
+    targets: Vec<Vec<(Object, Vec<(Site, u64)>)>>,
+}
+
+impl Sites {
+    /// Finds a probe in each of the processes.
+    ///
+    /// # Errors
+    /// Those of [`Target::find_probe`]; [`Error::Arguments`], [`Error::TooManySpecs`]; [`Error::NoCookie`] where the
+    /// kernel cannot tell sites apart that differ.
+    pub(super) fn find(&mut self, probe: &'static Usdt, targets: &[Target]) -> Result<(), Error> {
+        let mut found = Found {
+            probe,
+            strings: Vec::new(),
+            specs: Vec::new(),
+            targets: Vec::new(),
+        };
+        for target in targets {
+            let mut objects = Vec::new();
+            for (object, of_object) in target.find_probe(probe.provider, probe.name)? {
+                let mut sites = Vec::new();
+                for site in of_object.sites {
+                    let spec = found.spec(&site.args, of_object.machine)?;
+                    sites.push((site, spec as u64));
+                }
+                objects.push((object, sites));
+            }
+            found.targets.push(objects);
+        }
+        if found.strings.len() > MAX_SPECS {
+            return Err(Error::TooManySpecs {
+                probe: probe.to_string(),
+                count: found.strings.len(),
+                most: MAX_SPECS,
+            });
+        }
+        if (found.strings.len() > 1 || targets.len() > 1) && !kernel::has_cookie() {
+            return Err(Error::NoCookie(kernel::kernel_release()));
+        }
+        self.probes.push(found);
+        Ok(())
+    }
+
+    /// Writes the specs of a probe's arguments where the programs look for them, and returns how many argument strings
+    /// there are; none if the probe is not attached to.
+    pub fn install<T: From<Spec> + Copy, const N: usize>(
+        &self,
+        probe: &'static Usdt,
+        to: &mut [[T; N]],
+    ) -> u32 {
+        let mut count = 0;
+        let specs = self.found(probe).map_or(&[][..], |found| &found.specs[..]);
+        for (to, specs) in to.iter_mut().zip(specs) {
+            for (to, spec) in to.iter_mut().zip(specs) {
+                *to = T::from(*spec);
+            }
+            count += 1;
+        }
+        count
+    }
+
+    /// The objects of each process that have the probe: the number of the process, its id, the object, its sites.
+    pub(super) fn of<'a>(
+        &'a self,
+        probe: &'static Usdt,
+        pids: &'a [u32],
+    ) -> impl Iterator<Item = (usize, u32, &'a Object, &'a [(Site, u64)])> {
+        let targets = self
+            .found(probe)
+            .map_or(&[][..], |found| &found.targets[..]);
+        let targets = targets.iter().zip(pids).enumerate();
+        targets.flat_map(|(index, (objects, pid))| {
+            let objects = objects.iter();
+            objects.map(move |(object, sites)| (index, *pid, object, &sites[..]))
+        })
+    }
+
+    /// How many sites there are.
+    pub(super) fn count(&self) -> usize {
+        let objects = self.probes.iter().flat_map(|found| &found.targets);
+        let sites = objects.flatten().map(|(_, sites)| sites.len());
+        sites.sum()
+    }
+
+    fn found(&self, probe: &'static Usdt) -> Option<&Found> {
+        self.probes
+            .iter()
+            .find(|found| std::ptr::eq(found.probe, probe))
+    }
+}
+
+impl Found {
+    /// The number of an argument string.
+    fn spec(&mut self, args: &str, machine: Machine) -> Result<usize, Error> {
+        // Whoever fetches none does not care what they are.
+        let args = if self.probe.fetched.is_empty() {
+            ""
+        } else {
+            args
+        };
+        let known = |(string, of): &(String, Machine)| string == args && *of == machine;
+        if let Some(spec) = self.strings.iter().position(known) {
+            return Ok(spec);
+        }
+        self.specs.push(self.probe.specs(args, machine)?);
+        self.strings.push((args.to_string(), machine));
+        Ok(self.strings.len() - 1)
+    }
+}
+
+impl Usdt {
+    /// How the arguments that are fetched are fetched, from the argument string of a site.
+    fn specs(&self, args: &str, machine: Machine) -> Result<Vec<Spec>, Error> {
+        if self.fetched.is_empty() {
+            return Ok(Vec::new());
+        }
+        let parsed = parse_args(args, machine).map_err(Error::Argument)?;
+        let is_pointer = |&i: &usize| parsed.get(i).is_some_and(|arg| arg.size == 8);
+        if parsed.len() != self.args || !self.pointers.iter().all(is_pointer) {
+            let probe = self.to_string();
+            return Err(Error::Arguments {
+                release: release(&probe).unwrap_or(Release(2, 17)),
+                args: args.to_string(),
+                probe,
+            });
+        }
+        let fetched: Vec<&Arg> = self.fetched.iter().map(|&i| &parsed[i]).collect();
+        Ok(specs(&fetched))
+    }
+}
+
+impl std::fmt::Display for Usdt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.provider, self.name)
+    }
+}

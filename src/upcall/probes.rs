@@ -1,0 +1,77 @@
+//! What upcall-monitor attaches to.
+
+use crate::trace::kernel::Need;
+use crate::trace::plan::{Group, Point, Tool, Usdt, Way, Without};
+
+/// `lib/dpif.c` of Open vSwitch, 2.17 and later. Its arguments: the datapath's name, the type of the upcall, the packet
+/// and its size, the flow key and its size. upcall-cost fetches them too.
+pub static RECV_UPCALL: Usdt = Usdt {
+    provider: "dpif_recv",
+    name: "recv_upcall",
+    args: 6,
+    pointers: &[0, 2, 4],
+    fetched: &[0, 1, 2, 3, 4, 5],
+};
+
+/// Received and failed upcalls, seen by these programs: one at the probe, one at the end of `ovs_dp_upcall()`, and one
+/// where it returns.
+macro_rules! groups {
+    ($received:ident, $failed:ident, $failed_too:ident: $at_probe:literal, $at_end:literal, $at_return:literal) => {
+        pub static $received: Group = Group {
+            what: "received upcalls",
+            ways: &[Way {
+                name: "usdt",
+                needs: &[],
+                points: &[Point::Usdt {
+                    probe: &RECV_UPCALL,
+                    program: $at_probe,
+                }],
+            }],
+            without: Without::Error,
+        };
+        /// Nothing else is asked for.
+        pub static $failed: Group = Group {
+            without: Without::Error,
+            ..$failed_too
+        };
+        pub static $failed_too: Group = Group {
+            what: "the upcalls that fail in the kernel",
+            ways: &[
+                Way {
+                    name: "fexit",
+                    needs: &[Need::Datapath, Need::KernelBtf, Need::DatapathBtf],
+                    points: &[Point::Kernel {
+                        function: "ovs_dp_upcall",
+                        program: $at_end,
+                    }],
+                },
+                // Where there is no fexit: on aarch64 before Linux 6.4, or without type information of the module.
+                Way {
+                    name: "tracepoint",
+                    needs: &[Need::Datapath, Need::KernelBtf],
+                    points: &[
+                        Point::Kernel {
+                            function: "ovs_dp_upcall",
+                            program: "upcall_begins",
+                        },
+                        Point::Kernel {
+                            function: "ovs_dp_upcall",
+                            program: $at_return,
+                        },
+                    ],
+                },
+            ],
+            without: Without::Warning(""),
+        };
+    };
+}
+
+groups!(RECEIVED, FAILED, FAILED_TOO: "recv_upcall", "upcall_failed", "upcall_returns");
+// The same, with a packet filter in the kernel.
+groups!(RECEIVED_FILTERED, FAILED_FILTERED, FAILED_TOO_FILTERED: "recv_filtered", "failed_filtered", "returns_filtered");
+
+pub static TOOL: Tool = Tool {
+    name: "upcall-monitor",
+    groups: &[&FAILED_TOO, &RECEIVED],
+    datapath: true,
+};
