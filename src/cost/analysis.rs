@@ -1,8 +1,8 @@
 //! From events to figures.
 
+use super::event::{Event, KINDS, Kind};
 use super::matcher::Matcher;
 use super::stats::Stats;
-use super::{Event, KINDS, Kind};
 use crate::bpf::upcall_cost::types::bss;
 
 /// What `lost[]` of `bpf/upcall_cost.bpf.c` has: the events that found the ring full, by kind, and at last those whose

@@ -7,10 +7,10 @@
 use std::io::{self, Write};
 
 use super::analysis::Analysis;
+use super::event::{Event, Kind};
 use super::histogram::Scale;
 use super::report::{Options, QUANTILES};
 use super::stats::{BATCH_SIZES, GROUP_STAGES, Group, Slow, Stage};
-use super::{Event, Kind};
 use crate::run::recording::Start;
 use crate::upcall::json::{Escaped, Line, errno_name, key};
 

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::analysis::Analysis;
+use super::event::{Kind, short_datapath};
 use super::histogram::{Samples, Scale, us};
 use super::stats::{BATCH_SIZES, Group, STAGES, Stage};
-use super::{Kind, short_datapath};
 use crate::ovs::flow_key;
 use crate::show::hexdump;
 use crate::upcall::json::errno_name;

@@ -5,9 +5,9 @@ use std::collections::{BinaryHeap, HashMap};
 
 use foldhash::fast::RandomState;
 
+use super::event::short_datapath;
 use super::histogram::Samples;
 use super::matcher::{Found, Set};
-use super::short_datapath;
 use crate::show::histogram::Histogram;
 
 /// A part of an upcall's way.

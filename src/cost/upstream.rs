@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read};
 
-use super::{Event, KINDS, Kind};
+use super::event::{Event, KINDS, Kind, short_datapath};
 use crate::cli::cause;
 use crate::ovs::flow_key;
 use crate::upcall::event::Captured;
@@ -170,7 +170,7 @@ impl Fields {
                     let bytes = event.packet.bytes;
                     event.packet.bytes = &bytes[..linear.min(bytes.len())];
                 }
-                let devices = ports.get(super::short_datapath(event.datapath));
+                let devices = ports.get(short_datapath(event.datapath));
                 event.port = devices
                     .and_then(|devices| devices.get(event.device))
                     .copied();
