@@ -8,9 +8,11 @@ use std::io::{self, Write};
 
 use super::analysis::Analysis;
 use super::event::{Event, Kind};
+use super::groups::{GROUP_STAGES, Group};
 use super::histogram::Scale;
 use super::report::{Options, QUANTILES};
-use super::stats::{BATCH_SIZES, GROUP_STAGES, Group, Slow, Stage};
+use super::stage::Stage;
+use super::stats::{BATCH_SIZES, Slow};
 use crate::run::recording::Start;
 use crate::upcall::json::{Escaped, Line, errno_name, key};
 

@@ -4,15 +4,19 @@
 //! events of each upcall together; [`stats`] counts what it found, and [`report`], [`json`] and [`svg`] show it.
 
 pub mod analysis;
+mod axis;
 mod event;
+mod groups;
 pub mod histogram;
 pub mod json;
 pub mod matcher;
 mod record;
 pub mod report;
+mod stage;
 pub mod stats;
 pub mod svg;
 mod text;
+mod timeline;
 mod transport;
 pub mod upstream;
 

@@ -5,8 +5,10 @@ use std::io::{self, Write};
 
 use super::analysis::Analysis;
 use super::event::{Kind, short_datapath};
+use super::groups::Group;
 use super::histogram::{Samples, Scale, us};
-use super::stats::{BATCH_SIZES, Group, STAGES, Stage};
+use super::stage::{STAGES, Stage};
+use super::stats::BATCH_SIZES;
 use crate::ovs::flow_key;
 use crate::show::hexdump;
 use crate::upcall::json::errno_name;

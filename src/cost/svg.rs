@@ -6,9 +6,11 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
 use super::analysis::Analysis;
+use super::axis::{Rows, count, human};
 use super::histogram::us;
 use super::report::QUANTILES;
-use super::stats::{COLUMNS, DRAWN, FIRST_POWER, ROWS, Stage, Timeline, row_start};
+use super::stage::Stage;
+use super::timeline::{COLUMNS, DRAWN, ROWS, Timeline};
 
 const WIDTH: f64 = 960.0;
 /// Left and right of the plots.
@@ -44,72 +46,6 @@ fn title(stage: Stage) -> &'static str {
         Stage::Execute => "vswitchd execute to kernel receive",
         Stage::Overhead => "Overhead",
         Stage::Total => "Kernel upcall to kernel packet execute",
-    }
-}
-
-/// A time in the unit that suits it.
-fn human(ns: f64) -> String {
-    let (value, unit) = match ns {
-        ns if ns < 1e3 => (ns, "ns"),
-        ns if ns < 1e6 => (ns / 1e3, "µs"),
-        ns if ns < 1e9 => (ns / 1e6, "ms"),
-        ns => (ns / 1e9, "s"),
-    };
-    match value {
-        v if v >= 99.95 => format!("{v:.0} {unit}"),
-        v if v >= 9.95 || (v - v.round()).abs() < 0.005 => format!("{v:.0} {unit}"),
-        v => format!("{v:.1} {unit}"),
-    }
-}
-
-/// The rows of the timelines that are drawn.
-#[derive(Clone, Copy)]
-struct Rows {
-    first: usize,
-    end: usize,
-}
-
-impl Rows {
-    fn of(timeline: &Timeline) -> Self {
-        let used = |row: &usize| {
-            let mut columns = timeline.cells.iter().flatten();
-            columns.any(|column| column[*row] > 0)
-        };
-        // Whole powers of two, so that the axis has an end on either side.
-        let first = (0..ROWS).find(used).unwrap_or(0) / 4 * 4;
-        let end = (0..ROWS).rev().find(used).unwrap_or(0) / 4 * 4 + 4;
-        Self { first, end }
-    }
-
-    fn len(self) -> usize {
-        self.end - self.first
-    }
-
-    /// Where a time is, from 0 to 1.
-    fn place(self, ns: f64) -> f64 {
-        let power = ns.max(1.0).log2().floor();
-        let quarters = (power - f64::from(FIRST_POWER)) * 4.0 + (ns / power.exp2() - 1.0) * 4.0;
-        ((quarters - self.first as f64) / self.len() as f64).clamp(0.0, 1.0)
-    }
-
-    /// Powers of ten, or some of them, and what is between them if there is room for it on an axis of `length` where
-    /// each takes `gap`, in nanoseconds.
-    fn ticks(self, length: f64, gap: f64) -> Vec<f64> {
-        let (low, high) = (row_start(self.first), row_start(self.end));
-        let decade = length / (high / low).log10();
-        let steps: &[f64] = if decade * 2f64.log10() > gap {
-            &[1.0, 2.0, 5.0]
-        } else if decade * 3f64.log10() > gap {
-            &[1.0, 3.0]
-        } else {
-            &[1.0]
-        };
-        let every = (gap / decade).ceil().max(1.0) as usize;
-        (0..12)
-            .step_by(every)
-            .flat_map(|power| steps.iter().map(move |step| step * 10f64.powi(power)))
-            .filter(|tick| (low..=high).contains(tick))
-            .collect()
     }
 }
 
@@ -283,15 +219,6 @@ fn distribution(
     }
     text(svg, "f", LEFT - 6.0, top + 10.0, "end", &count(most))?;
     line(svg, (LEFT, bottom), (LEFT + PLOT, bottom))
-}
-
-/// A count in few characters.
-fn count(count: u64) -> String {
-    match count {
-        0..10_000 => count.to_string(),
-        10_000..10_000_000 => format!("{} k", count / 1000),
-        _ => format!("{} M", count / 1_000_000),
-    }
 }
 
 /// How many columns of a timeline are shown.
