@@ -288,6 +288,39 @@ fn namesakes() {
     }
 }
 
+/// Check that counts of lost events, which a file may make arbitrarily large, are added up to what 64 bits hold, and
+/// that the report says what such a count means.
+#[test]
+fn enormous_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (text_file, recording) = (folder.path().join("text"), folder.path().join("recording"));
+    let map_and_counts = "dp_port_map = {}\nevent_miss = {0: 18446744073709551615, 1: 1}\n";
+    fs::write(&text_file, map_and_counts).unwrap();
+    let out = fs::File::create(&recording).unwrap();
+    let mut writer = recording::Writer::new(out, &recording::Start::new("upcall-cost")).unwrap();
+    let failed = Event {
+        result: -11,
+        ..Event::new(Kind::DpFailed, 1)
+    };
+    writer.record(&common::record(&failed)).unwrap();
+    writer.lost(&[1, 0, 0, 0, 0, u64::MAX, u64::MAX]).unwrap();
+    writer.finish().unwrap();
+    for file in [&text_file, &recording] {
+        let output = replay(file, &["-q", "--format", "json"]);
+        let stderr = text(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        let lines = lines(&output);
+        assert_eq!(lines["lost"][0]["lost"], u64::MAX);
+        assert_eq!(lines["summary"][0]["lost"], u64::MAX);
+        let output = replay(file, &["-q"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let note =
+            "NOTE: A count of 18446744073709551615 means that as many events or more were lost.";
+        let report = text(&output.stdout);
+        assert_eq!(report.matches(note).count(), 1, "{report}");
+    }
+}
+
 /// Check that a picture is well-formed and has every stage.
 #[test]
 fn picture() {

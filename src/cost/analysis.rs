@@ -10,6 +10,12 @@ use crate::bpf::upcall_cost::types::bss;
 pub const LOST: usize = KINDS + 1;
 const _: fn(&bss) -> &[u64; LOST] = |bss| &bss.lost;
 
+/// The sum of counts, which a recording may make arbitrarily large: it stops at [`u64::MAX`].
+pub fn sum(counts: &[u64]) -> u64 {
+    let add = |sum: u64, count: &u64| sum.saturating_add(*count);
+    counts.iter().fold(0, add)
+}
+
 /// Events of each kind, in the order of [`Kind::ALL`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

@@ -2,11 +2,11 @@
 //!
 //! Each object has a `record`: `start`, `event`, `lost`, then those of the report: `events` (of each kind), `thread`,
 //! `batches`, `stage`, `group`, `slow`, `failed`, `unmatched`, and at last `summary`. Times are integers of nanoseconds
-//! (`_ns`) or microseconds with a fraction (`_us`).
+//! (`_ns`) or microseconds with a fraction (`_us`). A count or a sum of counts that 64 bits cannot hold is [`u64::MAX`].
 
 use std::io::{self, Write};
 
-use super::analysis::Analysis;
+use super::analysis::{Analysis, sum};
 use super::event::{Event, Kind};
 use super::groups::{GROUP_STAGES, Group};
 use super::histogram::Scale;
@@ -85,7 +85,7 @@ impl<W: Write> Json<W> {
     /// Says that `lost` events of each kind are missing since this was last said.
     pub fn lost(&mut self, lost: &[u64]) -> io::Result<()> {
         self.line.record("lost");
-        self.line.field("lost", lost.iter().sum::<u64>());
+        self.line.field("lost", sum(lost));
         self.lost_kinds(lost);
         self.write()
     }
@@ -118,7 +118,7 @@ impl<W: Write> Json<W> {
             self.write()?;
         }
         self.line.record("batches");
-        self.line.field("count", stats.batches.iter().sum::<u64>());
+        self.line.field("count", sum(&stats.batches));
         self.line.field("largest", stats.largest_batch);
         self.line.begin("sizes", b'[');
         for (i, count) in stats.batches.iter().enumerate().filter(|(_, c)| **c > 0) {
@@ -166,8 +166,8 @@ impl<W: Write> Json<W> {
             self.write()?;
         }
         self.line.record("summary");
-        self.line.field("events", counts.total.iter().sum::<u64>());
-        self.line.field("lost", counts.missed.iter().sum::<u64>());
+        self.line.field("events", sum(&counts.total));
+        self.line.field("lost", sum(&counts.missed));
         self.line.field("sets", stats.sets);
         self.line.field("unreadable", counts.unreadable);
         self.line.field("undecodable", counts.undecodable);

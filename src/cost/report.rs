@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::analysis::Analysis;
+use super::analysis::{Analysis, sum};
 use super::event::{Kind, short_datapath};
 use super::groups::Group;
 use super::histogram::{Samples, Scale, us};
@@ -86,7 +86,7 @@ fn events(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
         let i = kind as usize;
         let (usable, total, missed) = (counts.usable[i], counts.total[i], counts.missed[i]);
         // Nobody but us has it.
-        if kind == Kind::DpFailed && total + missed == 0 {
+        if kind == Kind::DpFailed && total == 0 && missed == 0 {
             continue;
         }
         writeln!(
@@ -108,6 +108,14 @@ fn events(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
 
 fn warnings(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     let counts = &analysis.counts;
+    let lost = || counts.missed.iter().chain([&counts.unreadable]);
+    if lost().any(|count| *count == u64::MAX) {
+        writeln!(
+            text,
+            "\nNOTE: A count of {} means that as many events or more were lost.",
+            u64::MAX
+        )?;
+    }
     if counts.missed.iter().any(|missed| *missed > 0) {
         text.push_str(
             "\nWARNING: Not all events were captured!\n         \
@@ -128,7 +136,7 @@ fn warnings(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
 /// The batch histogram, two columns of 32 rows.
 fn batches(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     let stats = &analysis.stats;
-    let total: u64 = stats.batches.iter().sum();
+    let total = sum(&stats.batches);
     let smallest = stats.batches.iter().position(|count| *count > 0);
     writeln!(text, "\n=> Histogram of upcalls per batch:")?;
     writeln!(
