@@ -240,8 +240,8 @@ fn write(file: &Path, events: &[Event<'_>]) {
     writer.finish().unwrap();
 }
 
-/// Check that threads of one name are told apart, that an upcall whose key is cut before its port is of an unknown one,
-/// and that a failure without an error of the kernel counts for none.
+/// Check that threads of one name are counted separately, that an upcall whose key is cut before its port is of an
+/// unknown port, and that a failure without an error of the kernel is not counted as usable.
 #[test]
 fn namesakes() {
     let folder = tempfile::tempdir().unwrap();
@@ -469,7 +469,7 @@ fn flipped_bytes() {
 
 /// Check that the tool says in one line, and on standard error, what is wrong with a file, and reports what precedes.
 #[test]
-fn damage_is_told() {
+fn damage_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("damaged");
     let recording = fs::read(fixture("small.rec")).unwrap();

@@ -260,7 +260,7 @@ fn snap_lengths() {
     }
 }
 
-/// Check that bytes which cannot be read are told from such that are not there.
+/// Check that bytes which cannot be read are distinguished from bytes which are not there.
 fn unreadable() {
     const EFAULT: i32 = 14;
     let (_, _, records, _) = record(
@@ -316,7 +316,7 @@ fn burst_into_smallest_ring() {
     assert_eq!(lost[EVENTS], 0, "arguments were not read");
 }
 
-/// Check that a kernel without a datapath is told, and that the daemon's own times are reported nevertheless.
+/// Check that the tool warns of a kernel without a datapath, and reports the daemon's own times nevertheless.
 fn no_kernel_side() {
     let target = StandIn::start("standin-ops", &["--rate", "5000", "--count", "11"]);
     let mut command = Command::new(UPCALL_COST);
@@ -349,7 +349,7 @@ fn no_kernel_side() {
     assert_eq!((counts["queue"], counts["total"]), (0, 0));
 }
 
-/// Check that on a kernel that does not tell of its types the daemon's own events are seen.
+/// Check that the daemon's own events are seen on a kernel without type information.
 fn no_type_information() {
     let target = StandIn::start("standin-ops", &["--rate", "5000", "--count", "11"]);
     let mut command = Command::new("unshare");
@@ -382,7 +382,7 @@ fn missing_probe() {
     assert!(output.stderr.lines().count() <= 2, "{}", output.stderr);
 }
 
-/// Check that a user without the privilege is told which capabilities are missing.
+/// Check that the error for a user without the privilege names the capabilities that are missing.
 fn no_privilege() {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;

@@ -256,7 +256,8 @@ mod tests {
         assert_eq!((samples.min(), samples.max()), (2.0, 9.0));
     }
 
-    /// Check that more samples than are kept are told to within a bucket's width, and the extremes and the mean exactly.
+    /// Check that of more samples than are kept the quantiles are right to within a bucket's width, and that the extremes
+    /// and the mean are exact.
     #[test]
     fn many() {
         let samples = samples((1..=300_000).map(|n| n * 10));

@@ -98,8 +98,8 @@ impl<W: Write> Json<W> {
         self.line.end(b'}');
     }
 
-    /// Writes the report. `left` events came after the end of the run.
-    pub fn report(&mut self, analysis: &Analysis, options: &Options, left: u64) -> io::Result<()> {
+    /// Writes the report. `late` events came after the end of the run.
+    pub fn report(&mut self, analysis: &Analysis, options: &Options, late: u64) -> io::Result<()> {
         let (counts, stats) = (&analysis.counts, &analysis.stats);
         for kind in Kind::ALL {
             let i = kind as usize;
@@ -171,7 +171,7 @@ impl<W: Write> Json<W> {
         self.line.field("sets", stats.sets);
         self.line.field("unreadable", counts.unreadable);
         self.line.field("undecodable", counts.undecodable);
-        self.line.field("left", left);
+        self.line.field("left", late);
         self.line.field("partial", counts.partial);
         self.line.field("paged", counts.paged);
         self.write()

@@ -60,7 +60,7 @@ pub struct Handler {
     pub upcalls: u64,
 }
 
-/// How many sizes of batches are told apart.
+/// How many sizes of batches are counted each on its own.
 pub const BATCH_SIZES: usize = 64;
 
 /// All that is counted of sets.

@@ -95,7 +95,7 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
-    /// Reads a line, without its end; tells whether there is one.
+    /// Reads a line without its end, and returns whether there is one.
     fn next_line(&mut self) -> Result<bool, Error> {
         self.line.clear();
         self.number += 1;
@@ -197,7 +197,7 @@ fn c_string(bytes: &[u8]) -> &[u8] {
     &bytes[..end]
 }
 
-/// What is left of a line.
+/// What remains of a line.
 struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
@@ -205,7 +205,7 @@ impl<'a> Cursor<'a> {
         self.0 = self.0.trim_ascii_start();
     }
 
-    /// Takes a character, and blanks before it; tells whether it was there.
+    /// Takes a character and the blanks before it, and returns whether it was there.
     fn take(&mut self, wanted: u8) -> bool {
         self.skip_blanks();
         match self.0.split_first() {

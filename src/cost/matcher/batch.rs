@@ -14,7 +14,7 @@ use crate::upcall::event::Captured;
 const MAX_BATCH: usize = 4096;
 const MAX_OPERATED: usize = 256;
 
-/// An R and what followed.
+/// A receive, and what followed it.
 struct Entry {
     datapath: Name<32>,
     upcall_type: u32,
@@ -60,7 +60,7 @@ pub struct Thread {
     at: usize,
     has_put: bool,
     has_execute: bool,
-    /// E that the kernel has not begun to execute: their entries, if they have one, and their sizes.
+    /// Executes that the kernel has not begun: their entries, if they have one, and their sizes.
     executing: VecDeque<(Option<usize>, u32)>,
 }
 
@@ -85,7 +85,7 @@ impl Thread {
         self.operated.is_some() || self.used >= MAX_BATCH
     }
 
-    /// Adds an R, and returns how many bytes were allocated for it.
+    /// Adds a receive, and returns how many bytes were allocated for it.
     pub fn receive(&mut self, event: &Event<'_>, upcall: Option<Upcall>) -> usize {
         self.comm = Name::new(event.comm);
         let mut entry = Entry {
@@ -124,7 +124,7 @@ impl Thread {
         grown
     }
 
-    /// Whether an entry may be what was received of this D.
+    /// Whether an entry may be the receive of this kernel upcall.
     pub fn has(&self, batch: u64, entry: usize, event: &Event<'_>) -> bool {
         let checksum = event.checksum.clone().unwrap_or(0..0);
         self.batch == batch
@@ -137,7 +137,7 @@ impl Thread {
             })
     }
 
-    /// Gives the D to an entry that [has](Self::has) it.
+    /// Gives an entry its kernel upcall.
     pub fn set_upcall(&mut self, entry: usize, event: &Event<'_>) {
         self.entries[entry].upcall = Some(Upcall {
             time: event.time,
@@ -154,7 +154,7 @@ impl Thread {
         self.tid
     }
 
-    /// Takes P, E or K.
+    /// Takes a put, an execute or a kernel execution.
     pub fn operate(&mut self, event: &Event<'_>, unmatched: &mut Unmatched) {
         let result = match event.kind {
             Kind::OvsPktExec => self.kernel(event, unmatched),
@@ -172,7 +172,7 @@ impl Thread {
         }
     }
 
-    /// Goes on to the next entry; tells whether there is one.
+    /// Goes on to the next entry, and returns whether there is one.
     fn next(&mut self) -> bool {
         if self.at + 1 >= self.used {
             return false;

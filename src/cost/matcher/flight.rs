@@ -29,14 +29,14 @@ const MAX_STEPS: usize = 256;
 const MAX_SOCKETS: usize = 1 << 16;
 const MAX_CPUS: usize = 1 << 14;
 
-/// What of a D is told to its R.
+/// What its receive needs to know of a kernel upcall.
 #[derive(Clone, Copy)]
 pub struct Upcall {
     pub time: u64,
     pub device: Name<16>,
 }
 
-/// All D in flight.
+/// All kernel upcalls in flight.
 #[derive(Default)]
 pub struct Flight {
     slots: Vec<Waiting>,
@@ -52,7 +52,7 @@ pub struct Flight {
     owners: HashMap<u32, u32, RandomState>,
     /// Unsegmented ones that the tracepoint saw, with their numbers.
     big: VecDeque<(u32, u64)>,
-    /// The last D of each CPU: its packet in the kernel, slot and number.
+    /// The last kernel upcall of each CPU: the address of its packet, its slot and its number.
     last: HashMap<u32, (u64, u32, u64), RandomState>,
     untagged: Vec<u8>,
 }
@@ -154,7 +154,7 @@ impl Flight {
         self.free.push(slot);
     }
 
-    /// The D of what thread `tid` received, and whether no other is equal to it.
+    /// The slot of the kernel upcall that thread `tid` received, and whether no other is equal to it.
     fn find(&self, wanted: &Wanted<'_>, tid: u32) -> Option<(u32, bool)> {
         // Of another thread's socket, number, slot.
         let mut best = None;
@@ -184,7 +184,8 @@ impl Flight {
         best.map(|(_, _, slot)| (slot, equal == 1))
     }
 
-    /// The unsegmented D that `wanted` is the next segment of, and whether it is the last one.
+    /// The slot of the unsegmented packet that `wanted` is the next segment of, how much of its payload was received with
+    /// this segment, and whether that is all.
     fn find_segmented(&self, wanted: &Wanted<'_>) -> Option<(u32, u32, bool)> {
         let of_segment = Transport::find(wanted.bytes)?;
         self.big.iter().find_map(|(slot, number)| {
@@ -244,7 +245,7 @@ impl Flight {
         }
     }
 
-    /// Takes the D of a failure out of flight.
+    /// Takes the kernel upcall that failed out of flight.
     pub fn fail(&mut self, event: &Event<'_>, unmatched: &mut Unmatched) {
         if event.skb == 0 {
             // It never got so far as to be queued.
@@ -261,7 +262,7 @@ impl Flight {
         }
     }
 
-    /// Takes the D of an R out of flight.
+    /// Takes the kernel upcall of a receive out of flight.
     pub fn take(&mut self, event: &Event<'_>, unmatched: &mut Unmatched) -> Option<Upcall> {
         let mut wanted = Wanted {
             datapath: event.datapath,

@@ -50,31 +50,31 @@ pub enum Found<'a> {
 /// Events that belong to no set, by reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// D: it failed.
+    /// A kernel upcall that failed.
     Failed,
-    /// D: younger ones of the same socket were received.
+    /// A kernel upcall that was not received, while younger ones of the same socket were.
     Overtaken,
-    /// D: not received within [`MAX_AGE`].
+    /// A kernel upcall that was not received within [`MAX_AGE`](super::MAX_AGE).
     TimedOut,
-    /// D: pushed out by [`MAX_WAITING`] or [`MAX_BYTES`].
+    /// A kernel upcall that [`MAX_WAITING`](super::MAX_WAITING) or [`MAX_BYTES`](super::MAX_BYTES) pushed out.
     PushedOut,
-    /// D: in flight at the end.
+    /// A kernel upcall that was in flight at the end.
     InFlight,
-    /// R: no D is equal to it.
+    /// A receive to which no kernel upcall is equal.
     NoUpcall,
-    /// P or E: the thread had received nothing that it could be for.
+    /// A put or an execute of a thread that had received nothing.
     NoBatch,
-    /// P: of another flow than those received.
+    /// A put of another flow than those received.
     OtherFlow,
-    /// P: all that was received has one.
+    /// A put while every upcall of the batch has one.
     NoPlace,
-    /// E: of another packet than those received.
+    /// An execute of another packet than those received.
     OtherPacket,
-    /// E: no K came.
+    /// An execute without a kernel execution.
     NotExecuted,
-    /// K: its thread executed nothing.
+    /// A kernel execution of a thread that had no execute.
     NoExecute,
-    /// K: the size is that of no packet executed.
+    /// A kernel execution whose size is that of no execute.
     OtherSize,
     /// The failure of an upcall that is not in flight.
     NoSuchUpcall,

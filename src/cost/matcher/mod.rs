@@ -1,20 +1,19 @@
 //! Puts the events of each upcall together, in one pass and in memory bounded by what is in flight.
 //!
-//! An upcall leaves the datapath (D), a handler thread receives it (R), asks the kernel to install a flow (P) and to
-//! execute the actions on the packet (E), and the kernel begins to (K).
+//! An upcall has up to five events, each a [`Kind`]: the kernel sends it up (the kernel upcall), a handler thread of the
+//! daemon takes it from its socket (the receive), prepares requests to install a flow (the put) and to execute actions on
+//! the packet (the execute), and the kernel begins to execute them (the kernel execution).
 //!
-//! D and R belong together if datapath, port, type, size and the bytes that both have are equal; the oldest D goes
-//! first. Among equal ones those are preferred that were sent to a socket which this thread is known to read. P, E and
-//! K are the thread's that received: a batch is a run of R, after which the thread handles what it received in that
-//! order. P belongs to the upcall whose flow key it has, or, if the key is not known, to the next in order; E to the
-//! next with the same packet; K to the oldest E that has none yet.
+//! * A kernel upcall and a receive belong together if datapath, port, type, size and the bytes that were captured of both
+//!   are equal. Of several equal kernel upcalls the matcher prefers those that were sent to a socket which the thread is
+//!   known to read, and of these the oldest.
+//! * A put, an execute and a kernel execution belong to what their own thread received. The thread receives a batch of
+//!   upcalls in a row, and then handles them in that order.
+//! * A put belongs to the upcall whose flow key it has or, if the put has no key, to the next in order. An execute belongs
+//!   to the next upcall with its packet, and a kernel execution to the oldest execute without one.
 //!
-//! What stays alone is counted by reason. Upcalls in flight are bounded by [`MAX_AGE`], [`MAX_WAITING`] and
-//! [`MAX_BYTES`], and the batches of all threads together by [`MAX_HELD`].
-
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::{BuildHasher, Hasher};
-use std::ops::Range;
+//! The events that remain alone are counted by [`Reason`]. [`MAX_AGE`], [`MAX_WAITING`] and [`MAX_BYTES`] bound the upcalls
+//! in flight, and [`MAX_HELD`] bounds the batches of all threads together.
 
 mod batch;
 mod class;
@@ -38,11 +37,11 @@ use super::event::{Event, Kind};
 
 /// Bytes of the batches of all threads; when they are more, all are closed.
 pub const MAX_HELD: usize = 32 << 20;
-/// Upcalls received before they left, as the events are ordered.
+/// How many receives may be waiting for a kernel upcall whose event comes after theirs.
 const MAX_EARLY: usize = 64;
 const MAX_THREADS: usize = 4096;
 
-/// An R that no D was found for yet.
+/// A receive for which no kernel upcall was found yet.
 struct Early {
     tid: u32,
     batch: u64,
@@ -102,9 +101,13 @@ impl Matcher {
         }
     }
 
-    /// The R whose event came before that of its D.
+    /// The receive of a kernel upcall, if its event came first.
     fn received_early(&mut self, event: &Event<'_>) -> Option<Early> {
-        while self.early.front().is_some_and(|r| r.time < event.time) {
+        while self
+            .early
+            .front()
+            .is_some_and(|early| early.time < event.time)
+        {
             self.early.pop_front();
         }
         let position = self.early.iter().position(|early| {

@@ -34,7 +34,7 @@ pub const AGE: usize = 0;
 pub const CHAIN: usize = 1;
 pub const SOCKET: usize = 2;
 
-/// A D in flight.
+/// A kernel upcall in flight.
 pub struct Waiting {
     pub links: [Link; 3],
     pub number: u64,
