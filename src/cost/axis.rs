@@ -1,8 +1,8 @@
-//! The logarithmic axis of a picture: where on it a time is, and its labels.
+//! Computes the logarithmic axis of a picture: the places of times on it, and which times have labels.
 
 use super::timeline::{FIRST_POWER, ROWS, Timeline, row_start};
 
-/// A time in the unit that suits it.
+/// Formats a time in nanoseconds in the unit that suits it.
 pub fn human(ns: f64) -> String {
     let (value, unit) = match ns {
         ns if ns < 1e3 => (ns, "ns"),
@@ -17,7 +17,7 @@ pub fn human(ns: f64) -> String {
     }
 }
 
-/// The rows of the timelines that are drawn.
+/// The rows that the axis has: those of the timeline that are used.
 #[derive(Clone, Copy)]
 pub struct Rows {
     pub first: usize,
@@ -30,7 +30,7 @@ impl Rows {
             let mut columns = timeline.cells.iter().flatten();
             columns.any(|column| column[*row] > 0)
         };
-        // Whole powers of two, so that the axis has an end on either side.
+        // Both ends are powers of two.
         let first = (0..ROWS).find(used).unwrap_or(0) / 4 * 4;
         let end = (0..ROWS).rev().find(used).unwrap_or(0) / 4 * 4 + 4;
         Self { first, end }
@@ -40,15 +40,15 @@ impl Rows {
         self.end - self.first
     }
 
-    /// Where a time is, from 0 to 1.
+    /// The place of a time in nanoseconds, from 0 to 1.
     pub fn place(self, ns: f64) -> f64 {
         let power = ns.max(1.0).log2().floor();
         let quarters = (power - f64::from(FIRST_POWER)) * 4.0 + (ns / power.exp2() - 1.0) * 4.0;
         ((quarters - self.first as f64) / self.len() as f64).clamp(0.0, 1.0)
     }
 
-    /// Powers of ten, or some of them, and what is between them if there is room for it on an axis of `length` where
-    /// each takes `gap`, in nanoseconds.
+    /// The times, in nanoseconds, that have a label on an axis of this `length` where a label takes `gap`: powers of
+    /// ten, fewer if there is no room for all, and 2 and 5 times or 3 times each if there is room for more.
     pub fn ticks(self, length: f64, gap: f64) -> Vec<f64> {
         let (low, high) = (row_start(self.first), row_start(self.end));
         let decade = length / (high / low).log10();
@@ -68,7 +68,7 @@ impl Rows {
     }
 }
 
-/// A count in few characters.
+/// Formats a count in few characters.
 pub fn count(count: u64) -> String {
     match count {
         0..10_000 => count.to_string(),

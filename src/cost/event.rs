@@ -22,7 +22,7 @@ pub enum Kind {
     DpFailed,
 }
 
-/// include/linux/err.h
+/// `MAX_ERRNO` of include/linux/err.h.
 const MAX_ERRNO: i32 = 4095;
 
 /// How many kinds there are.
@@ -38,7 +38,7 @@ impl Kind {
         Self::DpFailed,
     ];
 
-    /// The names of `upcall_cost.py`; it does not know the last.
+    /// The name that `upcall_cost.py` gives the event; [`Kind::DpFailed`], which it does not know, has one like them.
     pub fn name(self) -> &'static str {
         match self {
             Self::RecvUpcall => "dpif_recv__recv_upcall",
@@ -51,43 +51,43 @@ impl Kind {
     }
 }
 
-/// One event. What an event does not have is 0, empty or `None`.
+/// One event. A field that an event does not have is 0, empty or `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
     pub kind: Kind,
     /// Nanoseconds of `CLOCK_MONOTONIC`.
     pub time: u64,
     pub cpu: u32,
-    /// The current task; of an upcall that leaves the datapath, whichever it interrupted.
+    /// The current task. An upcall leaves the datapath in whichever task it interrupted.
     pub pid: u32,
     pub tid: u32,
     pub comm: &'a [u8],
-    /// `dpif->full_name`, for example `system@ovs-system`, of which the kernel has the part behind the `@`.
+    /// `dpif->full_name`, for example `system@ovs-system`; the kernel knows only the part after the `@`.
     pub datapath: &'a [u8],
-    /// Name of the device that the packet came from.
+    /// The name of the device that the packet came from.
     pub device: &'a [u8],
     /// `enum dpif_upcall_type`: 0 is a flow miss, 1 an action.
     pub upcall_type: u32,
-    /// Of [`Kind::DpFailed`], a negative errno.
+    /// The negative errno of a [`Kind::DpFailed`].
     pub result: i32,
-    /// Port of the datapath by which the packet came in.
+    /// The number of the port by which the packet entered the datapath.
     pub port: Option<u32>,
     /// The netlink port that the upcall is sent to; 0 if it is not known.
     pub portid: u32,
-    /// Address of the packet in the kernel, which joins [`Kind::DpFailed`] to its [`Kind::DpUpcall`].
+    /// The address of the packet in the kernel, which joins [`Kind::DpFailed`] to its [`Kind::DpUpcall`].
     pub skb: u64,
     pub packet: Captured<'a>,
-    /// The flow key, or of [`Kind::OpFlowPut`] the attributes of the request (`OVS_FLOW_ATTR_*`).
+    /// The flow key; a [`Kind::OpFlowPut`] has the attributes of its request instead (`OVS_FLOW_ATTR_*`).
     pub key: Captured<'a>,
-    /// Where in the packet a checksum is that the kernel had not completed yet.
+    /// The place in the packet of a checksum that the kernel had not yet completed.
     pub checksum: Option<Range<usize>>,
-    /// This is an upcall as the tracepoint `ovs_dp_upcall` shows it: before a VLAN tag was put back into the packet,
-    /// before it was segmented, and before an unknown checksum was completed.
+    /// The kernel's events come from the tracepoint `ovs_dp_upcall`, which shows a packet before the kernel puts a VLAN
+    /// tag back into it, segments it, and completes a checksum whose place is not known.
     pub unfinished: bool,
 }
 
 impl<'a> Event<'a> {
-    /// An event of which only this much is known.
+    /// An event of which only the kind and the time are known.
     pub fn new(kind: Kind, time: u64) -> Self {
         Self {
             kind,
@@ -110,13 +110,13 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// The bytes of the flow key: of a request to install a flow, those within it.
+    /// The flow key within the request of a [`Kind::OpFlowPut`].
     pub fn flow_key(&self) -> Option<flow_key::Attribute<'a>> {
         flow_key::attributes(self.key.bytes)
             .find(|attribute| attribute.kind == flow_key::OVS_FLOW_ATTR_KEY)
     }
 
-    /// Whether it has what is needed to put it together with others.
+    /// Whether the event has what is needed to match it with others.
     pub fn usable(&self) -> bool {
         match self.kind {
             Kind::RecvUpcall => self.packet.len > 0 && self.key.len > 0,

@@ -1,4 +1,5 @@
-//! Times of upcalls by what they have in common.
+//! Groups upcalls by what they have in common, for example their port, and counts their times. There are at most
+//! [`MAX_GROUPS`] groups and one for the others.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -12,16 +13,17 @@ use crate::show::histogram::Histogram;
 /// Upcalls that have something in common.
 pub struct Group {
     pub name: String,
-    /// The name is of what an upcall had that was put together with the kernel's.
+    /// The name is final: it is from an upcall with a kernel upcall, which alone knows the device.
     named: bool,
     pub count: u64,
-    /// Of [`Stage::Queue`], [`Stage::Lookup`] and [`Stage::Total`].
+    /// The times of each of [`GROUP_STAGES`].
     pub stages: [Part; 3],
 }
 
+/// The stages whose times are counted for each group.
 pub const GROUP_STAGES: [Stage; 3] = [Stage::Queue, Stage::Lookup, Stage::Total];
 
-/// Times of a group.
+/// The times that the upcalls of a group took for one stage.
 pub struct Part {
     histogram: Histogram,
     pub count: u64,
@@ -45,14 +47,14 @@ impl Part {
         self.max = self.max.max(ns);
     }
 
-    /// Nanoseconds that `share` of all are not longer than, at most 1/32 too many.
+    /// The nanoseconds that a `share` of all times does not exceed. The result is at most 1/32 too high.
     pub fn quantile(&self, share: f64) -> Option<u64> {
         let bucket = self.histogram.quantile(share)?;
         Some(bucket.end.saturating_sub(1).min(self.max))
     }
 }
 
-/// The groups of one kind. Beyond [`MAX_GROUPS`] all are one.
+/// The groups by one property of the upcalls. All upcalls that would need more than [`MAX_GROUPS`] groups share one.
 #[derive(Default)]
 pub struct Groups {
     numbers: HashMap<Vec<u8>, usize, RandomState>,
@@ -95,14 +97,14 @@ impl Groups {
         }
     }
 
-    /// Those with the most upcalls first.
+    /// The groups, those with the most upcalls first.
     pub fn by_count(&self) -> Vec<&Group> {
         let mut groups: Vec<&Group> = self.groups.iter().collect();
         groups.sort_by_key(|group| Reverse(group.count));
         groups
     }
 
-    /// In the order of their keys.
+    /// The groups in the order of their keys.
     pub(super) fn by_key(&self) -> Vec<&Group> {
         let mut keys: Vec<_> = self.numbers.iter().collect();
         keys.sort();

@@ -1,8 +1,9 @@
-//! The events and the report as JSON Lines, in the manner of [`crate::upcall::json`].
+//! Writes the events and the report as JSON Lines, in the manner of [`crate::upcall::json`].
 //!
 //! Each object has a `record`: `start`, `event`, `lost`, then those of the report: `events` (of each kind), `thread`,
 //! `batches`, `stage`, `group`, `slow`, `failed`, `unmatched`, and at last `summary`. Times are integers of nanoseconds
-//! (`_ns`) or microseconds with a fraction (`_us`). A count or a sum of counts that 64 bits cannot hold is [`u64::MAX`].
+//! (`_ns`) or microseconds with a fraction (`_us`). A count or a sum of counts that 64 bits cannot hold is
+//! [`u64::MAX`].
 
 use std::io::{self, Write};
 
@@ -22,13 +23,13 @@ pub struct Json<W: Write> {
     line: Line,
 }
 
-/// Microseconds to the nanosecond.
+/// Rounds microseconds to the nanosecond.
 fn round(us: f64) -> f64 {
     (us * 1000.0).round() / 1000.0
 }
 
 impl<W: Write> Json<W> {
-    /// Begins with the start record.
+    /// Writes the start record.
     pub fn new(out: W, start: &Start) -> io::Result<Self> {
         let mut json = Self {
             out,
@@ -47,6 +48,7 @@ impl<W: Write> Json<W> {
         self.out.flush()
     }
 
+    /// Writes an event.
     pub fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
         let line = &mut self.line;
         line.record("event");
@@ -82,7 +84,7 @@ impl<W: Write> Json<W> {
         self.write()
     }
 
-    /// Says that `lost` events of each kind are missing since this was last said.
+    /// Writes that `lost` events of each kind are missing since the last such line.
     pub fn lost(&mut self, lost: &[u64]) -> io::Result<()> {
         self.line.record("lost");
         self.line.field("lost", sum(lost));
@@ -98,7 +100,7 @@ impl<W: Write> Json<W> {
         self.line.end(b'}');
     }
 
-    /// Writes the report. `late` events came after the end of the run.
+    /// Writes the report. `late` is how many events came after the end of the run.
     pub fn report(&mut self, analysis: &Analysis, options: &Options, late: u64) -> io::Result<()> {
         let (counts, stats) = (&analysis.counts, &analysis.stats);
         for kind in Kind::ALL {

@@ -1,7 +1,8 @@
-//! Where the time of an upcall goes: what upcall-cost makes of its events.
+//! Where the time of an upcall goes: the own matter of upcall-cost.
 //!
-//! [`Event`] is read from a record of the kernel or from a file of upstream's script ([`upstream`]); [`matcher`] puts the
-//! events of each upcall together; [`stats`] counts what it found, and [`report`], [`json`] and [`svg`] show it.
+//! An [`Event`] is read from a record of the kernel or from a file of upstream's script ([`upstream`]). [`analysis`]
+//! gives it to the [`matcher`], which puts the events of each upcall together, and to [`stats`], which counts what the
+//! matcher finds. [`report`], [`json`] and [`svg`] show the figures.
 
 pub mod analysis;
 mod axis;

@@ -1,8 +1,8 @@
-//! The parts of an upcall's way, and how long a set took for each.
+//! The stages of an upcall, and how long a set took for each.
 
 use super::matcher::Set;
 
-/// A part of an upcall's way.
+/// A stage of an upcall, or several of them together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Kernel upcall to vswitchd receive.
@@ -22,7 +22,7 @@ pub enum Stage {
 pub const STAGES: usize = 6;
 
 impl Stage {
-    /// Those of `upcall_cost.py` first, in its order.
+    /// The stages that `upcall_cost.py` has come first, in its order.
     pub const ALL: [Self; STAGES] = [
         Self::Queue,
         Self::Execute,
@@ -32,10 +32,10 @@ impl Stage {
         Self::Batch,
     ];
 
-    /// Those that an upcall passes one after the other: their sum is [`Stage::Total`].
+    /// The stages that an upcall passes one after the other. Their sum is [`Stage::Total`].
     pub const PARTS: [Self; 4] = [Self::Queue, Self::Lookup, Self::Batch, Self::Execute];
 
-    /// The titles of `upcall_cost.py`.
+    /// The title in the report, which is that of `upcall_cost.py` if it has the stage.
     pub fn title(self) -> &'static str {
         match self {
             Self::Queue => "Kernel upcall action to vswitchd receive",
@@ -47,6 +47,7 @@ impl Stage {
         }
     }
 
+    /// The name in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Queue => "queue",
@@ -58,7 +59,7 @@ impl Stage {
         }
     }
 
-    /// Nanoseconds that a set took for it, if it has its ends.
+    /// The nanoseconds that a set took for this stage, if both ends of the stage are known.
     pub fn of(self, set: &Set<'_>) -> Option<u64> {
         let between = |from: u64, to: u64| to.saturating_sub(from);
         match self {
@@ -75,7 +76,7 @@ impl Stage {
     }
 }
 
-/// Nanoseconds from the kernel's upcall, or from the receive if that is all that is known, to the last event of the set.
+/// The nanoseconds from the first known event of a set to its last.
 pub fn duration(set: &Set<'_>) -> u64 {
     let last = [
         Some(set.receive),
@@ -88,7 +89,7 @@ pub fn duration(set: &Set<'_>) -> u64 {
     last.saturating_sub(begin(set))
 }
 
-/// The first that is known of a set.
+/// The time of the first known event of a set.
 pub fn begin(set: &Set<'_>) -> u64 {
     set.upcall.unwrap_or(set.receive)
 }

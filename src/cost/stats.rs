@@ -1,4 +1,4 @@
-//! What is counted of the sets, in memory that does not grow with them.
+//! Counts the sets and batches that the matcher finds, in memory that does not grow with their number.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -12,12 +12,13 @@ use super::matcher::{Found, Set};
 use super::stage::{STAGES, Stage, begin, duration};
 use super::timeline::Timeline;
 
-/// One of the slowest.
+/// One of the slowest upcalls.
 pub struct Slow {
-    /// Nanoseconds.
+    /// The nanoseconds from its first known event to its last.
     pub duration: u64,
+    /// The time of its first known event.
     pub time: u64,
-    /// Nanoseconds of each of [`Stage::PARTS`].
+    /// The nanoseconds of each of [`Stage::PARTS`].
     pub parts: [Option<u64>; 4],
     pub comm: Vec<u8>,
     pub tid: u32,
@@ -45,7 +46,7 @@ impl PartialOrd for Slow {
         Some(self.cmp(other))
     }
 }
-/// The fastest is the greatest, and of those as slow the last.
+/// The fastest upcall is the greatest, and of equally slow ones the last.
 impl Ord for Slow {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         let key = |slow: &Self| (Reverse(slow.duration), slow.number);
@@ -53,25 +54,26 @@ impl Ord for Slow {
     }
 }
 
-/// Upcalls of one thread.
+/// How many upcalls a thread handled.
 pub struct Handler {
     pub tid: u32,
     pub comm: Vec<u8>,
     pub upcalls: u64,
 }
 
-/// How many sizes of batches are counted each on its own.
+/// Batches of up to this size are counted by size.
 pub const BATCH_SIZES: usize = 64;
 
-/// All that is counted of sets.
+/// Everything that is counted of sets and batches.
 pub struct Stats {
-    /// In the order of [`Stage::ALL`].
+    /// The times of each stage, in the order of [`Stage::ALL`].
     pub stages: [Samples; STAGES],
-    /// How many sets begin with the kernel's upcall, and how many there are.
+    /// How many sets begin with a kernel upcall.
     pub sets: u64,
+    /// How many sets there are.
     pub received: u64,
     handlers: HashMap<u32, Handler, RandomState>,
-    /// Batches by size: the first is of size 1, the last of all that are larger than [`BATCH_SIZES`].
+    /// How many batches there are of each size, from 1 on; the last count is of those larger than [`BATCH_SIZES`].
     pub batches: [u64; BATCH_SIZES + 1],
     pub largest_batch: usize,
     pub by_handler: Groups,
@@ -79,17 +81,20 @@ pub struct Stats {
     pub by_datapath: Groups,
     by_batch: Groups,
     slowest: BinaryHeap<Slow>,
+    /// How many of the slowest upcalls are kept.
     keep: usize,
-    /// Only if it is to be drawn.
+    /// Exists if it is to be drawn and there is a set.
     pub timeline: Option<Timeline>,
     draw: bool,
+    /// A buffer for the keys of groups.
     key: Vec<u8>,
 }
 
+/// How many threads are counted.
 const MAX_HANDLERS: usize = 1 << 16;
 
 impl Stats {
-    /// `slowest` upcalls are kept, and a timeline if it is to be drawn.
+    /// Keeps the `slowest` upcalls, and counts a timeline if one is to be drawn.
     pub fn new(slowest: usize, draw: bool) -> Self {
         Self {
             stages: Default::default(),
@@ -182,7 +187,7 @@ impl Stats {
     fn slow(&mut self, set: &Set<'_>) {
         let duration = duration(set);
         if self.slowest.len() >= self.keep {
-            // The fastest of them.
+            // The greatest of the heap is the fastest upcall.
             if self
                 .slowest
                 .peek()
@@ -212,20 +217,21 @@ impl Stats {
         });
     }
 
-    /// The slowest first.
+    /// The slowest upcalls, the slowest first.
     pub fn slowest(&self) -> Vec<&Slow> {
         let mut slowest: Vec<&Slow> = self.slowest.iter().collect();
         slowest.sort();
         slowest
     }
 
-    /// In the order of their names.
+    /// The threads in the order of their names.
     pub fn handlers(&self) -> Vec<&Handler> {
         let mut handlers: Vec<&Handler> = self.handlers.values().collect();
         handlers.sort_by(|a, b| (&a.comm, a.tid).cmp(&(&b.comm, b.tid)));
         handlers
     }
 
+    /// The groups by batch size, the smallest first.
     pub fn by_batch(&self) -> Vec<&Group> {
         self.by_batch.by_key()
     }

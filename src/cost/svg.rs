@@ -1,6 +1,5 @@
-//! The report as a picture: the distribution of each stage, and its course over time.
-//!
-//! It needs nothing else, neither a font nor a script, and takes the colours of whoever looks at it, light or dark.
+//! Draws the report as a picture: how the times of each stage are spread, and how they change over time. The picture
+//! needs neither a font nor a script, and is light or dark as the viewer prefers.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
@@ -13,23 +12,23 @@ use super::stage::Stage;
 use super::timeline::{COLUMNS, DRAWN, ROWS, Timeline};
 
 const WIDTH: f64 = 960.0;
-/// Left and right of the plots.
+/// The margins on both sides of the plots.
 const LEFT: f64 = 76.0;
 const RIGHT: f64 = 24.0;
 const PLOT: f64 = WIDTH - LEFT - RIGHT;
 const TOP: f64 = 64.0;
 const DISTRIBUTION: f64 = 56.0;
 const TIMELINE: f64 = 84.0;
-/// Above each plot, for its title.
+/// The space above each plot for its title.
 const TITLE: f64 = 26.0;
 const AXIS: f64 = 34.0;
-/// What a label takes of its axis, beside others and one above the other.
+/// How much of a horizontal axis, and of a vertical one, a label takes.
 const ACROSS: f64 = 60.0;
 const ABOVE: f64 = 16.0;
-/// Columns of the shortest timeline: fewer would be wide bars.
+/// How many columns of a timeline are drawn at least; fewer would be wide bars.
 const SHORTEST: usize = 24;
 
-/// No variables: not all that draw a picture know them, and black on black is no picture.
+/// The colours are written out because some viewers do not know CSS variables, and would draw black on black.
 const STYLE: &str = "\
 text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;fill:#1c2330}\
 .h{font-size:17px;font-weight:600}.t{font-weight:600}.f{fill:#667085;font-size:11px}\
@@ -158,7 +157,7 @@ fn legend(svg: &mut String) -> fmt::Result {
     Ok(())
 }
 
-/// How the times of a stage are spread, and where its percentiles are.
+/// Draws how the times of a stage are spread, and where its quantiles are.
 fn distribution(
     svg: &mut String,
     analysis: &Analysis,
@@ -199,7 +198,7 @@ fn distribution(
     let step = PLOT / rows.len() as f64;
     write!(svg, "<path class=\"b\" d=\"")?;
     for (row, count) in sums.iter().enumerate().filter(|(_, count)| **count > 0) {
-        // What is there is seen.
+        // Even a single upcall has to be visible.
         let height = (*count as f64 / most as f64 * DISTRIBUTION).max(1.0);
         write!(
             svg,
@@ -226,7 +225,7 @@ fn columns(timeline: &Timeline) -> usize {
     (timeline.last + 1).clamp(SHORTEST, COLUMNS)
 }
 
-/// How the times of a stage change while the trace goes on.
+/// Draws how the times of a stage change over the trace.
 fn course(
     svg: &mut String,
     timeline: &Timeline,
@@ -234,7 +233,7 @@ fn course(
     (number, stage): (usize, Stage),
     top: f64,
 ) -> fmt::Result {
-    /// Shades between none and all.
+    /// How many shades there are.
     const SHADES: usize = 6;
     let bottom = top + TIMELINE;
     let cells = &timeline.cells[number];
@@ -248,11 +247,11 @@ fn course(
     let (wide, high) = (PLOT / columns as f64, TIMELINE / rows.len() as f64);
     let most = cells.iter().flatten().copied().max().unwrap_or(0).max(1);
     let shade = |count: u32| -> usize {
-        // Logarithmic: what is rare is what one looks for.
+        // The scale is logarithmic so that rare times, which matter most, are visible.
         let share = f64::from(count).ln_1p() / f64::from(most).ln_1p();
         ((share * SHADES as f64).ceil() as usize).clamp(1, SHADES)
     };
-    // In cells, upwards, so that the numbers are short; runs of a shade are one rectangle.
+    // The coordinates are cells, counted upwards, so that the numbers are short. A run of one shade is one rectangle.
     writeln!(
         svg,
         "<g class=\"b\" shape-rendering=\"crispEdges\" transform=\"translate({LEFT} {bottom}) scale({wide:.4} -{high:.4})\">"
@@ -290,7 +289,7 @@ fn course(
                     write!(path, "{command}{x:.1} {y:.1}H{:.1}", x + wide)?;
                     drawing = true;
                 }
-                // Nothing happened: no line says that something did.
+                // A column without upcalls interrupts the line.
                 None => drawing = false,
             }
         }
@@ -301,7 +300,7 @@ fn course(
     line(svg, (LEFT, bottom), (LEFT + PLOT, bottom))
 }
 
-/// The row of a column that `share` of its upcalls are not above.
+/// The row that a `share` of the upcalls of a column does not exceed.
 fn quantile(column: &[u32; ROWS], share: f64) -> Option<usize> {
     let total: u64 = column.iter().map(|count| u64::from(*count)).sum();
     let rank = (share * total as f64).ceil() as u64;
@@ -317,7 +316,7 @@ fn quantile(column: &[u32; ROWS], share: f64) -> Option<usize> {
 
 fn time_axis(svg: &mut String, timeline: &Timeline, y: f64) -> fmt::Result {
     let length = columns(timeline) as f64 * timeline.step as f64;
-    // 1, 2 or 5 times a power of ten, five to ten of them.
+    // A step is 1, 2 or 5 times a power of ten, and there are at most six.
     let rough = length / 6.0;
     let power = 10f64.powf(rough.max(1.0).log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0]
@@ -334,7 +333,7 @@ fn time_axis(svg: &mut String, timeline: &Timeline, y: f64) -> fmt::Result {
         } else {
             "0".to_string()
         };
-        // What would stick out on the right ends there.
+        // A label that would extend beyond the plot ends with it.
         let at_end = x > LEFT + PLOT - RIGHT;
         let (x, anchor) = if at_end {
             (LEFT + PLOT, "end")

@@ -1,15 +1,15 @@
-//! Events as lines of text, as `upcall_cost.py` prints them.
+//! Writes events as lines of text, in the form of `upcall_cost.py`.
 
 use std::fmt;
 
 use super::event::{Event, Kind, short_datapath};
 use crate::upcall::text::escape;
 
-/// The header of the lines of [`line()`].
+/// The header above the lines of [`line()`].
 pub const HEADER: &str = "EVENT                    COMM                  PID  CPU  TIME                EVENT \
                           DATA[dpif_name/dp_port/pkt_len/pkt_frag_len]\n";
 
-/// A line of an event, as `upcall_cost.py` prints it.
+/// Writes the line of an event.
 pub fn line(out: &mut impl fmt::Write, event: &Event<'_>) -> fmt::Result {
     use fmt::Write as _;
 

@@ -1,24 +1,27 @@
-//! The course of the times over a trace, in a grid whose size does not grow with it.
+//! Counts how the times of the stages change over a trace, in a grid of fixed size: when the trace becomes longer than
+//! the grid, each two columns become one.
 
 use super::matcher::Set;
 use super::stage::{Stage, begin};
 
-/// The course of each of [`Stage::PARTS`] and of [`Stage::Total`] over time, for a picture.
+/// How many upcalls took how long for each of [`DRAWN`], and when.
 pub struct Timeline {
-    /// Time of the first column.
+    /// The time at which the first column begins, in nanoseconds.
     pub start: u64,
-    /// Nanoseconds of a column.
+    /// The nanoseconds of a column.
     pub step: u64,
-    /// By stage, column and row: how many upcalls.
+    /// How many upcalls there are, by stage, column and row.
     pub cells: Vec<[[u32; ROWS]; COLUMNS]>,
     /// The last column that is used.
     pub last: usize,
 }
 
+/// How many columns a timeline has.
 pub const COLUMNS: usize = 240;
-/// Rows of a timeline, four for each power of two of nanoseconds from 2^[`FIRST_POWER`] on.
+/// How many rows a timeline has: four for each power of two of nanoseconds from 2^[`FIRST_POWER`] on.
 pub const ROWS: usize = 4 * 27;
 pub const FIRST_POWER: u32 = 8;
+/// The stages that have a timeline.
 pub const DRAWN: [Stage; 5] = [
     Stage::Queue,
     Stage::Lookup,
@@ -27,7 +30,7 @@ pub const DRAWN: [Stage; 5] = [
     Stage::Total,
 ];
 
-/// The row of a time.
+/// The row of a time in nanoseconds.
 fn row(ns: u64) -> usize {
     let Some(power) = ns.checked_ilog2().filter(|power| *power >= FIRST_POWER) else {
         return 0;
@@ -53,7 +56,7 @@ impl Timeline {
     }
 
     pub(super) fn add(&mut self, set: &Set<'_>) {
-        // What is a little older than the first belongs to it.
+        // A set may begin a little before the first one that was counted; it belongs to the first column.
         let after = begin(set).saturating_sub(self.start);
         while after / self.step >= COLUMNS as u64 {
             self.halve();
@@ -68,10 +71,10 @@ impl Timeline {
         }
     }
 
-    /// Makes two columns one.
+    /// Makes each two columns one.
     fn halve(&mut self) {
         self.step = self.step.saturating_mul(2);
-        // Behind the last that is used there is nothing to add.
+        // The columns after the last used one are empty.
         let used = self.last + 1;
         for cells in &mut self.cells {
             for column in 0..used {

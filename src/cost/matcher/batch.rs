@@ -1,4 +1,5 @@
-//! What a thread received in a row, and the operations that followed.
+//! The batches of a thread: what it received in a row, and the operations that followed. A batch ends with the first
+//! receive after an operation.
 
 use std::collections::VecDeque;
 
@@ -9,9 +10,10 @@ use crate::cost::event::{Event, Kind, short_datapath};
 use crate::ovs::flow_key;
 use crate::upcall::event::Captured;
 
-/// A batch of Open vSwitch has 64 upcalls at most (`UPCALL_MAX_BATCH`). Upcalls that led to no operation add to the
-/// next batch; operations are for one of the last that were received.
+/// How many upcalls a batch may have. One of Open vSwitch has 64 at most (`UPCALL_MAX_BATCH`), but upcalls that led to
+/// no operation are added to the next batch.
 const MAX_BATCH: usize = 4096;
+/// How many of the last upcalls of a batch operations are matched with, and how many executes wait for the kernel.
 const MAX_OPERATED: usize = 256;
 
 /// A receive, and what followed it.
@@ -23,7 +25,7 @@ struct Entry {
     upcall: Option<Upcall>,
     receive: u64,
     put: Option<u64>,
-    /// It has this flow key.
+    /// The put has the flow key of this upcall.
     put_is_sure: bool,
     execute: Option<u64>,
     kernel: Option<u64>,
@@ -49,22 +51,25 @@ impl Entry {
 pub struct Thread {
     tid: u32,
     comm: Name<16>,
-    /// Those of the batch are the first `used`.
+    /// The first `used` are those of the batch; the others are kept for their buffers.
     entries: Vec<Entry>,
     used: usize,
     /// Number of the batch.
     batch: u64,
     /// When the first operation of the batch came.
     operated: Option<u64>,
-    /// The entry that operations are for.
+    /// The entry that the next operations are for.
     at: usize,
+    /// A put without a key is not for this entry any more, but for the next.
     has_put: bool,
+    /// An execute is not for this entry any more, but for the next.
     has_execute: bool,
     /// Executes that the kernel has not begun: their entries, if they have one, and their sizes.
     executing: VecDeque<(Option<usize>, u32)>,
 }
 
 impl Thread {
+    /// A thread that has received nothing yet.
     pub fn new(tid: u32, comm: &[u8]) -> Self {
         Self {
             tid,
@@ -80,7 +85,7 @@ impl Thread {
         }
     }
 
-    /// Whether the next receive begins a batch.
+    /// Whether the batch takes no more upcalls: the next receive begins another.
     pub fn is_complete(&self) -> bool {
         self.operated.is_some() || self.used >= MAX_BATCH
     }
@@ -145,7 +150,7 @@ impl Thread {
         });
     }
 
-    /// Number of the batch, and how many were received of it.
+    /// The number of the batch, and how many upcalls it has.
     pub fn place(&self) -> (u64, usize) {
         (self.batch, self.used)
     }
@@ -183,7 +188,7 @@ impl Thread {
         true
     }
 
-    /// The first entry from `at` on, or before it, that will do.
+    /// The first entry from `at` on that will do or, if there is none, the first one before it.
     fn entry(&self, mut will_do: impl FnMut(&Entry) -> bool) -> Option<usize> {
         let first = self.used.saturating_sub(MAX_OPERATED);
         let at = self.at.clamp(first, self.used);
@@ -194,7 +199,7 @@ impl Thread {
 
     fn put(&mut self, event: &Event<'_>) -> Result<(), Reason> {
         match event.flow_key() {
-            // Neither the daemon's own flows nor changes of old ones are an upcall's.
+            // The daemon also puts flows of its own and changes old ones; these belong to no upcall.
             Some(key) => {
                 let place = self.entry(|entry| entry.put.is_none() && entry.has_key(&key));
                 let Some(place) = place else {
@@ -232,7 +237,7 @@ impl Thread {
         self.executing.push_back((place, event.packet.len));
         let place = place.ok_or(Reason::OtherPacket)?;
         if place > self.at {
-            // A put that was given to the next in order belongs to this one.
+            // A put without a key was given to the next upcall in order, but the daemon was at this one.
             let at = self.at;
             if !self.entries[at].put_is_sure && self.entries[at].execute.is_none() {
                 let put = self.entries[at].put.take();
@@ -276,8 +281,9 @@ impl Thread {
             return;
         }
         let (tid, comm) = (self.tid, self.comm.bytes());
-        // The operations of a batch come after the last upcall of it: from the first that has one on, all are of one batch.
-        // What comes before, with no operation at all, may have been batches of their own, with a wait behind each.
+        // The operations of a batch come after its last upcall, so that all entries from the first with an operation on
+        // are of one batch. The entries before it may have been batches of their own, and the daemon may have waited
+        // after each.
         let operated = |entry: &Entry| entry.put.is_some() || entry.execute.is_some();
         let sure_from = self.entries[..size].iter().position(operated);
         for (i, entry) in self.entries[..size].iter().enumerate() {
@@ -286,7 +292,7 @@ impl Thread {
             }
             let next = self.entries[..size].get(i + 1);
             let is_sure = sure_from.is_some_and(|from| i >= from);
-            // What was waiting already was not waited for.
+            // The daemon did not wait for an upcall that was there already.
             let was_there = |next: &Entry| {
                 let upcall = next.upcall.as_ref();
                 upcall.is_some_and(|upcall| upcall.time <= entry.receive)
@@ -339,7 +345,7 @@ impl Thread {
     }
 }
 
-/// Copies packet and key, and returns how many bytes were allocated for them.
+/// Copies the packet and the key of an event into an entry, and returns how many bytes were allocated for them.
 fn fill(entry: &mut Entry, event: &Event<'_>) -> usize {
     let mut grown = 0;
     for (to, from) in [
@@ -354,6 +360,7 @@ fn fill(entry: &mut Entry, event: &Event<'_>) -> usize {
     grown
 }
 
+/// The unique id of the flow that a put installs.
 fn ufid(event: &Event<'_>) -> Option<[u8; 16]> {
     flow_key::attributes(event.key.bytes)
         .find(|attribute| attribute.kind == flow_key::OVS_FLOW_ATTR_UFID)

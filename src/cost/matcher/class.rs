@@ -1,26 +1,28 @@
-//! Hashes of packets of which more or less was captured.
+//! Hashes that find a packet although only a part of it was captured. A class is a way to hash: how many bytes, and
+//! which of them belong to an unfinished checksum.
 
 use std::hash::{BuildHasher, Hasher};
 use std::ops::Range;
 
 use foldhash::fast::RandomState;
 
-/// The most of a packet's beginning that is hashed.
+/// How many bytes of a packet are hashed at most.
 pub const MAX_PREFIX: usize = 256;
-/// Ways of hashing a packet that are tried to find it.
+/// How many ways to hash are tried to find a packet.
 const MAX_CLASSES: usize = 64;
 
-/// What is hashed of a packet: this many bytes of it, without those of an unfinished checksum.
+/// A way to hash: the first `len` bytes of a packet without those of an unfinished checksum.
 #[derive(PartialEq, Eq)]
 struct Class {
     len: usize,
     checksum: Range<usize>,
-    /// Not all of the packet was captured.
+    /// The packets were not captured to their ends.
     partial: bool,
+    /// How many packets in flight are of this class.
     live: u32,
 }
 
-/// How many bytes of a packet are hashed if this many were captured: not all lengths, so that there are few classes.
+/// How many bytes of a packet are hashed if this many were captured. Lengths are rounded so that there are few classes.
 fn prefix(captured: usize) -> usize {
     if captured >= MAX_PREFIX {
         MAX_PREFIX
@@ -98,7 +100,7 @@ impl Classes {
                 self.classes.push(wanted);
                 self.classes.len() - 1
             }
-            // All that are too many are one, of which nothing but the size is hashed.
+            // Packets that would need more classes share one, which hashes nothing but their size.
             None => self.class(Class {
                 len: 0,
                 checksum: 0..0,

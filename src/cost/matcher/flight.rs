@@ -1,4 +1,5 @@
-//! The upcalls in flight.
+//! The kernel upcalls in flight: those that were sent and not yet received. A receive finds its kernel upcall here;
+//! kernel upcalls that are too old or too many are given up.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,22 +12,25 @@ use super::waiting::{AGE, CHAIN, Link, List, NONE, SOCKET, Waiting, push, unlink
 use crate::cost::event::{Event, Kind, short_datapath};
 use crate::cost::transport::Transport;
 
-/// Nanoseconds after which an upcall is no longer expected to be received: more than a daemon that is stuck, or stopped
-/// for a while, takes. The upcalls that it gets then are those that one wants to see.
+/// Nanoseconds after which a kernel upcall is no longer expected to be received. A daemon that hangs or is stopped for
+/// a while mostly recovers within this time, and the upcalls that it receives then are the most interesting ones.
 pub const MAX_AGE: u64 = 60_000_000_000;
-/// How many upcalls may be in flight, and how many bytes of their packets. Sockets hold some thousands each.
+/// How many upcalls may be in flight. A socket holds some thousands.
 pub const MAX_WAITING: usize = 1 << 17;
+/// How many bytes the packets in flight may have together.
 pub const MAX_BYTES: usize = 64 << 20;
-/// A socket is first in, first out: an upcall that is this much older, in nanoseconds, than one that was received from
-/// the same socket will not be received any more. CPUs that write to one socket may overtake each other by less.
+/// A socket is first in, first out. An upcall that is this many nanoseconds older than one that was received from the
+/// same socket will not be received any more; CPUs that write to one socket may overtake each other by less.
 const OVERTAKEN: u64 = 100_000_000;
-/// Unsegmented packets of the tracepoint that are remembered.
+/// How many unsegmented packets are remembered.
 const MAX_BIG: usize = 64;
-/// Bytes; a packet that is larger may be unsegmented.
+/// A packet of more bytes than this may be unsegmented.
 const BIG: u32 = 600;
-/// Upcalls with the same hash that are looked at.
+/// How many upcalls with the same hash are compared.
 const MAX_STEPS: usize = 256;
+/// How many sockets have an entry in [`Flight::owners`].
 const MAX_SOCKETS: usize = 1 << 16;
+/// How many CPUs have an entry in [`Flight::last`].
 const MAX_CPUS: usize = 1 << 14;
 
 /// What its receive needs to know of a kernel upcall.
@@ -40,24 +44,33 @@ pub struct Upcall {
 #[derive(Default)]
 pub struct Flight {
     slots: Vec<Waiting>,
+    /// The slots that are not used.
     free: Vec<u32>,
+    /// How many upcalls are in flight.
     len: usize,
+    /// How many bytes of packets are in flight.
     bytes: usize,
+    /// All upcalls, the oldest first.
     age: List,
+    /// Upcalls by hash.
     chains: HashMap<u64, List, RandomState>,
+    /// Upcalls by the socket that they were sent to.
     sockets: HashMap<u32, List, RandomState>,
     classes: Classes,
+    /// The number of the next upcall.
     next: u64,
-    /// Which thread reads a socket.
+    /// The thread that is known to read a socket.
     owners: HashMap<u32, u32, RandomState>,
-    /// Unsegmented ones that the tracepoint saw, with their numbers.
+    /// The slots and numbers of packets that may have been segmented after the tracepoint saw them.
     big: VecDeque<(u32, u64)>,
     /// The last kernel upcall of each CPU: the address of its packet, its slot and its number.
     last: HashMap<u32, (u64, u32, u64), RandomState>,
+    /// A buffer for a packet without its VLAN tag.
     untagged: Vec<u8>,
 }
 
 impl Flight {
+    /// Adds a kernel upcall.
     pub fn insert(&mut self, event: &Event<'_>) {
         let bytes = event.packet.bytes;
         let transport = event.unfinished.then(|| Transport::find(bytes)).flatten();
@@ -142,12 +155,12 @@ impl Flight {
         }
         self.classes.remove(class);
         let place = &mut self.slots[slot as usize];
-        // Nobody finds it by its number any more.
+        // Whoever remembers its number must not take what is put here next for it.
         place.number = u64::MAX;
         self.len -= 1;
         self.bytes -= place.bytes.len();
         place.bytes.clear();
-        // One for each slot may be kept.
+        // Every slot may keep a buffer, but only a small one.
         if place.bytes.capacity() > MAX_PREFIX {
             place.bytes = Vec::new();
         }
@@ -156,7 +169,7 @@ impl Flight {
 
     /// The slot of the kernel upcall that thread `tid` received, and whether no other is equal to it.
     fn find(&self, wanted: &Wanted<'_>, tid: u32) -> Option<(u32, bool)> {
-        // Of another thread's socket, number, slot.
+        // Whether the socket is another thread's, the number, the slot: the least is the best.
         let mut best = None;
         let mut equal = 0;
         for hash in self.classes.hashes(wanted.size, wanted.bytes) {
@@ -173,7 +186,7 @@ impl Flight {
                     if best.is_none_or(|best| candidate < best) {
                         best = Some(candidate);
                     }
-                    // Those behind it are younger.
+                    // The rest of the chain is younger.
                     if !foreign && equal > 1 {
                         break;
                     }
@@ -184,8 +197,8 @@ impl Flight {
         best.map(|(_, _, slot)| (slot, equal == 1))
     }
 
-    /// The slot of the unsegmented packet that `wanted` is the next segment of, how much of its payload was received with
-    /// this segment, and whether that is all.
+    /// The slot of the unsegmented packet that `wanted` is the next segment of, how much of its payload was received
+    /// with this segment, and whether that is all.
     fn find_segmented(&self, wanted: &Wanted<'_>) -> Option<(u32, u32, bool)> {
         let of_segment = Transport::find(wanted.bytes)?;
         self.big.iter().find_map(|(slot, number)| {
@@ -213,15 +226,16 @@ impl Flight {
         })
     }
 
+    /// Takes an upcall that will not be received out of flight.
     fn give_up(&mut self, slot: u32, reason: Reason, unmatched: &mut Unmatched) {
-        // A part of it was received.
+        // An upcall of which a segment was received belongs to a set already.
         if self.slots[slot as usize].received == 0 {
             unmatched.add(Kind::DpUpcall, reason, 1);
         }
         self.remove(slot);
     }
 
-    /// Gives up what is in flight for too long, or too much.
+    /// Gives up the oldest upcalls while they are too old, too many or too large.
     pub fn evict(&mut self, now: u64, unmatched: &mut Unmatched) {
         loop {
             let Some(oldest) = self.slots.get(self.age.first as usize) else {
@@ -238,17 +252,17 @@ impl Flight {
         }
     }
 
-    /// Gives up all, at the end.
+    /// Gives up all upcalls, at the end of the events.
     pub fn finish(&mut self, unmatched: &mut Unmatched) {
         while self.age.first != NONE {
             self.give_up(self.age.first, Reason::InFlight, unmatched);
         }
     }
 
-    /// Takes the kernel upcall that failed out of flight.
+    /// Takes the kernel upcall that failed out of flight: the last of the CPU, if it has the same packet.
     pub fn fail(&mut self, event: &Event<'_>, unmatched: &mut Unmatched) {
         if event.skb == 0 {
-            // It never got so far as to be queued.
+            // The upcall failed before it could be queued, so that no kernel upcall was seen.
             return;
         }
         let last = self.last.remove(&event.cpu);

@@ -1,4 +1,4 @@
-//! What the matcher finds, and why it leaves events alone.
+//! What the matcher finds: sets of events and batches, and the reasons why other events belong to no set.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +16,12 @@ pub struct Set<'a> {
     pub tid: u32,
     /// CPU on which it was received.
     pub cpu: u32,
-    /// When the kernel sent it up; none if that is not known.
+    /// When the kernel sent it up; `None` if that is not known.
     pub upcall: Option<u64>,
-    /// When the daemon had it.
+    /// When the daemon received it.
     pub receive: u64,
-    /// When the daemon went on to the next upcall of the batch, or to the first operation, if it is known not to have
-    /// waited for an upcall in between.
+    /// When the daemon went on to the next upcall of the batch or to the first operation; `None` if it may have waited
+    /// for an upcall in between.
     pub looked_up: Option<u64>,
     pub put: Option<u64>,
     pub execute: Option<u64>,
@@ -81,7 +81,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// What JSON calls it.
+    /// The name in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Failed => "failed",
@@ -101,6 +101,7 @@ impl Reason {
         }
     }
 
+    /// The description in the text report.
     pub fn text(self) -> &'static str {
         match self {
             Self::Failed => "failed in the kernel",

@@ -1,19 +1,19 @@
 //! Puts the events of each upcall together, in one pass and in memory bounded by what is in flight.
 //!
-//! An upcall has up to five events, each a [`Kind`]: the kernel sends it up (the kernel upcall), a handler thread of the
-//! daemon takes it from its socket (the receive), prepares requests to install a flow (the put) and to execute actions on
-//! the packet (the execute), and the kernel begins to execute them (the kernel execution).
+//! An upcall has up to five events, each a [`Kind`]: the kernel sends it up (the kernel upcall), a handler thread of
+//! the daemon takes it from its socket (the receive), prepares requests to install a flow (the put) and to execute
+//! actions on the packet (the execute), and the kernel begins to execute them (the kernel execution).
 //!
-//! * A kernel upcall and a receive belong together if datapath, port, type, size and the bytes that were captured of both
-//!   are equal. Of several equal kernel upcalls the matcher prefers those that were sent to a socket which the thread is
-//!   known to read, and of these the oldest.
+//! * A kernel upcall and a receive belong together if datapath, port, type, size and the bytes that were captured of
+//!   both are equal. Of several equal kernel upcalls the matcher prefers those whose socket no other thread is known to
+//!   read, and of these the oldest.
 //! * A put, an execute and a kernel execution belong to what their own thread received. The thread receives a batch of
 //!   upcalls in a row, and then handles them in that order.
-//! * A put belongs to the upcall whose flow key it has or, if the put has no key, to the next in order. An execute belongs
-//!   to the next upcall with its packet, and a kernel execution to the oldest execute without one.
+//! * A put belongs to the upcall whose flow key it has or, if the put has no key, to the next in order. An execute
+//!   belongs to the next upcall with its packet, and a kernel execution to the oldest execute without one.
 //!
-//! The events that remain alone are counted by [`Reason`]. [`MAX_AGE`], [`MAX_WAITING`] and [`MAX_BYTES`] bound the upcalls
-//! in flight, and [`MAX_HELD`] bounds the batches of all threads together.
+//! The events that remain alone are counted by [`Reason`]. [`MAX_AGE`], [`MAX_WAITING`] and [`MAX_BYTES`] bound the
+//! upcalls in flight, and [`MAX_HELD`] bounds the batches of all threads together.
 
 mod batch;
 mod class;
@@ -35,13 +35,14 @@ use found::Unmatched;
 
 use super::event::{Event, Kind};
 
-/// Bytes of the batches of all threads; when they are more, all are closed.
+/// How many bytes the batches of all threads may have. When they have more, all batches are ended.
 pub const MAX_HELD: usize = 32 << 20;
 /// How many receives may be waiting for a kernel upcall whose event comes after theirs.
 const MAX_EARLY: usize = 64;
+/// How many threads may have a batch. When there is one more, all batches are ended.
 const MAX_THREADS: usize = 4096;
 
-/// A receive for which no kernel upcall was found yet.
+/// A receive without a kernel upcall, whose event may be still to come.
 struct Early {
     tid: u32,
     batch: u64,
@@ -49,7 +50,7 @@ struct Early {
     time: u64,
 }
 
-/// See the [module](self).
+/// Puts the events of each upcall together, as the [module](self) says.
 #[derive(Default)]
 pub struct Matcher {
     flight: Flight,
@@ -73,7 +74,7 @@ impl Matcher {
         }
     }
 
-    /// There are no more events.
+    /// Ends all batches and gives up all upcalls in flight, as there are no more events.
     pub fn finish(&mut self, found: &mut impl FnMut(Found<'_>)) {
         self.close_all(found);
         self.flight.finish(&mut self.unmatched);
@@ -160,6 +161,7 @@ impl Matcher {
         self.unmatched.add(event.kind, reason, 1);
     }
 
+    /// Ends all batches.
     fn close_all(&mut self, found: &mut impl FnMut(Found<'_>)) {
         let mut threads: Vec<Thread> = self.threads.drain().map(|(_, thread)| thread).collect();
         threads.sort_unstable_by_key(Thread::tid);

@@ -1,8 +1,8 @@
-//! Which packets are equal, of which each side knows only a part.
+//! Whether two events may be of the same packet, of which each of them knows only a part.
 
 use std::ops::Range;
 
-/// A name that is kept.
+/// A name of at most `N` bytes; the rest of a longer one is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name<const N: usize>([u8; N]);
 
@@ -20,7 +20,7 @@ impl<const N: usize> Name<N> {
     }
 }
 
-/// A packet to be found.
+/// What is known of a packet whose kernel upcall is to be found.
 #[derive(Clone, Copy)]
 pub struct Wanted<'a> {
     pub datapath: &'a [u8],
@@ -30,6 +30,7 @@ pub struct Wanted<'a> {
     pub bytes: &'a [u8],
 }
 
+/// Whether two ports are equal, of which an unknown one may be any.
 pub fn same_port(a: Option<u32>, b: Option<u32>) -> bool {
     match (a, b) {
         (Some(a), Some(b)) => a == b,
@@ -37,7 +38,8 @@ pub fn same_port(a: Option<u32>, b: Option<u32>) -> bool {
     }
 }
 
-/// Whether what is there of both is equal, a checksum aside.
+/// Whether two packets are equal in the bytes that were captured of both, except for a checksum. Without any such bytes
+/// they are not.
 pub fn same_bytes(a: &[u8], b: &[u8], checksum: &Range<usize>) -> bool {
     let len = a.len().min(b.len());
     let (a, b) = (&a[..len], &b[..len]);

@@ -1,12 +1,15 @@
-//! An upcall in flight, and the lists that it is on.
+//! An upcall in flight, and the lists that it is on. The lists link slots by their numbers, so that they need no memory
+//! of their own.
 
 use std::ops::Range;
 
 use super::same::{Name, Wanted, same_bytes, same_port};
 use crate::cost::event::short_datapath;
 
+/// No slot: the end of a list.
 pub const NONE: u32 = u32::MAX;
 
+/// The neighbours of an upcall in a list.
 #[derive(Clone, Copy)]
 pub struct Link {
     pub previous: u32,
@@ -29,7 +32,7 @@ impl Default for List {
     }
 }
 
-/// By age, by hash, by socket.
+/// The lists of an upcall, as places in [`Waiting::links`]: all by age, those of one hash, those of one socket.
 pub const AGE: usize = 0;
 pub const CHAIN: usize = 1;
 pub const SOCKET: usize = 2;
@@ -37,6 +40,7 @@ pub const SOCKET: usize = 2;
 /// A kernel upcall in flight.
 pub struct Waiting {
     pub links: [Link; 3],
+    /// No other upcall has it, unlike the slot.
     pub number: u64,
     pub hash: u64,
     pub class: u32,
@@ -47,14 +51,15 @@ pub struct Waiting {
     pub port: Option<u32>,
     pub portid: u32,
     pub size: u32,
-    /// Empty if there is none.
+    /// The place of a checksum that the kernel had not completed; empty if there is none.
     pub checksum: Range<usize>,
-    /// Payload received of an unsegmented packet.
+    /// How many bytes of payload were received of an unsegmented packet.
     pub received: u32,
     pub bytes: Vec<u8>,
 }
 
 impl Waiting {
+    /// Whether this is the wanted upcall, as far as both are known.
     pub fn is(&self, wanted: &Wanted<'_>) -> bool {
         self.size == wanted.size
             && self.upcall_type == wanted.upcall_type
@@ -64,6 +69,7 @@ impl Waiting {
     }
 }
 
+/// Appends a slot to a list.
 pub fn push(slots: &mut [Waiting], list: &mut List, which: usize, slot: u32) {
     slots[slot as usize].links[which] = Link {
         previous: list.last,
@@ -76,6 +82,7 @@ pub fn push(slots: &mut [Waiting], list: &mut List, which: usize, slot: u32) {
     list.last = slot;
 }
 
+/// Takes a slot out of a list.
 pub fn unlink(slots: &mut [Waiting], list: &mut List, which: usize, slot: u32) {
     let Link { previous, next } = slots[slot as usize].links[which];
     match previous {
