@@ -1,4 +1,4 @@
-//! What upcall-cost makes of events: which belong together, what is read of a recording, how long it takes.
+//! The matcher of upcall-cost: which events it puts together, and how it counts the others.
 
 #[path = "common/cost.rs"]
 mod common;
@@ -59,8 +59,8 @@ fn looked_up(events: &[Event<'_>]) -> Vec<(u64, Option<u64>)> {
     times
 }
 
-/// Check that the time of a lookup ends with the next upcall of the batch or its first operation, and is not known if the
-/// daemon may have waited in between: after an upcall without any operation, unless the next one was there already.
+/// Check that the time of a lookup ends with the next upcall of the batch or its first operation, and is not known if
+/// the daemon may have waited in between: after an upcall without any operation, unless the next one was there already.
 #[test]
 fn lookups() {
     let ends = |text: &str| looked_up(&vector(text));
@@ -68,7 +68,7 @@ fn lookups() {
         ends("upcall1 upcall2 receive1 receive2 put execute1 put execute2 kernel kernel"),
         [(3, Some(4)), (4, Some(5))]
     );
-    // The first needs no operation; the second comes while, or after, the daemon looks it up.
+    // The first has no operation, and the second comes while or after the daemon looks up the first.
     assert_eq!(
         ends("upcall1 receive1 upcall2 receive2 put execute2 kernel"),
         [(2, None), (4, Some(5))]
@@ -77,7 +77,7 @@ fn lookups() {
         ends("upcall1 upcall2 receive1 receive2 put execute2 kernel"),
         [(3, Some(4)), (4, Some(5))]
     );
-    // It has one, so that the next is of its batch, though that came later and has none itself.
+    // The first has an operation, so that the second is of the same batch although it came later and has none.
     assert_eq!(
         ends(
             "upcall1 receive1 upcall2 receive2 upcall3 receive3 put execute1 put execute3 kernel kernel"
@@ -286,7 +286,7 @@ fn checksum() {
     }
 }
 
-/// Check that a packet in pages is recognised by its first part, whatever that is long.
+/// Check that a packet in pages is recognised by its first part, however long that is.
 #[test]
 fn paged() {
     let flows = [1, 2, 3].map(|number| Flow::new(packet(false, number, 1514), 1));
@@ -338,7 +338,7 @@ fn distinguished() {
         assert_eq!(sets, times([[2, 3, 0, 0, 0]]));
         assert_eq!(unmatched[&(Kind::DpUpcall, Reason::InFlight)], 1);
     }
-    // A key that lost its port.
+    // A receive whose key was cut before the port.
     let portless = Event {
         port: None,
         ..flow.receive(3)
@@ -373,7 +373,7 @@ fn equal_and_failed() {
     assert_eq!(matcher.failed().collect::<Vec<_>>(), [(11, 2), (105, 1)]);
 }
 
-/// Check that a failure is that of the same CPU and packet.
+/// Check that a failure belongs to a kernel upcall only if CPU and packet are the same.
 #[test]
 fn failures_of_others() {
     let flow = flow(1);
@@ -486,8 +486,7 @@ fn equal_in_a_batch() {
     assert!(unmatched.is_empty());
 }
 
-/// Check that what lost events leave alone takes nothing else with it: a batch of four of which one event after the
-/// other is lost has all that remains in its place.
+/// Check that a lost event changes nothing but its own place: of a batch of four upcalls each event in turn is lost.
 #[test]
 fn lost_events() {
     let flows: Vec<Flow> = (1..=4)
@@ -596,7 +595,8 @@ fn any_lost_events() {
     }
 }
 
-/// Check that an upcall which is overtaken on its socket for long is given up, and its place not taken by the next.
+/// Check that an upcall which is overtaken on its socket for long is given up, so that the receive of an equal one is
+/// not taken for its own.
 #[test]
 fn overtaken() {
     const SECOND: u64 = 1_000_000_000;
@@ -615,7 +615,7 @@ fn overtaken() {
     assert_eq!(unmatched[&(Kind::DpUpcall, Reason::Overtaken)], 1);
 }
 
-/// Check that what is never received is given up by its age and by its number.
+/// Check that upcalls which are never received are given up when they are too old or too many.
 #[test]
 fn never_received() {
     let flow = flow(1);
@@ -632,8 +632,8 @@ fn never_received() {
     assert_eq!(unmatched[&(Kind::DpUpcall, Reason::InFlight)], many);
 }
 
-/// Check that threads which receive and never operate do not let the batches grow without bound: what is not reported
-/// before the end is what the memory for it holds.
+/// Check that threads which receive and never operate do not let the batches grow without bound: the sets that are not
+/// yet reported never need more than the memory for them.
 #[test]
 fn receives_alone() {
     let flow = Flow::new(packet(false, 1, 1514), 1);
@@ -655,8 +655,8 @@ fn receives_alone() {
     assert_eq!(reported, received);
 }
 
-/// Check that packets are found wherever their checksums are, and however much of them was captured, even if that
-/// differs from each to each.
+/// Check that packets are found wherever their checksums are and however much of them was captured, even if no two are
+/// alike in this.
 #[test]
 fn checksums_everywhere() {
     let flows: Vec<Flow> = (0..250)

@@ -1,10 +1,10 @@
 //! upcall-cost on recordings and files, through its command line.
 //!
 //! `fixtures/cost/small.rec` is what [`common::synthetic`] makes. `fixtures/cost/upstream.txt` was made by hand in the
-//! format of upcall_cost.py: a plain upcall, one with an unfinished checksum, one from a tunnel whose key is cut, one in
-//! pages, one with a VLAN tag that the kernel puts back, one that is segmented into three, two that are not received,
-//! one of another datapath without a flow, and operations of a thread that received nothing. `NAME.FORM` is what the
-//! tool shows of them. `UPDATE=1 cargo test --test cost_tool` writes the latter, and `small.rec`.
+//! format of upcall_cost.py: a plain upcall, one with an unfinished checksum, one from a tunnel whose key is cut, one
+//! in pages, one with a VLAN tag that the kernel puts back, one that is segmented into three, two that are not
+//! received, one of another datapath without a flow, and operations of a thread that received nothing. `NAME.FORM` is
+//! what the tool shows of them. `UPDATE=1 cargo test --test cost_tool` writes the latter, and `small.rec`.
 
 #[path = "common/cost.rs"]
 mod common;
@@ -43,7 +43,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("the output is UTF-8")
 }
 
-/// Check that recording and file show what they showed when their expected text was read and found right.
+/// Check that the outputs for the recording and the file are the expected ones, which were read and found right.
 #[test]
 fn golden() {
     let update = std::env::var_os("UPDATE").is_some();
@@ -89,8 +89,8 @@ fn lines(output: &Output) -> BTreeMap<String, Vec<Value>> {
     lines
 }
 
-/// Check that of upstream's file every upcall that was received is put together: the four that upstream finds with
-/// the times that it finds, and what it misses.
+/// Check that every upcall of upstream's file that was received is put together: the four that upstream finds, with the
+/// same times, and those that it misses.
 #[test]
 fn upstream_sets() {
     let output = replay(
@@ -205,7 +205,7 @@ fn everything_is_put_together() {
     }
 }
 
-/// Check that --count, --stop and --handler-filter leave out what they say.
+/// Check that --count and --stop end the analysis where they say, and that --handler-filter filters by thread.
 #[test]
 fn filters() {
     let small = fixture("small.rec");
@@ -393,7 +393,7 @@ fn small_pictures() {
     assert!(many.contains("text-anchor=\"end\">300 ms</text>"), "{many}");
 }
 
-/// Analyses bytes as the tool does, and returns how many events there were and whether the end was reached.
+/// Analyses bytes as the tool does, and returns how many events there were and whether they were read to their end.
 fn analyse(bytes: &[u8]) -> (u64, bool) {
     let mut analysis = Analysis::new(&[], 3, true);
     let mut whole = false;
@@ -430,8 +430,8 @@ fn analyse(bytes: &[u8]) -> (u64, bool) {
     (analysis.counts.total.iter().sum(), whole)
 }
 
-/// Check that a recording and a file which are cut at any byte are read up to there, and that only what was not cut is
-/// taken for whole.
+/// Check that a recording and a file which are cut at any byte are read up to there, and that a cut one is not taken
+/// for a whole one.
 #[test]
 fn cut_anywhere() {
     for name in ["small.rec", "upstream.txt"] {
@@ -450,7 +450,7 @@ fn cut_anywhere() {
     }
 }
 
-/// Check that a flipped byte of a recording ends it at the latest where it is, and none makes anything panic.
+/// Check that a flipped bit in a recording is noticed, and that one in a file does not make the tool panic.
 #[test]
 fn flipped_bytes() {
     let bytes = fs::read(fixture("small.rec")).unwrap();
@@ -467,7 +467,7 @@ fn flipped_bytes() {
     }
 }
 
-/// Check that the tool says in one line, and on standard error, what is wrong with a file, and reports what precedes.
+/// Check that the tool says on standard error, once, what is wrong with a file, and reports the events before that.
 #[test]
 fn damage_is_reported() {
     let folder = tempfile::tempdir().unwrap();
@@ -511,7 +511,7 @@ fn damage_is_reported() {
 }
 
 proptest! {
-    /// Check that no bytes of a record make it panic, and that it never claims more than there is.
+    /// Check that no bytes of a record cause a panic, and that an event never uses more bytes than there are.
     #[test]
     fn arbitrary_records(bytes in proptest::collection::vec(any::<u8>(), 0..500)) {
         if let Ok(event) = Event::from_record(&bytes) {
@@ -546,7 +546,7 @@ proptest! {
         analysis.finish();
     }
 
-    /// Check that no text makes the parser panic, whole lines or parts of them.
+    /// Check that no text makes the parser panic.
     #[test]
     fn arbitrary_text(
         lines in proptest::collection::vec("(event|event_miss|dp_port_map) = [{}'\"b:, 0-9a-z\\\\]{0,60}", 0..8),
@@ -557,7 +557,7 @@ proptest! {
     }
 }
 
-/// Check that a recording may be longer than the memory there is: what is kept is in flight, or counted.
+/// Check that the tool analyses a recording that is larger than its memory.
 #[test]
 fn memory_is_bounded() {
     let file = tempfile::NamedTempFile::new().unwrap();
