@@ -1,4 +1,4 @@
-//! What upcall-cost makes of events: which belong together, what is read of a recording, how long it takes.
+//! The matcher of upcall-cost: which events it puts together, and how it counts the others.
 
 #[path = "common/cost.rs"]
 mod common;
@@ -9,10 +9,10 @@ use common::{Numbers, captured, key, packet, request};
 use ovs_tracers::cost::matcher::{Found, MAX_AGE, MAX_HELD, Matcher, Reason};
 use ovs_tracers::cost::{Event, Kind};
 
-/// What a set has: the times of D, R, P, E and K.
+/// What a set has: the times of its kernel upcall, receive, put, execute and kernel execution.
 type Times = [Option<u64>; 5];
 
-/// Runs the matcher; sets are in the order of their D.
+/// Runs the matcher, and sorts the sets by the times of their kernel upcalls.
 fn run(events: &[Event<'_>]) -> (Vec<Times>, BTreeMap<(Kind, Reason), u64>) {
     let mut matcher = Matcher::default();
     let mut sets = Vec::new();
@@ -59,35 +59,44 @@ fn looked_up(events: &[Event<'_>]) -> Vec<(u64, Option<u64>)> {
     times
 }
 
-/// Check that the time of a lookup ends with the next upcall of the batch or its first operation, and is not known if the
-/// daemon may have waited in between: after an upcall without any operation, unless the next one was there already.
+/// Check that the time of a lookup ends with the next upcall of the batch or its first operation, and is not known if
+/// the daemon may have waited in between: after an upcall without any operation, unless the next one was there already.
 #[test]
 fn lookups() {
     let ends = |text: &str| looked_up(&vector(text));
     assert_eq!(
-        ends("D1 D2 R1 R2 P E1 P E2 K K"),
+        ends("upcall1 upcall2 receive1 receive2 put execute1 put execute2 kernel kernel"),
         [(3, Some(4)), (4, Some(5))]
     );
-    // The first needs no operation; the second comes while, or after, the daemon looks it up.
-    assert_eq!(ends("D1 R1 D2 R2 P E2 K"), [(2, None), (4, Some(5))]);
-    assert_eq!(ends("D1 D2 R1 R2 P E2 K"), [(3, Some(4)), (4, Some(5))]);
-    // It has one, so that the next is of its batch, though that came later and has none itself.
+    // The first has no operation, and the second comes while or after the daemon looks up the first.
     assert_eq!(
-        ends("D1 R1 D2 R2 D3 R3 P E1 P E3 K K"),
+        ends("upcall1 receive1 upcall2 receive2 put execute2 kernel"),
+        [(2, None), (4, Some(5))]
+    );
+    assert_eq!(
+        ends("upcall1 upcall2 receive1 receive2 put execute2 kernel"),
+        [(3, Some(4)), (4, Some(5))]
+    );
+    // The first has an operation, so that the second is of the same batch although it came later and has none.
+    assert_eq!(
+        ends(
+            "upcall1 receive1 upcall2 receive2 upcall3 receive3 put execute1 put execute3 kernel kernel"
+        ),
         [(2, Some(4)), (4, Some(6)), (6, Some(7))]
     );
-    assert_eq!(ends("D1 R1"), [(2, None)]);
+    assert_eq!(ends("upcall1 receive1"), [(2, None)]);
 }
 
-/// The events of upstream's vectors: `D1`, `R1`, `P`, `E1`, `K`, with `:2` behind one of thread 2. Their times are
-/// their places, from 1 on.
+/// The events of a vector, whose words are `upcall1`, `receive1`, `put`, `execute1` and `kernel`: the number is that of
+/// the packet, and `:2` behind a word makes it an event of thread 2. The times are the places of the words, from 1 on.
 fn vector(text: &str) -> Vec<Event<'static>> {
     const KEY: &[u8] = &[8, 0, 3, 0, 1, 0, 0, 0];
     const PACKETS: [&[u8]; 3] = [b"\0\0\0\0\x01", b"\0\0\0\0\x02", b"\0\0\0\0\x03"];
     let event = |(i, word): (usize, &str)| {
         let (what, thread) = word.split_once(':').unwrap_or((word, "1"));
         let time = i as u64 + 1;
-        let number = what[1..].parse().unwrap_or(1usize);
+        let (what, number) = what.split_at(what.trim_end_matches(char::is_numeric).len());
+        let number = number.parse().unwrap_or(1usize);
         let packet = captured(PACKETS[number - 1], 5);
         let of_thread = |kind| Event {
             tid: thread.parse().unwrap(),
@@ -95,26 +104,26 @@ fn vector(text: &str) -> Vec<Event<'static>> {
             unfinished: true,
             ..Event::new(kind, time)
         };
-        match what.as_bytes()[0] {
-            b'D' => Event {
+        match what {
+            "upcall" => Event {
                 port: Some(1),
                 datapath: b"ovs-system",
                 packet,
                 ..of_thread(Kind::DpUpcall)
             },
-            b'R' => Event {
+            "receive" => Event {
                 port: Some(1),
                 datapath: b"system@ovs-system",
                 packet,
                 key: captured(KEY, 8),
                 ..of_thread(Kind::RecvUpcall)
             },
-            b'P' => of_thread(Kind::OpFlowPut),
-            b'E' => Event {
+            "put" => of_thread(Kind::OpFlowPut),
+            "execute" => Event {
                 packet,
                 ..of_thread(Kind::OpFlowExecute)
             },
-            b'K' => of_thread(Kind::OvsPktExec),
+            "kernel" => of_thread(Kind::OvsPktExec),
             other => panic!("{other}"),
         }
     };
@@ -125,16 +134,17 @@ fn vector(text: &str) -> Vec<Event<'static>> {
 /// the places of its events, 0 where it has none.
 #[test]
 fn upstream_vectors() {
-    let third = "D1 D2 D3 R1 R3 R2 P E1 K P E3 K P E2 K";
+    let third = "upcall1 upcall2 upcall3 receive1 receive3 receive2 \
+                 put execute1 kernel put execute3 kernel put execute2 kernel";
     let cases: [(&str, &[[u64; 5]]); 7] = [
-        ("D1 R1 P E1 K", &[[1, 2, 3, 4, 5]]),
-        ("D1 R1 E1 K", &[[1, 2, 0, 3, 4]]),
+        ("upcall1 receive1 put execute1 kernel", &[[1, 2, 3, 4, 5]]),
+        ("upcall1 receive1 execute1 kernel", &[[1, 2, 0, 3, 4]]),
         (
             third,
             &[[1, 4, 7, 8, 9], [2, 6, 13, 14, 15], [3, 5, 10, 11, 12]],
         ),
         (
-            &format!("D1 R1 P E1 K {third}"),
+            &format!("upcall1 receive1 put execute1 kernel {third}"),
             &[
                 [1, 2, 3, 4, 5],
                 [6, 9, 12, 13, 14],
@@ -143,12 +153,16 @@ fn upstream_vectors() {
             ],
         ),
         (
-            "D1 D2 R1 R2:2 P:2 P E2:2 E1 K K:2",
+            "upcall1 upcall2 receive1 receive2:2 put:2 put execute2:2 execute1 kernel kernel:2",
             &[[1, 3, 6, 8, 9], [2, 4, 5, 7, 10]],
         ),
-        ("D1 D2 R1 R2 P E2 K", &[[1, 3, 0, 0, 0], [2, 4, 5, 6, 7]]),
         (
-            "D1 D2 D3 R1 R2 R3 P E1 P E2 P E3 K K K",
+            "upcall1 upcall2 receive1 receive2 put execute2 kernel",
+            &[[1, 3, 0, 0, 0], [2, 4, 5, 6, 7]],
+        ),
+        (
+            "upcall1 upcall2 upcall3 receive1 receive2 receive3 \
+             put execute1 put execute2 put execute3 kernel kernel kernel",
             &[[1, 4, 7, 8, 13], [2, 5, 9, 10, 14], [3, 6, 11, 12, 15]],
         ),
     ];
@@ -163,15 +177,15 @@ fn upstream_vectors() {
     }
 }
 
-/// An upcall on its way, as the BPF program records it.
-struct Way {
+/// A flow, and the events of its upcalls as the BPF program records them.
+struct Flow {
     packet: Vec<u8>,
     key: Vec<u8>,
     request: Vec<u8>,
     port: u32,
 }
 
-impl Way {
+impl Flow {
     fn new(packet: Vec<u8>, port: u32) -> Self {
         let key = key(port, &packet);
         Self {
@@ -182,7 +196,7 @@ impl Way {
         }
     }
 
-    fn d(&self, time: u64) -> Event<'_> {
+    fn upcall(&self, time: u64) -> Event<'_> {
         Event {
             datapath: b"system@ovs-system",
             device: b"veth1",
@@ -199,11 +213,11 @@ impl Way {
             kind: Kind::DpFailed,
             result: -errno,
             packet: captured(b"", self.packet.len()),
-            ..self.d(time)
+            ..self.upcall(time)
         }
     }
 
-    fn r(&self, time: u64) -> Event<'_> {
+    fn receive(&self, time: u64) -> Event<'_> {
         Event {
             tid: 1,
             comm: b"handler1",
@@ -215,7 +229,7 @@ impl Way {
         }
     }
 
-    fn p(&self, time: u64) -> Event<'_> {
+    fn put(&self, time: u64) -> Event<'_> {
         Event {
             tid: 1,
             key: captured(&self.request, self.request.len()),
@@ -223,7 +237,7 @@ impl Way {
         }
     }
 
-    fn e(&self, time: u64) -> Event<'_> {
+    fn execute(&self, time: u64) -> Event<'_> {
         Event {
             tid: 1,
             packet: captured(&self.packet, self.packet.len()),
@@ -231,7 +245,7 @@ impl Way {
         }
     }
 
-    fn k(&self, time: u64) -> Event<'_> {
+    fn kernel(&self, time: u64) -> Event<'_> {
         Event {
             tid: 1,
             packet: captured(b"", self.packet.len()),
@@ -245,26 +259,26 @@ fn times<const N: usize>(sets: [[u64; 5]; N]) -> Vec<Times> {
     sets.map(|set| set.map(time)).to_vec()
 }
 
-fn way(flow: u32) -> Way {
-    Way::new(packet(false, flow, 60), 1)
+fn flow(number: u32) -> Flow {
+    Flow::new(packet(false, number, 60), 1)
 }
 
 /// Check that a checksum which the kernel had not completed does not matter, wherever the capture ends, and that any
 /// other byte does.
 #[test]
 fn checksum() {
-    let way = Way::new(packet(true, 7, 98), 1);
+    let flow = Flow::new(packet(true, 7, 98), 1);
     for len in [98, 60, 52, 51, 50, 49] {
         for changed in [50, 51, 20, 40] {
-            let mut bytes = way.packet.clone();
+            let mut bytes = flow.packet.clone();
             bytes[changed] ^= 0x55;
             bytes.truncate(len);
-            let d = Event {
+            let upcall = Event {
                 packet: captured(&bytes, 98),
                 checksum: Some(50..52),
-                ..way.d(1)
+                ..flow.upcall(1)
             };
-            let (sets, unmatched) = run(&[d, way.r(2)]);
+            let (sets, unmatched) = run(&[upcall, flow.receive(2)]);
             let is_checksum = changed >= 50;
             assert_eq!(sets.len(), usize::from(is_checksum), "{len} {changed}");
             assert_eq!(unmatched.is_empty(), is_checksum, "{len} {changed}");
@@ -272,22 +286,22 @@ fn checksum() {
     }
 }
 
-/// Check that a packet in pages is recognised by its first part, whatever that is long.
+/// Check that a packet in pages is recognised by its first part, however long that is.
 #[test]
 fn paged() {
-    let ways = [1, 2, 3].map(|flow| Way::new(packet(false, flow, 1514), 1));
+    let flows = [1, 2, 3].map(|number| Flow::new(packet(false, number, 1514), 1));
     for len in [38, 42, 54, 64, 66, 200, 1000] {
         let mut events: Vec<Event<'_>> = Vec::new();
-        for (way, time) in ways.iter().zip(1..) {
+        for (flow, time) in flows.iter().zip(1..) {
             events.push(Event {
-                packet: captured(&way.packet[..len], 1514),
-                ..way.d(time)
+                packet: captured(&flow.packet[..len], 1514),
+                ..flow.upcall(time)
             });
         }
-        for (way, time) in ways.iter().rev().zip(4..) {
+        for (flow, time) in flows.iter().rev().zip(4..) {
             events.push(Event {
-                packet: captured(&way.packet[..256], 1514),
-                ..way.r(time)
+                packet: captured(&flow.packet[..256], 1514),
+                ..flow.receive(time)
             });
         }
         let (sets, unmatched) = run(&events);
@@ -297,56 +311,56 @@ fn paged() {
     }
 }
 
-/// Check that port, datapath, size and type tell packets apart that begin with the same bytes.
+/// Check that port, datapath, size and type distinguish packets that begin with the same bytes.
 #[test]
-fn told_apart() {
-    let way = way(1);
+fn distinguished() {
+    let flow = flow(1);
     let others = [
         Event {
             port: Some(2),
-            ..way.d(1)
+            ..flow.upcall(1)
         },
         Event {
             datapath: b"system@other",
-            ..way.d(1)
+            ..flow.upcall(1)
         },
         Event {
-            packet: captured(&way.packet, 61),
-            ..way.d(1)
+            packet: captured(&flow.packet, 61),
+            ..flow.upcall(1)
         },
         Event {
             upcall_type: 1,
-            ..way.d(1)
+            ..flow.upcall(1)
         },
     ];
     for other in others {
-        let (sets, unmatched) = run(&[other, way.d(2), way.r(3)]);
+        let (sets, unmatched) = run(&[other, flow.upcall(2), flow.receive(3)]);
         assert_eq!(sets, times([[2, 3, 0, 0, 0]]));
         assert_eq!(unmatched[&(Kind::DpUpcall, Reason::InFlight)], 1);
     }
-    // A key that lost its port.
+    // A receive whose key was cut before the port.
     let portless = Event {
         port: None,
-        ..way.r(3)
+        ..flow.receive(3)
     };
-    assert_eq!(run(&[way.d(1), portless]).0.len(), 1);
+    assert_eq!(run(&[flow.upcall(1), portless]).0.len(), 1);
 }
 
 /// Check that equal packets are received in the order in which they were sent, and that one which failed is not taken
 /// for one that was received.
 #[test]
 fn equal_and_failed() {
-    let way = way(1);
+    let flow = flow(1);
     let events = [
-        way.d(1),
-        way.failed(2, 11),
-        way.d(3),
-        way.d(4),
-        way.failed(5, 105),
-        way.d(6),
-        way.r(7),
-        way.r(8),
-        way.failed(9, 11),
+        flow.upcall(1),
+        flow.failed(2, 11),
+        flow.upcall(3),
+        flow.upcall(4),
+        flow.failed(5, 105),
+        flow.upcall(6),
+        flow.receive(7),
+        flow.receive(8),
+        flow.failed(9, 11),
     ];
     let (sets, unmatched) = run(&events);
     assert_eq!(sets, times([[3, 7, 0, 0, 0], [6, 8, 0, 0, 0]]));
@@ -359,20 +373,20 @@ fn equal_and_failed() {
     assert_eq!(matcher.failed().collect::<Vec<_>>(), [(11, 2), (105, 1)]);
 }
 
-/// Check that a failure is that of the same CPU and packet.
+/// Check that a failure belongs to a kernel upcall only if CPU and packet are the same.
 #[test]
 fn failures_of_others() {
-    let way = way(1);
+    let flow = flow(1);
     let elsewhere = Event {
         cpu: 1,
-        ..way.failed(2, 11)
+        ..flow.failed(2, 11)
     };
     let another = Event {
         skb: 1,
-        ..way.failed(2, 11)
+        ..flow.failed(2, 11)
     };
     for failure in [elsewhere, another] {
-        let (sets, unmatched) = run(&[way.d(1), failure, way.r(3)]);
+        let (sets, unmatched) = run(&[flow.upcall(1), failure, flow.receive(3)]);
         assert_eq!(sets, times([[1, 3, 0, 0, 0]]));
         assert_eq!(unmatched[&(Kind::DpFailed, Reason::NoSuchUpcall)], 1);
     }
@@ -381,58 +395,67 @@ fn failures_of_others() {
 /// Check that equal packets on two sockets go to the threads that read them, once it is known who does.
 #[test]
 fn sockets() {
-    let (first, second, equal) = (way(1), way(2), way(3));
+    let (first, second, equal) = (flow(1), flow(2), flow(3));
     let on = |event: Event<'static>, portid| Event { portid, ..event };
     let by = |event: Event<'static>, tid| Event { tid, ..event };
-    // Events of ways that live as long as the test.
-    let (first, second, equal): (&'static Way, &'static Way, &'static Way) = (
+    // Events of flows that live as long as the test.
+    let (first, second, equal): (&'static Flow, &'static Flow, &'static Flow) = (
         Box::leak(Box::new(first)),
         Box::leak(Box::new(second)),
         Box::leak(Box::new(equal)),
     );
     let (sets, unmatched) = run(&[
-        on(first.d(1), 71),
-        by(first.r(2), 1),
-        on(second.d(3), 72),
-        by(second.r(4), 2),
-        on(equal.d(5), 71),
-        on(equal.d(6), 72),
-        by(equal.r(7), 2),
-        by(equal.r(8), 1),
+        on(first.upcall(1), 71),
+        by(first.receive(2), 1),
+        on(second.upcall(3), 72),
+        by(second.receive(4), 2),
+        on(equal.upcall(5), 71),
+        on(equal.upcall(6), 72),
+        by(equal.receive(7), 2),
+        by(equal.receive(8), 1),
     ]);
     assert_eq!(sets[2..], times([[5, 8, 0, 0, 0], [6, 7, 0, 0, 0]]));
     assert!(unmatched.is_empty());
 }
 
-/// Check that an upcall which was received before it left, as the events are ordered, is put together nonetheless.
+/// Check that an upcall is put together even if its events are in the wrong order, its receive first.
 #[test]
 fn out_of_order() {
-    let (a, b) = (way(1), way(2));
-    let (sets, unmatched) = run(&[a.r(20), b.r(21), b.d(11), a.d(10), b.d(30)]);
+    let (a, b) = (flow(1), flow(2));
+    let (sets, unmatched) = run(&[
+        a.receive(20),
+        b.receive(21),
+        b.upcall(11),
+        a.upcall(10),
+        b.upcall(30),
+    ]);
     assert_eq!(sets, times([[10, 20, 0, 0, 0], [11, 21, 0, 0, 0]]));
     assert_eq!(unmatched.len(), 1);
-    // One that left later was not received earlier.
-    let (sets, _) = run(&[a.r(20), a.d(21)]);
+    // An upcall that the kernel sent later was not received earlier.
+    let (sets, _) = run(&[a.receive(20), a.upcall(21)]);
     assert!(sets.is_empty());
 }
 
 /// Check that a put belongs to the upcall that has its flow key, in whatever order, and that puts of other flows and
-/// those of other threads are told.
+/// those of other threads are reported.
 #[test]
 fn puts() {
-    let (a, b, c) = (way(1), way(2), way(3));
+    let (a, b, c) = (flow(1), flow(2), flow(3));
     let (sets, unmatched) = run(&[
-        a.d(1),
-        b.d(2),
-        a.r(3),
-        b.r(4),
+        a.upcall(1),
+        b.upcall(2),
+        a.receive(3),
+        b.receive(4),
         // The daemon's own flow, between those of the upcalls.
-        c.p(5),
-        b.p(6),
-        b.e(7),
-        a.p(8),
-        b.k(9),
-        Event { tid: 9, ..c.p(10) },
+        c.put(5),
+        b.put(6),
+        b.execute(7),
+        a.put(8),
+        b.kernel(9),
+        Event {
+            tid: 9,
+            ..c.put(10)
+        },
     ]);
     assert_eq!(sets, times([[1, 3, 8, 0, 0], [2, 4, 6, 7, 9]]));
     assert_eq!(unmatched[&(Kind::OpFlowPut, Reason::OtherFlow)], 1);
@@ -442,51 +465,50 @@ fn puts() {
 /// Check that equal upcalls of a batch have one put and an execute each, as the daemon does it.
 #[test]
 fn equal_in_a_batch() {
-    let way = way(1);
+    let flow = flow(1);
     let (sets, unmatched) = run(&[
-        way.d(1),
-        way.d(2),
-        way.d(3),
-        way.r(4),
-        way.r(5),
-        way.r(6),
-        way.p(7),
-        way.e(8),
-        way.e(9),
-        way.e(10),
-        way.k(11),
-        way.k(12),
-        way.k(13),
+        flow.upcall(1),
+        flow.upcall(2),
+        flow.upcall(3),
+        flow.receive(4),
+        flow.receive(5),
+        flow.receive(6),
+        flow.put(7),
+        flow.execute(8),
+        flow.execute(9),
+        flow.execute(10),
+        flow.kernel(11),
+        flow.kernel(12),
+        flow.kernel(13),
     ]);
     let expected = [[1, 4, 7, 8, 11], [2, 5, 0, 9, 12], [3, 6, 0, 10, 13]];
     assert_eq!(sets, times(expected));
     assert!(unmatched.is_empty());
 }
 
-/// Check that what lost events leave alone takes nothing else with it: a batch of four of which one event after the
-/// other is lost has all that is left in its place.
+/// Check that a lost event changes nothing but its own place: of a batch of four upcalls each event in turn is lost.
 #[test]
 fn lost_events() {
-    let ways: Vec<Way> = (1..=4)
-        .map(|flow| Way::new(packet(false, flow, 60 + flow as usize), 1))
+    let flows: Vec<Flow> = (1..=4)
+        .map(|number| Flow::new(packet(false, number, 60 + number as usize), 1))
         .collect();
     let mut events = Vec::new();
     let mut time = 0..;
     let mut now = || time.next().unwrap_or(0) + 1;
-    events.extend(ways.iter().map(|way| way.d(now())));
-    events.extend(ways.iter().map(|way| way.r(now())));
-    for way in &ways {
-        events.push(way.p(now()));
-        events.push(way.e(now()));
+    events.extend(flows.iter().map(|flow| flow.upcall(now())));
+    events.extend(flows.iter().map(|flow| flow.receive(now())));
+    for flow in &flows {
+        events.push(flow.put(now()));
+        events.push(flow.execute(now()));
     }
-    events.extend(ways.iter().map(|way| way.k(now())));
+    events.extend(flows.iter().map(|flow| flow.kernel(now())));
     let (whole, unmatched) = run(&events);
     assert_eq!(whole.len(), 4);
     assert!(whole.iter().flatten().all(Option::is_some));
     assert!(unmatched.is_empty());
     for lost in 0..events.len() {
-        let mut left = events.clone();
-        let gone = left.remove(lost);
+        let mut remaining = events.clone();
+        let gone = remaining.remove(lost);
         let mut expected = whole.clone();
         match gone.kind {
             Kind::DpUpcall | Kind::RecvUpcall => {
@@ -499,13 +521,15 @@ fn lost_events() {
                     }
                 }
                 if kind == Kind::OpFlowExecute {
-                    // Nothing is left of what the kernel did with it.
-                    let packet = ways.iter().position(|way| way.packet == gone.packet.bytes);
+                    // What the kernel did with it is not known then.
+                    let packet = flows
+                        .iter()
+                        .position(|flow| flow.packet == gone.packet.bytes);
                     expected[packet.unwrap()][4] = None;
                 }
             }
         }
-        assert_eq!(run(&left).0, expected, "without {gone:?}");
+        assert_eq!(run(&remaining).0, expected, "without {gone:?}");
     }
 }
 
@@ -514,10 +538,10 @@ fn lost_events() {
 #[test]
 fn any_lost_events() {
     const UPCALLS: u64 = 40;
-    let ways: Vec<Way> = (0..UPCALLS)
-        .map(|flow| {
-            Way::new(
-                packet(flow % 3 == 0, flow as u32, 60 + flow as usize % 3),
+    let flows: Vec<Flow> = (0..UPCALLS)
+        .map(|number| {
+            Flow::new(
+                packet(number % 3 == 0, number as u32, 60 + number as usize % 3),
                 1,
             )
         })
@@ -529,17 +553,17 @@ fn any_lost_events() {
         let mut next = 0;
         while next < UPCALLS {
             let end = UPCALLS.min(next + 1 + numbers.below(8));
-            let batch: Vec<(&Way, u64)> = (next..end)
-                .map(|n| (&ways[n as usize], 1 + n * 1000))
+            let batch: Vec<(&Flow, u64)> = (next..end)
+                .map(|n| (&flows[n as usize], 1 + n * 1000))
                 .collect();
             next = end;
-            events.extend(batch.iter().map(|(way, time)| way.d(*time)));
-            events.extend(batch.iter().map(|(way, time)| way.r(time + 1)));
-            for (way, time) in &batch {
-                events.push(way.p(time + 2));
-                events.push(way.e(time + 3));
+            events.extend(batch.iter().map(|(flow, time)| flow.upcall(*time)));
+            events.extend(batch.iter().map(|(flow, time)| flow.receive(time + 1)));
+            for (flow, time) in &batch {
+                events.push(flow.put(time + 2));
+                events.push(flow.execute(time + 3));
             }
-            events.extend(batch.iter().map(|(way, time)| way.k(time + 4)));
+            events.extend(batch.iter().map(|(flow, time)| flow.kernel(time + 4)));
         }
         let percent = numbers.below(60);
         events.retain(|_| numbers.below(100) >= percent);
@@ -571,17 +595,18 @@ fn any_lost_events() {
     }
 }
 
-/// Check that an upcall which is overtaken on its socket for long is given up, and its place not taken by the next.
+/// Check that an upcall which is overtaken on its socket for long is given up, so that the receive of an equal one is
+/// not taken for its own.
 #[test]
 fn overtaken() {
     const SECOND: u64 = 1_000_000_000;
-    let (a, b) = (way(1), way(2));
+    let (a, b) = (flow(1), flow(2));
     let (sets, unmatched) = run(&[
-        a.d(1),
-        b.d(SECOND),
-        b.r(SECOND + 1),
-        a.d(SECOND + 2),
-        a.r(SECOND + 3),
+        a.upcall(1),
+        b.upcall(SECOND),
+        b.receive(SECOND + 1),
+        a.upcall(SECOND + 2),
+        a.receive(SECOND + 3),
     ]);
     assert_eq!(
         sets[1],
@@ -590,61 +615,68 @@ fn overtaken() {
     assert_eq!(unmatched[&(Kind::DpUpcall, Reason::Overtaken)], 1);
 }
 
-/// Check that what is never received is given up by its age and by its number.
+/// Check that upcalls which are never received are given up when they are too old or too many.
 #[test]
 fn never_received() {
-    let way = way(1);
+    let flow = flow(1);
     let none = |event| Event { portid: 0, ..event };
-    let (_, unmatched) = run(&[none(way.d(1)), none(way.d(MAX_AGE + 2))]);
+    let (_, unmatched) = run(&[none(flow.upcall(1)), none(flow.upcall(MAX_AGE + 2))]);
     assert_eq!(unmatched[&(Kind::DpUpcall, Reason::TimedOut)], 1);
     assert_eq!(unmatched[&(Kind::DpUpcall, Reason::InFlight)], 1);
     let many = 1 << 17;
-    let events: Vec<_> = (1..=many + 10).map(|time| none(way.d(time))).collect();
+    let events: Vec<_> = (1..=many + 10)
+        .map(|time| none(flow.upcall(time)))
+        .collect();
     let (_, unmatched) = run(&events);
     assert_eq!(unmatched[&(Kind::DpUpcall, Reason::PushedOut)], 10);
     assert_eq!(unmatched[&(Kind::DpUpcall, Reason::InFlight)], many);
 }
 
-/// Check that threads which receive and never operate do not let the batches grow without bound: what is not told
-/// before the end is what the memory for it holds.
+/// Check that threads which receive and never operate do not let the batches grow without bound: the sets that are not
+/// yet reported never need more than the memory for them.
 #[test]
 fn receives_alone() {
-    let way = Way::new(packet(false, 1, 1514), 1);
+    let flow = Flow::new(packet(false, 1, 1514), 1);
     let mut matcher = Matcher::default();
-    let (mut received, mut told, mut most) = (0, 0, 0);
+    let (mut received, mut reported, mut most) = (0, 0, 0);
     for time in 1..60_000 {
         let event = Event {
             tid: 1 + time as u32 % 3000,
-            ..way.r(time)
+            ..flow.receive(time)
         };
         matcher.event(&event, &mut |found| {
-            told += usize::from(matches!(found, Found::Set(_)))
+            reported += usize::from(matches!(found, Found::Set(_)))
         });
         received += 1;
-        most = most.max(received - told);
+        most = most.max(received - reported);
     }
-    assert!(most * way.packet.len() <= MAX_HELD, "{most} are held");
-    matcher.finish(&mut |found| told += usize::from(matches!(found, Found::Set(_))));
-    assert_eq!(told, received);
+    assert!(most * flow.packet.len() <= MAX_HELD, "{most} are held");
+    matcher.finish(&mut |found| reported += usize::from(matches!(found, Found::Set(_))));
+    assert_eq!(reported, received);
 }
 
-/// Check that packets are found wherever their checksums are, and however much of them was captured, even if that
-/// differs from each to each.
+/// Check that packets are found wherever their checksums are and however much of them was captured, even if no two are
+/// alike in this.
 #[test]
 fn checksums_everywhere() {
-    let ways: Vec<Way> = (0..250)
-        .map(|flow| Way::new(packet(true, flow, 300), 1))
+    let flows: Vec<Flow> = (0..250)
+        .map(|number| Flow::new(packet(true, number, 300), 1))
         .collect();
     let mut events = Vec::new();
-    for (n, way) in ways.iter().enumerate() {
-        let d = Event {
-            packet: captured(&way.packet[..250 - n % 50], 300),
+    for (n, flow) in flows.iter().enumerate() {
+        let upcall = Event {
+            packet: captured(&flow.packet[..250 - n % 50], 300),
             checksum: Some(40 + n..42 + n),
-            ..way.d(1 + n as u64)
+            ..flow.upcall(1 + n as u64)
         };
-        events.push(d);
+        events.push(upcall);
     }
-    events.extend(ways.iter().zip(1000..).map(|(way, time)| way.r(time)));
+    events.extend(
+        flows
+            .iter()
+            .zip(1000..)
+            .map(|(flow, time)| flow.receive(time)),
+    );
     let (sets, unmatched) = run(&events);
     assert!(unmatched.is_empty(), "{unmatched:?}");
     for (set, n) in sets.iter().zip(0..) {
@@ -656,19 +688,19 @@ fn checksums_everywhere() {
 /// to begin are all counted.
 #[test]
 fn long_runs() {
-    let ways: Vec<Way> = (0..1000).map(way).collect();
-    let mut events: Vec<Event<'_>> = ways
+    let flows: Vec<Flow> = (0..1000).map(flow).collect();
+    let mut events: Vec<Event<'_>> = flows
         .iter()
         .zip(1..)
-        .map(|(way, time)| way.r(time))
+        .map(|(flow, time)| flow.receive(time))
         .collect();
-    let last = &ways[999];
-    events.extend([last.p(2000), last.e(2001)]);
+    let last = &flows[999];
+    events.extend([last.put(2000), last.execute(2001)]);
     events.extend(
-        ways[..600]
+        flows[..600]
             .iter()
             .zip(2002..)
-            .map(|(way, time)| way.e(time)),
+            .map(|(flow, time)| flow.execute(time)),
     );
     let mut operated = Vec::new();
     let mut matcher = Matcher::default();
@@ -684,7 +716,10 @@ fn long_runs() {
     }
     matcher.finish(&mut found);
     assert_eq!(operated, [(1000, Some(2000), Some(2001))]);
-    let counts: BTreeMap<_, _> = matcher.unmatched().map(|(k, r, n)| ((k, r), n)).collect();
+    let counts: BTreeMap<_, _> = matcher
+        .unmatched()
+        .map(|(kind, reason, count)| ((kind, reason), count))
+        .collect();
     assert_eq!(counts[&(Kind::OpFlowExecute, Reason::OtherPacket)], 600);
     assert_eq!(counts[&(Kind::OpFlowExecute, Reason::NotExecuted)], 601);
 }

@@ -1,10 +1,10 @@
 //! upcall-cost on recordings and files, through its command line.
 //!
 //! `fixtures/cost/small.rec` is what [`common::synthetic`] makes. `fixtures/cost/upstream.txt` was made by hand in the
-//! format of upcall_cost.py: a plain upcall, one with an unfinished checksum, one from a tunnel whose key is cut, one in
-//! pages, one with a VLAN tag that the kernel puts back, one that is segmented into three, two that are not received,
-//! one of another datapath without a flow, and operations of a thread that received nothing. `NAME.FORM` is what the
-//! tool shows of them. `UPDATE=1 cargo test --test cost_tool` writes the latter, and `small.rec`.
+//! format of upcall_cost.py: a plain upcall, one with an unfinished checksum, one from a tunnel whose key is cut, one
+//! in pages, one with a VLAN tag that the kernel puts back, one that is segmented into three, two that are not
+//! received, one of another datapath without a flow, and operations of a thread that received nothing. `NAME.FORM` is
+//! what the tool shows of them. `UPDATE=1 cargo test --test cost_tool` writes the latter, and `small.rec`.
 
 #[path = "common/cost.rs"]
 mod common;
@@ -43,7 +43,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("the output is UTF-8")
 }
 
-/// Check that recording and file show what they showed when their expected text was read and found right.
+/// Check that the outputs for the recording and the file are the expected ones, which were read and found right.
 #[test]
 fn golden() {
     let update = std::env::var_os("UPDATE").is_some();
@@ -89,8 +89,8 @@ fn lines(output: &Output) -> BTreeMap<String, Vec<Value>> {
     lines
 }
 
-/// Check that of upstream's file every upcall that was received is put together: the four that upstream finds with
-/// the times that it finds, and what it misses.
+/// Check that every upcall of upstream's file that was received is put together: the four that upstream finds, with the
+/// same times, and those that it misses.
 #[test]
 fn upstream_sets() {
     let output = replay(
@@ -205,7 +205,7 @@ fn everything_is_put_together() {
     }
 }
 
-/// Check that --count, --stop and --handler-filter leave out what they say.
+/// Check that --count and --stop end the analysis where they say, and that --handler-filter filters by thread.
 #[test]
 fn filters() {
     let small = fixture("small.rec");
@@ -240,8 +240,8 @@ fn write(file: &Path, events: &[Event<'_>]) {
     writer.finish().unwrap();
 }
 
-/// Check that threads of one name are told apart, that an upcall whose key is cut before its port is of an unknown one,
-/// and that a failure without an error of the kernel counts for none.
+/// Check that threads of one name are counted separately, that an upcall whose key is cut before its port is of an
+/// unknown port, and that a failure without an error of the kernel is not counted as usable.
 #[test]
 fn namesakes() {
     let folder = tempfile::tempdir().unwrap();
@@ -285,6 +285,39 @@ fn namesakes() {
             report.lines().any(|other| other == line),
             "{line}\n{report}"
         );
+    }
+}
+
+/// Check that counts of lost events, which a file may make arbitrarily large, are added up to what 64 bits hold, and
+/// that the report says what such a count means.
+#[test]
+fn enormous_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (text_file, recording) = (folder.path().join("text"), folder.path().join("recording"));
+    let map_and_counts = "dp_port_map = {}\nevent_miss = {0: 18446744073709551615, 1: 1}\n";
+    fs::write(&text_file, map_and_counts).unwrap();
+    let out = fs::File::create(&recording).unwrap();
+    let mut writer = recording::Writer::new(out, &recording::Start::new("upcall-cost")).unwrap();
+    let failed = Event {
+        result: -11,
+        ..Event::new(Kind::DpFailed, 1)
+    };
+    writer.record(&common::record(&failed)).unwrap();
+    writer.lost(&[1, 0, 0, 0, 0, u64::MAX, u64::MAX]).unwrap();
+    writer.finish().unwrap();
+    for file in [&text_file, &recording] {
+        let output = replay(file, &["-q", "--format", "json"]);
+        let stderr = text(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        let lines = lines(&output);
+        assert_eq!(lines["lost"][0]["lost"], u64::MAX);
+        assert_eq!(lines["summary"][0]["lost"], u64::MAX);
+        let output = replay(file, &["-q"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let note =
+            "NOTE: A count of 18446744073709551615 means that as many events or more were lost.";
+        let report = text(&output.stdout);
+        assert_eq!(report.matches(note).count(), 1, "{report}");
     }
 }
 
@@ -360,7 +393,7 @@ fn small_pictures() {
     assert!(many.contains("text-anchor=\"end\">300 ms</text>"), "{many}");
 }
 
-/// Analyses bytes as the tool does, and returns how many events there were and whether the end was reached.
+/// Analyses bytes as the tool does, and returns how many events there were and whether they were read to their end.
 fn analyse(bytes: &[u8]) -> (u64, bool) {
     let mut analysis = Analysis::new(&[], 3, true);
     let mut whole = false;
@@ -397,8 +430,8 @@ fn analyse(bytes: &[u8]) -> (u64, bool) {
     (analysis.counts.total.iter().sum(), whole)
 }
 
-/// Check that a recording and a file which are cut at any byte are read up to there, and that only what was not cut is
-/// taken for whole.
+/// Check that a recording and a file which are cut at any byte are read up to there, and that a cut one is not taken
+/// for a whole one.
 #[test]
 fn cut_anywhere() {
     for name in ["small.rec", "upstream.txt"] {
@@ -417,7 +450,7 @@ fn cut_anywhere() {
     }
 }
 
-/// Check that a flipped byte of a recording ends it at the latest where it is, and none makes anything panic.
+/// Check that a flipped bit in a recording is noticed, and that one in a file does not make the tool panic.
 #[test]
 fn flipped_bytes() {
     let bytes = fs::read(fixture("small.rec")).unwrap();
@@ -434,9 +467,9 @@ fn flipped_bytes() {
     }
 }
 
-/// Check that the tool says in one line, and on standard error, what is wrong with a file, and reports what precedes.
+/// Check that the tool says on standard error, once, what is wrong with a file, and reports the events before that.
 #[test]
-fn damage_is_told() {
+fn damage_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("damaged");
     let recording = fs::read(fixture("small.rec")).unwrap();
@@ -478,7 +511,7 @@ fn damage_is_told() {
 }
 
 proptest! {
-    /// Check that no bytes of a record make it panic, and that it never claims more than there is.
+    /// Check that no bytes of a record cause a panic, and that an event never uses more bytes than there are.
     #[test]
     fn arbitrary_records(bytes in proptest::collection::vec(any::<u8>(), 0..500)) {
         if let Ok(event) = Event::from_record(&bytes) {
@@ -513,7 +546,7 @@ proptest! {
         analysis.finish();
     }
 
-    /// Check that no text makes the parser panic, whole lines or parts of them.
+    /// Check that no text makes the parser panic.
     #[test]
     fn arbitrary_text(
         lines in proptest::collection::vec("(event|event_miss|dp_port_map) = [{}'\"b:, 0-9a-z\\\\]{0,60}", 0..8),
@@ -524,7 +557,7 @@ proptest! {
     }
 }
 
-/// Check that a recording may be longer than the memory there is: what is kept is in flight, or counted.
+/// Check that the tool analyses a recording that is larger than its memory.
 #[test]
 fn memory_is_bounded() {
     let file = tempfile::NamedTempFile::new().unwrap();

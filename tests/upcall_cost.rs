@@ -1,8 +1,8 @@
-//! upcall-cost on live uprobes of this kernel, with the stand-in for ovs-vswitchd as its target. The kernel's side,
-//! and what both sides make together, are for the lab: fixtures/lab.
+//! upcall-cost on live uprobes of this kernel, with the stand-in for ovs-vswitchd as its target. The lab (fixtures/lab)
+//! tests the kernel's side, and both sides together.
 //!
-//! These tests need root, all but the last. Without it each is listed as ignored: this is why they have a harness of
-//! their own.
+//! All tests but the last need root. Without it they are listed as ignored, which is why they have a harness of their
+//! own.
 
 mod common;
 
@@ -46,10 +46,10 @@ const OP_FLOW_PUT: u32 = 2;
 const OP_FLOW_EXECUTE: u32 = 3;
 const EVENTS: usize = 6;
 
-/// What is before the bytes of a `struct cost_record`.
+/// The size of a `struct cost_record` without the bytes of key and packet that follow.
 const HEADER: usize = 144;
 
-/// A `struct cost_record`, read apart from the program under test.
+/// A `struct cost_record`, read independently of the program under test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Record {
     time: u64,
@@ -95,7 +95,7 @@ impl Record {
     }
 }
 
-/// What a recording has: the records, and what was lost of each kind, in the end.
+/// Reads the records of a recording, and the last counts of lost events by kind.
 fn read(file: &str) -> (Vec<Record>, Vec<u64>) {
     let mut reader = Reader::new(BufReader::new(File::open(file).unwrap()), "upcall-cost").unwrap();
     let (mut records, mut lost) = (Vec::new(), vec![0; EVENTS + 1]);
@@ -109,7 +109,7 @@ fn read(file: &str) -> (Vec<Record>, Vec<u64>) {
     }
 }
 
-/// Runs the tool on a stand-in until the latter has fired all it has.
+/// Runs the tool on a stand-in until the stand-in has fired all its probes.
 #[track_caller]
 fn record(standin: &[&str], args: &[&str]) -> (u32, Output, Vec<Record>, Vec<u64>) {
     let folder = tempfile::tempdir().unwrap();
@@ -154,7 +154,7 @@ fn mark(key: &[u8]) -> u64 {
 
 /// Check that each event of each thread is delivered once, in its place, with its own content.
 ///
-/// Which upcalls have no put or no execute, and what is in a request, is said in fixtures/standin/ops.c.
+/// fixtures/standin/ops.c says which upcalls have no put or no execute, and what a request contains.
 fn every_event_is_itself() {
     const COUNT: u64 = 1009;
     const BATCH: usize = 7;
@@ -235,7 +235,7 @@ fn every_event_is_itself() {
     }
 }
 
-/// Check that the options bound what is captured, and that a request is captured up to the same end of the key.
+/// Check that the options limit what is captured, and that a request is captured up to the same end of its key.
 fn snap_lengths() {
     let (_, _, records, _) = record(
         &["--rate", "5000", "--count", "64"],
@@ -260,7 +260,7 @@ fn snap_lengths() {
     }
 }
 
-/// Check that bytes which cannot be read are told from such that are not there.
+/// Check that bytes which cannot be read are distinguished from bytes which are not there.
 fn unreadable() {
     const EFAULT: i32 = 14;
     let (_, _, records, _) = record(
@@ -316,7 +316,7 @@ fn burst_into_smallest_ring() {
     assert_eq!(lost[EVENTS], 0, "arguments were not read");
 }
 
-/// Check that a kernel without a datapath is told, and that the daemon's own times are reported nevertheless.
+/// Check that the tool warns of a kernel without a datapath, and reports the daemon's own times nevertheless.
 fn no_kernel_side() {
     let target = StandIn::start("standin-ops", &["--rate", "5000", "--count", "11"]);
     let mut command = Command::new(UPCALL_COST);
@@ -349,7 +349,7 @@ fn no_kernel_side() {
     assert_eq!((counts["queue"], counts["total"]), (0, 0));
 }
 
-/// Check that on a kernel that does not tell of its types the daemon's own events are seen.
+/// Check that the daemon's own events are seen on a kernel without type information.
 fn no_type_information() {
     let target = StandIn::start("standin-ops", &["--rate", "5000", "--count", "11"]);
     let mut command = Command::new("unshare");
@@ -365,7 +365,7 @@ fn no_type_information() {
     assert_eq!(received.count(), 11, "{}", output.stdout);
 }
 
-/// Check that a program without one of the probes is refused by the name of that probe.
+/// Check that the tool refuses a program without one of the probes, and names the probe.
 fn missing_probe() {
     let target = StandIn::start("standin", &[]);
     let mut command = Command::new(UPCALL_COST);
@@ -382,7 +382,7 @@ fn missing_probe() {
     assert!(output.stderr.lines().count() <= 2, "{}", output.stderr);
 }
 
-/// Check that a user without the privilege is told which capabilities are missing.
+/// Check that the error for a user without the privilege names the capabilities that are missing.
 fn no_privilege() {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
@@ -408,8 +408,8 @@ fn no_privilege() {
     );
 }
 
-/// Check that all the times which upcall_cost.py finds in a file of its own are found in it, to the nanosecond, and
-/// that the upcalls with a VLAN tag are found as well.
+/// Check that upcall-cost finds all the times that upcall_cost.py finds in a file of its own, to the nanosecond, and
+/// also those of upcalls with a VLAN tag.
 ///
 /// `fixtures/recordings/upcall-cost-upstream.txt` is a part of what upcall_cost.py of Open vSwitch 3.1 wrote in the lab
 /// on Linux 6.1 (fixtures/lab/run --update-fixtures), and `upcall-cost-upstream.sets` what it printed of that part (`-q

@@ -1,29 +1,37 @@
-//! From events to figures.
+//! Takes the events of a trace and counts them, has the matcher put them together, and has the statistics count the
+//! sets.
 
+use super::event::{Event, KINDS, Kind};
 use super::matcher::Matcher;
 use super::stats::Stats;
-use super::{Event, KINDS, Kind};
 use crate::bpf::upcall_cost::types::bss;
 
-/// What `lost[]` of `bpf/upcall_cost.bpf.c` has: the events that found the ring full, by kind, and at last those whose
-/// arguments could not be read.
+/// The length of `lost[]` in `bpf/upcall_cost.bpf.c`: it counts for each kind the events that found the ring full, and
+/// last the events whose arguments could not be read.
 pub const LOST: usize = KINDS + 1;
 const _: fn(&bss) -> &[u64; LOST] = |bss| &bss.lost;
+
+/// The sum of counts. A recording may have arbitrarily large ones, so that the sum stops at [`u64::MAX`].
+pub fn sum(counts: &[u64]) -> u64 {
+    let add = |sum: u64, count: &u64| sum.saturating_add(*count);
+    counts.iter().fold(0, add)
+}
 
 /// Events of each kind, in the order of [`Kind::ALL`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub total: [u64; KINDS],
-    /// Those that have what is needed to put them together with others.
+    /// Events that are [usable](Event::usable).
     pub usable: [u64; KINDS],
+    /// Events that found the ring full.
     pub missed: [u64; KINDS],
-    /// Lost because their arguments could not be read, of whatever kind.
+    /// Events of any kind that were lost because their arguments could not be read.
     pub unreadable: u64,
-    /// Records whose bytes make no sense.
+    /// Records that could not be decoded.
     pub undecodable: u64,
-    /// Upcalls of which less was captured than there is, so that the rest could not be compared.
+    /// Kernel upcalls whose packet was not captured to its end, so that only a part of it could be compared.
     pub partial: u64,
-    /// Those of them that are in pages, of which the first part alone was captured.
+    /// Those of them whose packet was in pages, so that only its first part was captured.
     pub paged: u64,
 }
 
@@ -33,12 +41,13 @@ pub struct Analysis {
     pub stats: Stats,
     pub matcher: Matcher,
     handlers: Vec<Vec<u8>>,
+    /// How many bytes the longest capture has.
     longest: usize,
 }
 
 impl Analysis {
-    /// `handlers` are the names of the threads that matter; none are all. `slowest` upcalls are kept; `draw` says that
-    /// there will be a picture.
+    /// Only the threads named in `handlers` are analysed, or all if it is empty. The `slowest` upcalls are kept, and
+    /// `draw` says that the figures for a picture are needed.
     pub fn new(handlers: &[String], slowest: usize, draw: bool) -> Self {
         Self {
             counts: Counts::default(),
@@ -49,14 +58,15 @@ impl Analysis {
         }
     }
 
-    /// Whether an event is of a thread that matters. Upcalls leave the datapath in whichever thread they interrupt.
+    /// Whether an event is to be analysed. The kernel's upcalls always are, whatever their thread: they leave the
+    /// datapath in the one that they interrupt.
     pub fn wants(&self, event: &Event<'_>) -> bool {
         self.handlers.is_empty()
             || matches!(event.kind, Kind::DpUpcall | Kind::DpFailed)
             || self.handlers.iter().any(|name| name == event.comm)
     }
 
-    /// Takes an event that is wanted.
+    /// Takes an event that is to be analysed.
     pub fn event(&mut self, event: &Event<'_>) {
         let counts = &mut self.counts;
         counts.total[event.kind as usize] += 1;
@@ -66,7 +76,7 @@ impl Analysis {
         counts.usable[event.kind as usize] += 1;
         if event.kind == Kind::DpUpcall && event.packet.bytes.len() < event.packet.len as usize {
             counts.partial += 1;
-            // Captured up to a limit that others reach as well, or less than that.
+            // A capture that is shorter than another one did not end at the limit.
             counts.paged += u64::from(event.packet.bytes.len() < self.longest);
         }
         self.longest = self.longest.max(event.packet.bytes.len());
@@ -74,7 +84,7 @@ impl Analysis {
         self.matcher.event(event, &mut |found| stats.found(&found));
     }
 
-    /// There are no more events.
+    /// Ends the analysis, as there are no more events.
     pub fn finish(&mut self) {
         let stats = &mut self.stats;
         self.matcher.finish(&mut |found| stats.found(&found));

@@ -1,14 +1,15 @@
-//! Samples of times: exact while they are few, in fine buckets when they are many, and the histograms of a report.
+//! Gathers times, exactly while they are few and in fine buckets when they are many, and computes the quantiles and
+//! histograms of the report from them.
 
 use crate::show::histogram::Histogram;
 
-/// How many times are kept as they are. Of more, percentiles and the median are those of buckets at most 1/32 wide.
+/// How many times are kept exactly. When there are more, quantiles are those of buckets that are at most 1/32 wide.
 pub const EXACT: usize = 100_000;
 
 /// Times of one kind, in nanoseconds.
 pub struct Samples {
     exact: Vec<u64>,
-    /// Only once there are more than [`EXACT`]: before that, the times themselves say it better.
+    /// Exists once there are more than [`EXACT`] times; until then the times themselves are more precise.
     fine: Option<Histogram>,
     count: u64,
     min: u64,
@@ -32,7 +33,7 @@ impl Default for Samples {
     }
 }
 
-/// A bucket of a histogram, in microseconds. A value that is equal to `high` is in it.
+/// A bucket of a histogram, in microseconds. Values equal to `high` are in it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bucket {
     pub low: f64,
@@ -40,16 +41,16 @@ pub struct Bucket {
     pub count: u64,
 }
 
-/// How a histogram is divided.
+/// How a histogram is divided into buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
-    /// Into so many buckets of one width.
+    /// This many buckets of equal width.
     Linear(u32),
-    /// By powers of two of a microsecond.
+    /// A bucket for each power of two of microseconds.
     Logarithmic,
 }
 
-/// Nanoseconds in microseconds.
+/// Converts nanoseconds to microseconds.
 pub fn us(ns: u64) -> f64 {
     ns as f64 / 1000.0
 }
@@ -79,30 +80,32 @@ impl Samples {
         self.count
     }
 
-    /// The times that were kept, in the order in which they came: the first [`EXACT`].
+    /// The first [`EXACT`] times, in the order in which they came.
     pub fn kept(&self) -> &[u64] {
         &self.exact
     }
 
-    /// In microseconds, as all that follow.
+    /// The least time, in microseconds.
     pub fn min(&self) -> f64 {
         us(self.min)
     }
 
+    /// The greatest time, in microseconds.
     pub fn max(&self) -> f64 {
         us(self.max)
     }
 
+    /// The mean, in microseconds.
     pub fn mean(&self) -> f64 {
         self.mean / 1000.0
     }
 
-    /// Of all, not of a sample of more.
+    /// The variance of these times (not the one estimated for a larger population), in square microseconds.
     pub fn variance(&self) -> f64 {
         self.squares / self.count.max(1) as f64 / 1e6
     }
 
-    /// Sorts what is kept, after which percentiles are cheap.
+    /// Sorts the times that are kept, so that quantiles are cheap.
     pub fn view(&self) -> View<'_> {
         let mut sorted = match self.fine {
             Some(_) => Vec::new(),
@@ -116,15 +119,15 @@ impl Samples {
     }
 }
 
-/// Samples that no more are added to.
+/// Samples to which no more are added.
 pub struct View<'a> {
     samples: &'a Samples,
-    /// Empty if not all are kept.
+    /// All times in their order; empty if there are too many to be kept.
     sorted: Vec<u64>,
 }
 
 impl View<'_> {
-    /// The least time, in microseconds, that `share` of all are not longer than; 0 if there are none.
+    /// The least time, in microseconds, that a `share` of all times does not exceed; 0 if there are no times.
     pub fn quantile(&self, share: f64) -> f64 {
         if let Some(last) = self.sorted.len().checked_sub(1) {
             let rank = (share * self.sorted.len() as f64).ceil().max(1.0) as usize;
@@ -138,12 +141,12 @@ impl View<'_> {
         bucket.map_or(0.0, |bucket| self.inside(bucket.start.midpoint(bucket.end)))
     }
 
-    /// The middle of a bucket is not outside of what was seen.
+    /// The middle of a bucket, in microseconds and within the times that were seen.
     fn inside(&self, ns: u64) -> f64 {
         us(ns.max(self.samples.min).min(self.samples.max))
     }
 
-    /// The middle one, or the mean of the two in the middle.
+    /// The middle time or, of an even number of times, the mean of the two in the middle, in microseconds.
     pub fn median(&self) -> f64 {
         let len = self.sorted.len();
         if len == 0 {
@@ -157,7 +160,7 @@ impl View<'_> {
         }
     }
 
-    /// The histogram. The last bucket ends with the maximum.
+    /// The buckets of the histogram. Every time is in one of them.
     pub fn buckets(&self, scale: Scale) -> Vec<Bucket> {
         let samples = self.samples;
         if samples.count == 0 {
@@ -171,7 +174,7 @@ impl View<'_> {
                 (1..=buckets).map(|i| min + step * f64::from(i)).collect()
             }
             Scale::Logarithmic => {
-                // A nanosecond is the least that there is.
+                // 0 has no logarithm; the least other time is a nanosecond.
                 let first = min.max(0.001).log2().floor() as i32;
                 let last = (max.max(0.001).log2().ceil() as i32).max(first + 1);
                 (first + 1..=last).map(|power| 2f64.powi(power)).collect()
@@ -256,7 +259,8 @@ mod tests {
         assert_eq!((samples.min(), samples.max()), (2.0, 9.0));
     }
 
-    /// Check that more samples than are kept are told to within a bucket's width, and the extremes and the mean exactly.
+    /// Check that of more samples than are kept the quantiles are right to within a bucket's width, and that the
+    /// extremes and the mean are exact.
     #[test]
     fn many() {
         let samples = samples((1..=300_000).map(|n| n * 10));
@@ -270,14 +274,14 @@ mod tests {
         }
         let buckets = view.buckets(Scale::Linear(10));
         assert_eq!(buckets.iter().map(|b| b.count).sum::<u64>(), 300_000);
-        // Of those that are kept, the bucket that an end of one of these lies in is up to 1/32 wide: 64 us at 2,048 us, of
-        // 100 samples each.
+        // The fine bucket at an end of one of these is up to 1/32 wide: 64 us at 2,048 us, with 100 samples for each.
         for bucket in buckets {
             assert!(bucket.count.abs_diff(30_000) <= 6_400, "{bucket:?}");
         }
     }
 
-    /// Check that equal times are one bucket of a histogram that is a microsecond wide, and that none are none.
+    /// Check that the histogram of equal times is a microsecond wide with all of them in one bucket, and that the
+    /// histogram of no times has no bucket.
     #[test]
     fn degenerate() {
         let same = samples([5_000; 3]);

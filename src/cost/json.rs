@@ -1,16 +1,19 @@
-//! The events and the report as JSON Lines, in the manner of [`crate::upcall::json`].
+//! Writes the events and the report as JSON Lines, in the manner of [`crate::upcall::json`].
 //!
 //! Each object has a `record`: `start`, `event`, `lost`, then those of the report: `events` (of each kind), `thread`,
 //! `batches`, `stage`, `group`, `slow`, `failed`, `unmatched`, and at last `summary`. Times are integers of nanoseconds
-//! (`_ns`) or microseconds with a fraction (`_us`).
+//! (`_ns`) or microseconds with a fraction (`_us`). A count or a sum of counts that 64 bits cannot hold is
+//! [`u64::MAX`].
 
 use std::io::{self, Write};
 
-use super::analysis::Analysis;
+use super::analysis::{Analysis, sum};
+use super::event::{Event, Kind};
+use super::groups::{GROUP_STAGES, Group};
 use super::histogram::Scale;
 use super::report::{Options, QUANTILES};
-use super::stats::{BATCH_SIZES, GROUP_STAGES, Group, Slow, Stage};
-use super::{Event, Kind};
+use super::stage::Stage;
+use super::stats::{BATCH_SIZES, Slow};
 use crate::run::recording::Start;
 use crate::upcall::json::{Escaped, Line, errno_name, key};
 
@@ -20,13 +23,13 @@ pub struct Json<W: Write> {
     line: Line,
 }
 
-/// Microseconds to the nanosecond.
+/// Rounds microseconds to the nanosecond.
 fn round(us: f64) -> f64 {
     (us * 1000.0).round() / 1000.0
 }
 
 impl<W: Write> Json<W> {
-    /// Begins with the start record.
+    /// Writes the start record.
     pub fn new(out: W, start: &Start) -> io::Result<Self> {
         let mut json = Self {
             out,
@@ -45,6 +48,7 @@ impl<W: Write> Json<W> {
         self.out.flush()
     }
 
+    /// Writes an event.
     pub fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
         let line = &mut self.line;
         line.record("event");
@@ -80,10 +84,10 @@ impl<W: Write> Json<W> {
         self.write()
     }
 
-    /// Says that `lost` events of each kind are missing since this was last said.
+    /// Writes that `lost` events of each kind are missing since the last such line.
     pub fn lost(&mut self, lost: &[u64]) -> io::Result<()> {
         self.line.record("lost");
-        self.line.field("lost", lost.iter().sum::<u64>());
+        self.line.field("lost", sum(lost));
         self.lost_kinds(lost);
         self.write()
     }
@@ -96,8 +100,8 @@ impl<W: Write> Json<W> {
         self.line.end(b'}');
     }
 
-    /// Writes the report. `left` events came after the end of the run.
-    pub fn report(&mut self, analysis: &Analysis, options: &Options, left: u64) -> io::Result<()> {
+    /// Writes the report. `late` is how many events came after the end of the run.
+    pub fn report(&mut self, analysis: &Analysis, options: &Options, late: u64) -> io::Result<()> {
         let (counts, stats) = (&analysis.counts, &analysis.stats);
         for kind in Kind::ALL {
             let i = kind as usize;
@@ -116,7 +120,7 @@ impl<W: Write> Json<W> {
             self.write()?;
         }
         self.line.record("batches");
-        self.line.field("count", stats.batches.iter().sum::<u64>());
+        self.line.field("count", sum(&stats.batches));
         self.line.field("largest", stats.largest_batch);
         self.line.begin("sizes", b'[');
         for (i, count) in stats.batches.iter().enumerate().filter(|(_, c)| **c > 0) {
@@ -164,12 +168,12 @@ impl<W: Write> Json<W> {
             self.write()?;
         }
         self.line.record("summary");
-        self.line.field("events", counts.total.iter().sum::<u64>());
-        self.line.field("lost", counts.missed.iter().sum::<u64>());
+        self.line.field("events", sum(&counts.total));
+        self.line.field("lost", sum(&counts.missed));
         self.line.field("sets", stats.sets);
         self.line.field("unreadable", counts.unreadable);
         self.line.field("undecodable", counts.undecodable);
-        self.line.field("left", left);
+        self.line.field("left", late);
         self.line.field("partial", counts.partial);
         self.line.field("paged", counts.paged);
         self.write()

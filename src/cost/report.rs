@@ -1,12 +1,15 @@
-//! The report as text. Titles, order and numbers of the sections that `upcall_cost.py` has are its own.
+//! Writes the report as text. The sections that `upcall_cost.py` has come first, under its titles, in its order and
+//! with its numbers.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::analysis::Analysis;
+use super::analysis::{Analysis, sum};
+use super::event::{Kind, short_datapath};
+use super::groups::Group;
 use super::histogram::{Samples, Scale, us};
-use super::stats::{BATCH_SIZES, Group, STAGES, Stage};
-use super::{Kind, short_datapath};
+use super::stage::{STAGES, Stage};
+use super::stats::BATCH_SIZES;
 use crate::ovs::flow_key;
 use crate::show::hexdump;
 use crate::upcall::json::errno_name;
@@ -16,11 +19,11 @@ use crate::upcall::text::escape;
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     pub scale: Scale,
-    /// The times that each histogram is made of.
+    /// Also show the times that each histogram is made of.
     pub sets: bool,
 }
 
-/// Bytes of a packet: its headers, as a rule. JSON has all that were captured.
+/// How many bytes of a packet are shown, as a rule its headers. JSON has all that were captured.
 const SHOWN: usize = 64;
 
 const BAR: &str = "∎";
@@ -43,7 +46,7 @@ fn sections(text: &mut String, analysis: &Analysis, options: &Options) -> std::f
     }
     writeln!(text, "\n=> Upcalls handled per thread:")?;
     let handlers = stats.handlers();
-    // In the order of their names: namesakes are neighbours.
+    // The threads are in the order of their names, so that namesakes are neighbours.
     for namesakes in handlers.chunk_by(|a, b| a.comm == b.comm) {
         for handler in namesakes {
             let mut name = String::new();
@@ -83,8 +86,8 @@ fn events(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     for kind in kinds {
         let i = kind as usize;
         let (usable, total, missed) = (counts.usable[i], counts.total[i], counts.missed[i]);
-        // Nobody but us has it.
-        if kind == Kind::DpFailed && total + missed == 0 {
+        // The report of upcall_cost.py does not have this line.
+        if kind == Kind::DpFailed && total == 0 && missed == 0 {
             continue;
         }
         writeln!(
@@ -106,6 +109,14 @@ fn events(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
 
 fn warnings(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     let counts = &analysis.counts;
+    let lost = || counts.missed.iter().chain([&counts.unreadable]);
+    if lost().any(|count| *count == u64::MAX) {
+        writeln!(
+            text,
+            "\nNOTE: A count of {} means that as many events or more were lost.",
+            u64::MAX
+        )?;
+    }
     if counts.missed.iter().any(|missed| *missed > 0) {
         text.push_str(
             "\nWARNING: Not all events were captured!\n         \
@@ -123,10 +134,10 @@ fn warnings(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     Ok(())
 }
 
-/// The batch histogram, two columns of 32 rows.
+/// Writes the histogram of batch sizes in two columns of 32 rows.
 fn batches(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     let stats = &analysis.stats;
-    let total: u64 = stats.batches.iter().sum();
+    let total = sum(&stats.batches);
     let smallest = stats.batches.iter().position(|count| *count > 0);
     writeln!(text, "\n=> Histogram of upcalls per batch:")?;
     writeln!(
@@ -208,7 +219,7 @@ fn histogram(text: &mut String, samples: &Samples, options: &Options) -> std::fm
     Ok(())
 }
 
-/// The shares of `stages` and their names.
+/// The quantiles that are shown, and their names.
 pub const QUANTILES: [(f64, &str); 4] =
     [(0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9")];
 
@@ -237,7 +248,7 @@ fn stages(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
 }
 
 fn breakdown(text: &mut String, title: &str, groups: &[&Group]) -> std::fmt::Result {
-    /// More rows than that nobody reads; `--format json` has them.
+    /// How many rows are shown; `--format json` has all.
     const ROWS: usize = 32;
     writeln!(text, "\n=> Upcalls by {title} (microseconds):")?;
     writeln!(

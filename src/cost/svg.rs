@@ -1,33 +1,34 @@
-//! The report as a picture: the distribution of each stage, and its course over time.
-//!
-//! It needs nothing else, neither a font nor a script, and takes the colours of whoever looks at it, light or dark.
+//! Draws the report as a picture: how the times of each stage are spread, and how they change over time. The picture
+//! needs neither a font nor a script, and is light or dark as the viewer prefers.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
 use super::analysis::Analysis;
+use super::axis::{Rows, count, human};
 use super::histogram::us;
 use super::report::QUANTILES;
-use super::stats::{COLUMNS, DRAWN, FIRST_POWER, ROWS, Stage, Timeline, row_start};
+use super::stage::Stage;
+use super::timeline::{COLUMNS, DRAWN, ROWS, Timeline};
 
 const WIDTH: f64 = 960.0;
-/// Left and right of the plots.
+/// The margins on both sides of the plots.
 const LEFT: f64 = 76.0;
 const RIGHT: f64 = 24.0;
 const PLOT: f64 = WIDTH - LEFT - RIGHT;
 const TOP: f64 = 64.0;
 const DISTRIBUTION: f64 = 56.0;
 const TIMELINE: f64 = 84.0;
-/// Above each plot, for its title.
+/// The space above each plot for its title.
 const TITLE: f64 = 26.0;
 const AXIS: f64 = 34.0;
-/// What a label takes of its axis, beside others and one above the other.
+/// How much of a horizontal axis, and of a vertical one, a label takes.
 const ACROSS: f64 = 60.0;
 const ABOVE: f64 = 16.0;
-/// Columns of the shortest timeline: fewer would be wide bars.
+/// How many columns of a timeline are drawn at least; fewer would be wide bars.
 const SHORTEST: usize = 24;
 
-/// No variables: not all that draw a picture know them, and black on black is no picture.
+/// The colours are written out because some viewers do not know CSS variables, and would draw black on black.
 const STYLE: &str = "\
 text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;fill:#1c2330}\
 .h{font-size:17px;font-weight:600}.t{font-weight:600}.f{fill:#667085;font-size:11px}\
@@ -44,72 +45,6 @@ fn title(stage: Stage) -> &'static str {
         Stage::Execute => "vswitchd execute to kernel receive",
         Stage::Overhead => "Overhead",
         Stage::Total => "Kernel upcall to kernel packet execute",
-    }
-}
-
-/// A time in the unit that suits it.
-fn human(ns: f64) -> String {
-    let (value, unit) = match ns {
-        ns if ns < 1e3 => (ns, "ns"),
-        ns if ns < 1e6 => (ns / 1e3, "µs"),
-        ns if ns < 1e9 => (ns / 1e6, "ms"),
-        ns => (ns / 1e9, "s"),
-    };
-    match value {
-        v if v >= 99.95 => format!("{v:.0} {unit}"),
-        v if v >= 9.95 || (v - v.round()).abs() < 0.005 => format!("{v:.0} {unit}"),
-        v => format!("{v:.1} {unit}"),
-    }
-}
-
-/// The rows of the timelines that are drawn.
-#[derive(Clone, Copy)]
-struct Rows {
-    first: usize,
-    end: usize,
-}
-
-impl Rows {
-    fn of(timeline: &Timeline) -> Self {
-        let used = |row: &usize| {
-            let mut columns = timeline.cells.iter().flatten();
-            columns.any(|column| column[*row] > 0)
-        };
-        // Whole powers of two, so that the axis has an end on either side.
-        let first = (0..ROWS).find(used).unwrap_or(0) / 4 * 4;
-        let end = (0..ROWS).rev().find(used).unwrap_or(0) / 4 * 4 + 4;
-        Self { first, end }
-    }
-
-    fn len(self) -> usize {
-        self.end - self.first
-    }
-
-    /// Where a time is, from 0 to 1.
-    fn place(self, ns: f64) -> f64 {
-        let power = ns.max(1.0).log2().floor();
-        let quarters = (power - f64::from(FIRST_POWER)) * 4.0 + (ns / power.exp2() - 1.0) * 4.0;
-        ((quarters - self.first as f64) / self.len() as f64).clamp(0.0, 1.0)
-    }
-
-    /// Powers of ten, or some of them, and what is between them if there is room for it on an axis of `length` where
-    /// each takes `gap`, in nanoseconds.
-    fn ticks(self, length: f64, gap: f64) -> Vec<f64> {
-        let (low, high) = (row_start(self.first), row_start(self.end));
-        let decade = length / (high / low).log10();
-        let steps: &[f64] = if decade * 2f64.log10() > gap {
-            &[1.0, 2.0, 5.0]
-        } else if decade * 3f64.log10() > gap {
-            &[1.0, 3.0]
-        } else {
-            &[1.0]
-        };
-        let every = (gap / decade).ceil().max(1.0) as usize;
-        (0..12)
-            .step_by(every)
-            .flat_map(|power| steps.iter().map(move |step| step * 10f64.powi(power)))
-            .filter(|tick| (low..=high).contains(tick))
-            .collect()
     }
 }
 
@@ -222,7 +157,7 @@ fn legend(svg: &mut String) -> fmt::Result {
     Ok(())
 }
 
-/// How the times of a stage are spread, and where its percentiles are.
+/// Draws how the times of a stage are spread, and where its quantiles are.
 fn distribution(
     svg: &mut String,
     analysis: &Analysis,
@@ -263,7 +198,7 @@ fn distribution(
     let step = PLOT / rows.len() as f64;
     write!(svg, "<path class=\"b\" d=\"")?;
     for (row, count) in sums.iter().enumerate().filter(|(_, count)| **count > 0) {
-        // What is there is seen.
+        // Even a single upcall has to be visible.
         let height = (*count as f64 / most as f64 * DISTRIBUTION).max(1.0);
         write!(
             svg,
@@ -285,21 +220,12 @@ fn distribution(
     line(svg, (LEFT, bottom), (LEFT + PLOT, bottom))
 }
 
-/// A count in few characters.
-fn count(count: u64) -> String {
-    match count {
-        0..10_000 => count.to_string(),
-        10_000..10_000_000 => format!("{} k", count / 1000),
-        _ => format!("{} M", count / 1_000_000),
-    }
-}
-
 /// How many columns of a timeline are shown.
 fn columns(timeline: &Timeline) -> usize {
     (timeline.last + 1).clamp(SHORTEST, COLUMNS)
 }
 
-/// How the times of a stage change while the trace goes on.
+/// Draws how the times of a stage change over the trace.
 fn course(
     svg: &mut String,
     timeline: &Timeline,
@@ -307,7 +233,7 @@ fn course(
     (number, stage): (usize, Stage),
     top: f64,
 ) -> fmt::Result {
-    /// Shades between none and all.
+    /// How many shades there are.
     const SHADES: usize = 6;
     let bottom = top + TIMELINE;
     let cells = &timeline.cells[number];
@@ -321,11 +247,11 @@ fn course(
     let (wide, high) = (PLOT / columns as f64, TIMELINE / rows.len() as f64);
     let most = cells.iter().flatten().copied().max().unwrap_or(0).max(1);
     let shade = |count: u32| -> usize {
-        // Logarithmic: what is rare is what one looks for.
+        // The scale is logarithmic so that rare times, which matter most, are visible.
         let share = f64::from(count).ln_1p() / f64::from(most).ln_1p();
         ((share * SHADES as f64).ceil() as usize).clamp(1, SHADES)
     };
-    // In cells, upwards, so that the numbers are short; runs of a shade are one rectangle.
+    // The coordinates are cells, counted upwards, so that the numbers are short. A run of one shade is one rectangle.
     writeln!(
         svg,
         "<g class=\"b\" shape-rendering=\"crispEdges\" transform=\"translate({LEFT} {bottom}) scale({wide:.4} -{high:.4})\">"
@@ -363,7 +289,7 @@ fn course(
                     write!(path, "{command}{x:.1} {y:.1}H{:.1}", x + wide)?;
                     drawing = true;
                 }
-                // Nothing happened: no line says that something did.
+                // A column without upcalls interrupts the line.
                 None => drawing = false,
             }
         }
@@ -374,7 +300,7 @@ fn course(
     line(svg, (LEFT, bottom), (LEFT + PLOT, bottom))
 }
 
-/// The row of a column that `share` of its upcalls are not above.
+/// The row that a `share` of the upcalls of a column does not exceed.
 fn quantile(column: &[u32; ROWS], share: f64) -> Option<usize> {
     let total: u64 = column.iter().map(|count| u64::from(*count)).sum();
     let rank = (share * total as f64).ceil() as u64;
@@ -390,7 +316,7 @@ fn quantile(column: &[u32; ROWS], share: f64) -> Option<usize> {
 
 fn time_axis(svg: &mut String, timeline: &Timeline, y: f64) -> fmt::Result {
     let length = columns(timeline) as f64 * timeline.step as f64;
-    // 1, 2 or 5 times a power of ten, five to ten of them.
+    // A step is 1, 2 or 5 times a power of ten, and there are at most six.
     let rough = length / 6.0;
     let power = 10f64.powf(rough.max(1.0).log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0]
@@ -407,7 +333,7 @@ fn time_axis(svg: &mut String, timeline: &Timeline, y: f64) -> fmt::Result {
         } else {
             "0".to_string()
         };
-        // What would stick out on the right ends there.
+        // A label that would extend beyond the plot ends with it.
         let at_end = x > LEFT + PLOT - RIGHT;
         let (x, anchor) = if at_end {
             (LEFT + PLOT, "end")

@@ -1,5 +1,5 @@
-//! Where in a packet its transport header is: what upcalls that the tracepoint saw before the kernel finished them are
-//! recognised by.
+//! Finds the transport header of a packet. It identifies the receives of an upcall that the tracepoint showed before
+//! the kernel segmented the packet or completed its checksum.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ const UDP: u8 = 17;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transport {
     network: usize,
-    /// Bytes of both addresses, from where they begin.
+    /// Where the two addresses begin, and how many bytes they have together.
     addresses: (usize, usize),
     protocol: u8,
     header: usize,
@@ -25,7 +25,7 @@ fn u16_at(packet: &[u8], at: usize) -> Option<u16> {
 }
 
 impl Transport {
-    /// Finds it, if all of its header is there.
+    /// Finds the header, if all of it was captured.
     pub fn find(packet: &[u8]) -> Option<Self> {
         let mut network = ETH_ADDRESSES + 2;
         while matches!(u16_at(packet, network - 2)?, 0x8100 | 0x88a8) {
@@ -57,13 +57,13 @@ impl Transport {
         })
     }
 
-    /// Where its checksum is.
+    /// The place of the checksum.
     pub fn checksum(&self) -> Range<usize> {
         let at = self.header + if self.protocol == TCP { 16 } else { 6 };
         at..at + 2
     }
 
-    /// Bytes of payload of a packet of `size` bytes; padding of a short frame counts.
+    /// How many bytes of payload a packet of `size` bytes has, with the padding of a short frame.
     pub fn payload(&self, size: u32) -> u32 {
         size.saturating_sub(u32::try_from(self.payload).unwrap_or(u32::MAX))
     }

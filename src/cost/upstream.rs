@@ -1,20 +1,21 @@
-//! The event files of `upcall_cost.py` (`utilities/usdt-scripts` of Open vSwitch 2.17 and later).
+//! Reads the event files of `upcall_cost.py` (`utilities/usdt-scripts` of Open vSwitch 2.17 and later).
 //!
-//! A line is an assignment in Python. The first that counts is `dp_port_map`, datapath to device to port; an `event` is
-//! a dictionary of integers and bytes; the last may be `event_miss`, how many events of which type were lost. Packets
-//! and keys are whole arrays, of which only as many bytes as the size says are the event's; the rest, and whatever
-//! field an event of its type does not have, is what the ring buffer held before.
+//! A line is an assignment in Python. `dp_port_map`, which comes first, has the number of each port by datapath and
+//! device. Each `event` is a dictionary of integers and bytes. The last line may be `event_miss`, the number of lost
+//! events by type. Packets and keys are whole arrays, whose first bytes, as many as the size says, belong to the event.
+//! The other bytes, and the fields that an event of its type does not have, are what the ring buffer held before.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read};
 
-use super::{Event, KINDS, Kind};
+use super::event::{Event, KINDS, Kind, short_datapath};
 use crate::cli::cause;
 use crate::ovs::flow_key;
 use crate::upcall::event::Captured;
 
-/// Bytes; far more than the longest that the script writes.
+/// How many bytes a line may have, which is far more than the script ever writes.
 const MAX_LINE: u64 = 1 << 20;
+/// How deep dictionaries may be nested.
 const MAX_DEPTH: u32 = 4;
 
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +36,7 @@ pub enum Error {
 /// Numbers of ports by datapath and device.
 type Ports = HashMap<Vec<u8>, HashMap<Vec<u8>, u32>>;
 
-/// What a file has.
+/// One item of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<'a> {
     Event(Event<'a>),
@@ -46,7 +47,7 @@ pub enum Item<'a> {
 /// The fields of an event.
 #[derive(Default)]
 struct Fields {
-    /// Of the field that is read.
+    /// The name of the field that is being read.
     name: Vec<u8>,
     event: u64,
     cpu: u64,
@@ -62,7 +63,7 @@ struct Fields {
     key: Vec<u8>,
 }
 
-/// Reads such a file line by line.
+/// Reads a file line by line.
 pub struct Reader<R> {
     input: R,
     line: Vec<u8>,
@@ -72,7 +73,7 @@ pub struct Reader<R> {
 }
 
 impl<R: BufRead> Reader<R> {
-    /// Reads up to the map of ports.
+    /// Reads the file up to the map of ports.
     pub fn new(input: R) -> Result<Self, Error> {
         let mut reader = Self {
             input,
@@ -95,7 +96,7 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
-    /// Reads a line, without its end; tells whether there is one.
+    /// Reads a line without its end, and returns whether there is one.
     fn next_line(&mut self) -> Result<bool, Error> {
         self.line.clear();
         self.number += 1;
@@ -115,7 +116,7 @@ impl<R: BufRead> Reader<R> {
         Ok(true)
     }
 
-    /// The next thing that the file has; `None` at its end. After an error there is nothing more to read.
+    /// Reads the next item; `None` at the end of the file. After an error nothing more can be read.
     pub fn next_item(&mut self) -> Result<Option<Item<'_>>, Error> {
         loop {
             if !self.next_line()? {
@@ -138,14 +139,14 @@ impl<R: BufRead> Reader<R> {
 }
 
 impl Fields {
-    /// `None` if it is of no known type.
+    /// Makes an event of the fields; `None` if its type is not known.
     fn event(&self, ports: &Ports) -> Option<Event<'_>> {
         let kind = *Kind::ALL
             .get(usize::try_from(self.event).ok()?)
             .filter(|kind| **kind != Kind::DpFailed)?;
         let mut event = Event {
             cpu: u32_of(self.cpu),
-            // What it calls the process is the thread.
+            // What the script calls the process is the thread.
             tid: u32_of(self.pid),
             comm: c_string(&self.comm),
             unfinished: true,
@@ -164,13 +165,13 @@ impl Fields {
                 event.datapath = c_string(&self.dpif_name);
                 event.device = c_string(&self.dev_name);
                 event.packet = captured(&self.pkt, self.pkt_size);
-                // Of a packet in pages only the first part was copied.
+                // The script copies only the first part of a packet in pages.
                 if self.pkt_frag_size > 0 {
                     let linear = usize::try_from(self.pkt_frag_size).unwrap_or(usize::MAX);
                     let bytes = event.packet.bytes;
                     event.packet.bytes = &bytes[..linear.min(bytes.len())];
                 }
-                let devices = ports.get(super::short_datapath(event.datapath));
+                let devices = ports.get(short_datapath(event.datapath));
                 event.port = devices
                     .and_then(|devices| devices.get(event.device))
                     .copied();
@@ -197,7 +198,7 @@ fn c_string(bytes: &[u8]) -> &[u8] {
     &bytes[..end]
 }
 
-/// What is left of a line.
+/// What remains of a line.
 struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
@@ -205,7 +206,7 @@ impl<'a> Cursor<'a> {
         self.0 = self.0.trim_ascii_start();
     }
 
-    /// Takes a character, and blanks before it; tells whether it was there.
+    /// Takes a character and the blanks before it, and returns whether it was there.
     fn take(&mut self, wanted: u8) -> bool {
         self.skip_blanks();
         match self.0.split_first() {
@@ -225,7 +226,7 @@ impl<'a> Cursor<'a> {
         std::str::from_utf8(digits).ok()?.parse().ok()
     }
 
-    /// A literal of text or of bytes, whose value is put into `value`.
+    /// Reads a literal of text or of bytes into `value`.
     fn string(&mut self, value: &mut Vec<u8>) -> Option<()> {
         value.clear();
         self.skip_blanks();
@@ -259,13 +260,13 @@ impl<'a> Cursor<'a> {
                 b'r' => value.push(b'\r'),
                 b't' => value.push(b'\t'),
                 b'\\' | b'\'' | b'"' => value.push(*kind),
-                // repr() makes no others of bytes.
+                // Python's repr() writes no other escapes of bytes.
                 _ => return None,
             }
         }
     }
 
-    /// Passes over a value of any kind.
+    /// Skips a value of any kind.
     fn skip(&mut self, depth: u32) -> Option<()> {
         self.skip_blanks();
         match self.0.first()? {
@@ -287,7 +288,7 @@ impl<'a> Cursor<'a> {
         self.take(b':').then_some(())
     }
 
-    /// A dictionary, whose items `item` reads.
+    /// Reads a dictionary, each item of which `item` reads.
     fn dictionary(&mut self, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         if !self.take(b'{') {
             return None;
@@ -345,7 +346,7 @@ fn missed(value: &[u8]) -> Option<[u64; KINDS]> {
     Some(missed)
 }
 
-/// Fills in the fields; all must be there.
+/// Reads the fields of an event, all of which must be there.
 fn event(value: &[u8], fields: &mut Fields) -> Option<()> {
     const ALL: u32 = (1 << 12) - 1;
     let mut cursor = Cursor(value);

@@ -109,7 +109,8 @@ the slowest bytes as well; a key has what upcall-monitor(8) says of keys. The re
 failed, overtaken, timed_out, pushed_out, in_flight, no_upcall, no_batch, other_flow, no_place, other_packet, not_executed,
 no_execute, other_size and no_such_upcall; text says the same to people.
 
-Fields that end in _ns are integers, those in _us have a fraction. Bytes are base64. Pass over fields you do not know.",
+Fields that end in _ns are integers, those in _us have a fraction. Bytes are base64. A count that 64 bits cannot hold is
+18446744073709551615. Pass over fields you do not know.",
     ),
     (
         "THE PICTURE",
