@@ -322,7 +322,7 @@ fn no_kernel_side() {
     let mut command = Command::new(UPCALL_COST);
     command.args(["-q", "--format", "json", "-p", &target.pid.to_string()]);
     let mut tool = Monitor::spawn(command);
-    tool.await_line("attached to process");
+    tool.await_line("attached to");
     target.run();
     let output = tool.output();
     assert!(output.status.success(), "{}", output.stderr);
@@ -357,7 +357,7 @@ fn no_type_information() {
     command.arg(r#"mount -t tmpfs tmpfs /sys/kernel/btf && exec "$@""#);
     command.args(["sh", UPCALL_COST, "-p", &target.pid.to_string()]);
     let mut tool = Monitor::spawn(command);
-    tool.await_line("attached to process");
+    tool.await_line("attached to");
     target.run();
     let output = tool.output();
     assert!(output.status.success(), "{}", output.stderr);

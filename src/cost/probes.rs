@@ -26,7 +26,7 @@ const NEEDS: &[Need] = &[Need::Datapath, Need::KernelBtf, Need::DatapathBtf];
 
 /// An upcall on its way through the datapath.
 pub static DATAPATH: Group = Group {
-    what: "the kernel's datapath",
+    what: "the kernel's side of upcalls",
     ways: &[
         Way {
             name: "fentry",

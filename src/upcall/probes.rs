@@ -35,7 +35,7 @@ macro_rules! groups {
             ..$failed_too
         };
         pub static $failed_too: Group = Group {
-            what: "the upcalls that fail in the kernel",
+            what: "upcalls that fail in the kernel",
             ways: &[
                 Way {
                     name: "fexit",

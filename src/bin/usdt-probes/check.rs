@@ -395,7 +395,7 @@ mod tests {
         assert_eq!(lacks(&no_btf, usable), "");
         assert_eq!(
             answer(&NEEDY, &no_btf, usable).without,
-            ["the upcalls that fail in the kernel: no BTF"]
+            ["upcalls that fail in the kernel: no BTF"]
         );
         // A second way needs less.
         let no_module_btf = Kernel {
