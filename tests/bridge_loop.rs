@@ -591,7 +591,7 @@ fn no_such_probe() {
     let output = Monitor::spawn(command).output();
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        output.stderr.contains("no probe main:run_start"),
+        output.stderr.contains("no probe main:poll_block"),
         "{}",
         output.stderr
     );
