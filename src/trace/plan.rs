@@ -194,7 +194,10 @@ impl Plan {
         loop {
             let room = rooms.next().ok_or(Error::NoWay)?;
             match load(self, room) {
-                Ok(loaded) => return Ok(loaded),
+                Ok(loaded) => {
+                    self.groups.iter().for_each(Choice::warn);
+                    return Ok(loaded);
+                }
                 Err(error) => self.fall_back(error, verbose)?,
             }
         }
@@ -351,20 +354,26 @@ impl Choice {
             }
             self.way += 1;
         }
-        let what = self.group.what;
-        let why = self.lacks.join("; ");
         match self.group.without {
-            Without::Error => return Err(Error::Unseen { what, why }),
-            Without::Warning(more) => {
-                let more = match more {
-                    "" => String::new(),
-                    more => format!("\n  {more}"),
-                };
-                note(format_args!("warning: {what} cannot be seen: {why}{more}"));
-            }
-            Without::Nothing => {}
+            Without::Error => Err(Error::Unseen {
+                what: self.group.what,
+                why: self.lacks.join("; "),
+            }),
+            Without::Warning(_) | Without::Nothing => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Warns if the events of the group cannot be seen.
+    fn warn(&self) {
+        let Group { what, without, .. } = self.group;
+        if let (None, Without::Warning(more)) = (self.way(), without) {
+            let why = self.lacks.join("; ");
+            let more = match *more {
+                "" => String::new(),
+                more => format!("\n  {more}"),
+            };
+            note(format_args!("warning: {what} cannot be seen: {why}{more}"));
+        }
     }
 }
 

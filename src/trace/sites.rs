@@ -23,9 +23,12 @@ struct Found {
     /// The different argument strings, each as the specs of the arguments that are fetched.
     strings: Vec<(String, Machine)>,
     specs: Vec<Vec<Spec>>,
-    /// By process: its objects with the sites in them, each with the number of its argument string.
-    targets: Vec<Vec<(Object, Vec<(Site, u64)>)>>,
+    /// By process: its objects that have the probe.
+    targets: Vec<Vec<InObject>>,
 }
+
+/// The sites in an object, each with the number of its argument string.
+type InObject = (Object, Vec<(Site, u64)>);
 
 impl Sites {
     /// Finds a probe in each of the processes.
