@@ -81,13 +81,24 @@ pub struct PortNames {
     /// Few: ovs-vswitchd has one for each type of datapath.
     datapaths: Vec<Datapath>,
     refreshed: Option<Instant>,
+    /// How often the kernel was asked.
+    refreshes: u64,
 }
 
 #[derive(Debug)]
 struct Datapath {
     /// As ovs-vswitchd has it: `system@ovs-system`.
     name: Box<[u8]>,
-    ports: BTreeMap<u32, Box<str>>,
+    /// Number of the datapath in requests to it (`dp_ifindex` of `struct ovs_header`), if it is known.
+    ifindex: Option<u32>,
+    ports: BTreeMap<u32, Port>,
+}
+
+#[derive(Debug)]
+struct Port {
+    name: Box<str>,
+    /// In the how manieth answer of the kernel the port was last.
+    seen: u64,
 }
 
 impl PortNames {
@@ -112,7 +123,7 @@ impl PortNames {
     /// in well under a millisecond, and is not waited for longer than about 0.2 s.
     pub fn lookup(&mut self, datapath: &[u8], port: u32) -> Option<&str> {
         if self.known(datapath, port).is_none() && self.is_worth_a_refresh(datapath) {
-            // No names are better than no upcalls.
+            // Missing port names must not stop the trace.
             let _ = self.refresh();
         }
         self.known(datapath, port)
@@ -125,11 +136,16 @@ impl PortNames {
     /// gone keeps its last name, for the upcalls still on the way.
     pub fn refresh(&mut self) -> Result<(), Error> {
         self.refreshed = Some(Instant::now());
+        self.refreshes += 1;
+        let seen = self.refreshes;
         let Some(socket) = &mut self.socket else {
             return Ok(());
         };
-        socket.for_each_port(|datapath, port, name| {
-            insert(&mut self.datapaths, datapath, port, &name.to_string_lossy());
+        socket.for_each_port(|datapath, ifindex, port, name| {
+            let datapath = find_or_add(&mut self.datapaths, datapath);
+            datapath.ifindex = Some(ifindex);
+            let name = name.to_string_lossy().into();
+            datapath.ports.insert(port, Port { name, seen });
         })?;
         Ok(())
     }
@@ -144,14 +160,47 @@ impl PortNames {
 
     /// Makes a name known, as from a recording.
     pub fn insert(&mut self, datapath: &[u8], port: u32, name: &str) {
-        insert(&mut self.datapaths, datapath, port, name);
+        let port_of = Port {
+            name: name.into(),
+            seen: self.refreshes,
+        };
+        let datapath = find_or_add(&mut self.datapaths, datapath);
+        datapath.ports.insert(port, port_of);
+    }
+
+    /// Makes the number of a datapath known, as from a recording.
+    pub fn insert_datapath(&mut self, ifindex: u32, datapath: &[u8]) {
+        find_or_add(&mut self.datapaths, datapath).ifindex = Some(ifindex);
+    }
+
+    /// The name of the datapath with this number, as an upcall names it.
+    ///
+    /// One that is not known makes the kernel be asked again, at most once a second.
+    pub fn datapath(&mut self, ifindex: u32) -> Option<&[u8]> {
+        let of = |datapath: &Datapath| datapath.ifindex == Some(ifindex);
+        let due = |time: Instant| time.elapsed() >= REFRESH_INTERVAL;
+        if !self.datapaths.iter().any(of) && self.refreshed.is_none_or(due) {
+            // Missing names must not stop the trace.
+            let _ = self.refresh();
+        }
+        let mut datapaths = self.datapaths.iter();
+        datapaths.find(|known| of(known)).map(|known| &*known.name)
+    }
+
+    /// The numbers of the ports of this name: first those that the kernel had when it was last asked, then those that have
+    /// gone, of which packets may still be on the way, the last one first.
+    pub fn numbers(&self, name: &str) -> Vec<u32> {
+        let ports = self.datapaths.iter().flat_map(|datapath| &datapath.ports);
+        let mut named: Vec<_> = ports.filter(|(_, port)| *port.name == *name).collect();
+        named.sort_by_key(|(_, port)| std::cmp::Reverse(port.seen));
+        named.into_iter().map(|(number, _)| *number).collect()
     }
 
     /// All that is known: datapath, port, name; the ports of each datapath in ascending order.
     pub fn snapshot(&self) -> impl Iterator<Item = (&[u8], u32, &str)> {
         self.datapaths.iter().flat_map(|datapath| {
             let ports = datapath.ports.iter();
-            ports.map(|(&port, name)| (&*datapath.name, port, &**name))
+            ports.map(|(&number, port)| (&*datapath.name, number, &*port.name))
         })
     }
 
@@ -161,7 +210,7 @@ impl PortNames {
             .datapaths
             .iter()
             .find(|known| *known.name == *datapath)?;
-        datapath.ports.get(&port).map(|name| &**name)
+        datapath.ports.get(&port).map(|port| &*port.name)
     }
 
     fn is_worth_a_refresh(&self, datapath: &[u8]) -> bool {
@@ -173,16 +222,17 @@ impl PortNames {
     }
 }
 
-fn insert(datapaths: &mut Vec<Datapath>, datapath: &[u8], port: u32, name: &str) {
-    match datapaths.iter_mut().find(|known| *known.name == *datapath) {
-        Some(known) => {
-            known.ports.insert(port, name.into());
-        }
-        None => datapaths.push(Datapath {
-            name: datapath.into(),
-            ports: BTreeMap::from([(port, name.into())]),
-        }),
-    }
+fn find_or_add<'a>(datapaths: &'a mut Vec<Datapath>, name: &[u8]) -> &'a mut Datapath {
+    let position = datapaths.iter().position(|known| *known.name == *name);
+    let position = position.unwrap_or_else(|| {
+        datapaths.push(Datapath {
+            name: name.into(),
+            ifindex: None,
+            ports: BTreeMap::new(),
+        });
+        datapaths.len() - 1
+    });
+    &mut datapaths[position]
 }
 
 /// Whether this kernel has the datapath of Open vSwitch: its generic netlink families, which are
@@ -300,9 +350,9 @@ impl Socket {
         }
     }
 
-    /// Calls `each` with the datapath, as ovs-vswitchd names it, the number and the name of each
+    /// Calls `each` with the datapath, as ovs-vswitchd names it, that one's number, and the number and the name of each
     /// port.
-    fn for_each_port(&mut self, mut each: impl FnMut(&[u8], u32, &CStr)) -> io::Result<()> {
+    fn for_each_port(&mut self, mut each: impl FnMut(&[u8], u32, u32, &CStr)) -> io::Result<()> {
         let deadline = Instant::now() + TIMEOUT;
         let Some(families) = self.families(deadline)? else {
             return Ok(());
@@ -321,14 +371,16 @@ impl Socket {
             datapaths.extend(datapath(payload).map(|(ifindex, name)| (ifindex, name.to_owned())));
         })?;
 
-        for (dp_ifindex, name) in datapaths {
+        for (ifindex, name) in datapaths {
             let name = [KERNEL_DATAPATH, name.to_bytes()].concat();
             let mut request = generic_header(OVS_VPORT_CMD_GET, OVS_VPORT_VERSION);
-            let header = ovs_vport::OvsHeader { dp_ifindex };
+            let header = ovs_vport::OvsHeader {
+                dp_ifindex: ifindex,
+            };
             ovs_vport::OpGetDump::encode_request(&mut request, &header);
             let dump = self.dump(families.vport, &request, deadline, |payload| {
                 if let Some((port, port_name)) = vport(payload) {
-                    each(&name, port, port_name);
+                    each(&name, ifindex, port, port_name);
                 }
             });
             match dump {
@@ -714,6 +766,11 @@ mod tests {
                 ("system@dp1", 2, "vxlan_sys_4789"),
             ]
         );
+        // Of two ports of one name, the one that the kernel has no more comes last, whatever its number.
+        names.insert(b"system@dp0", 9, "dp0");
+        assert_eq!(names.numbers("dp0"), [9, 0]);
+        assert_eq!(names.numbers("veth9"), [1]);
+        assert_eq!(names.numbers("eth9"), [0; 0]);
     }
 
     /// Check that what the kernel tells of ports is noticed once, however much it is, and nothing else is.

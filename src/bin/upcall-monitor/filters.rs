@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use anyhow::{bail, ensure};
 use ovs_tracers::bpf;
 use ovs_tracers::bpf::upcall_monitor::types;
+use ovs_tracers::cli::note;
 use ovs_tracers::run::session::Daemon;
 use ovs_tracers::trace::libbpf_log;
 use ovs_tracers::upcall::packet_filter::{Filter, InKernel, NotInKernel};
@@ -104,6 +105,8 @@ fn list<'a>(names: impl Iterator<Item = &'a [u8]>) -> Option<String> {
 /// The ports of --port.
 pub struct PortFilter<'a> {
     wanted: &'a [String],
+    /// Numbers that the program had no room for, when that was last reported.
+    reported: usize,
 }
 
 impl<'a> PortFilter<'a> {
@@ -114,18 +117,34 @@ impl<'a> PortFilter<'a> {
             wanted.len(),
             MAX_PORTS / MAX_TARGETS
         );
-        Ok(Self { wanted })
+        Ok(Self {
+            wanted,
+            reported: 0,
+        })
     }
 
-    /// What the program looks for.
-    pub fn numbers(&self, daemons: &[Daemon]) -> Vec<u64> {
-        let all = self.wanted.iter().flat_map(|port| numbers(port, daemons));
-        // The same name may be that of several ports, of a device that came and went.
-        all.take(MAX_PORTS).collect()
+    /// What the program looks for: for each port the index of the daemon, above, and the number of the port.
+    pub fn numbers(&mut self, daemons: &[Daemon]) -> Vec<u64> {
+        let ports = self.wanted.iter();
+        let lists: Vec<Vec<u64>> = ports.map(|port| numbers(port, daemons)).collect();
+        // A name may have been that of many ports, of a device that came and went. Each port has its newest numbers first.
+        let most = lists.iter().map(Vec::len).max().unwrap_or(0);
+        let rank = |rank: usize| lists.iter().filter_map(move |list| list.get(rank));
+        let mut all: Vec<u64> = (0..most).flat_map(rank).copied().collect();
+        let excess = all.len().saturating_sub(MAX_PORTS);
+        if excess > self.reported {
+            self.reported = excess;
+            note(format_args!(
+                "warning: the ports of --port have or had {} numbers; upcalls of the {excess} oldest are not shown",
+                all.len()
+            ));
+        }
+        all.truncate(MAX_PORTS);
+        all
     }
 
     /// Lets the program know which numbers the ports have now.
-    pub fn install(&self, daemons: &[Daemon], (count, ports): (&[AtomicU64], &[AtomicU64])) {
+    pub fn install(&mut self, daemons: &[Daemon], (count, ports): (&[AtomicU64], &[AtomicU64])) {
         let wanted = self.numbers(daemons);
         for (to, number) in ports.iter().zip(&wanted) {
             to.store(*number, Relaxed);
@@ -134,20 +153,17 @@ impl<'a> PortFilter<'a> {
     }
 }
 
-/// What the program looks for where `port` is asked for: the index of the daemon, above, and the number of the port.
 fn numbers(port: &str, daemons: &[Daemon]) -> Vec<u64> {
-    let mut numbers = Vec::new();
-    for (target, daemon) in daemons.iter().enumerate() {
+    let of = |(target, daemon): (usize, &Daemon)| {
+        let numbers = match port.parse::<u32>() {
+            Ok(number) => vec![number],
+            Err(_) => daemon.ports.numbers(port),
+        };
         let target = (target as u64) << 32;
-        match port.parse::<u32>() {
-            Ok(number) => numbers.push(target | u64::from(number)),
-            Err(_) => {
-                let named = daemon.ports.snapshot().filter(|(_, _, name)| *name == port);
-                numbers.extend(named.map(|(_, number, _)| target | u64::from(number)));
-            }
-        }
-    }
-    numbers
+        let numbers = numbers.into_iter();
+        numbers.map(move |number| target | u64::from(number))
+    };
+    daemons.iter().enumerate().flat_map(of).collect()
 }
 
 #[cfg(test)]
@@ -198,5 +214,22 @@ mod tests {
         let many: Vec<String> = (0..30).map(|i| format!("p{i}")).collect();
         let text = list(many.iter().map(String::as_bytes)).unwrap();
         assert!(text.ends_with("p26 and 10 others"), "{text}");
+    }
+
+    /// Check that a port which came and went more often than there is room for is looked for by its newest numbers, and
+    /// that the numbers left out are counted.
+    #[test]
+    fn newest_numbers() {
+        let mut ports = PortNames::default();
+        for number in 0..100 {
+            ports.insert(b"system@ovs-system", number, "tap0");
+        }
+        let daemons = [Daemon { pid: 1, ports }];
+        let wanted = ["tap0".to_string(), "7".to_string()];
+        let mut filter = PortFilter::new(&wanted).unwrap();
+        let numbers = filter.numbers(&daemons);
+        assert_eq!(numbers.len(), MAX_PORTS);
+        assert!(numbers.contains(&7), "{numbers:?}");
+        assert_eq!(filter.reported, 101 - MAX_PORTS);
     }
 }

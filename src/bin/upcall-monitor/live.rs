@@ -118,7 +118,7 @@ fn trace_daemons(
     let groups = groups(args, in_kernel.is_some());
     let mut plan = Plan::new(&groups, targets, args.kernel_side.as_deref())?;
     let daemons: Vec<Daemon> = targets.iter().map(Daemon::new).collect();
-    let ports = PortFilter::new(&args.chosen.port)?;
+    let mut ports = PortFilter::new(&args.chosen.port)?;
     // The next daemon may make its ports only after we have found it.
     if run.is_none() {
         check_names(&args.chosen, &daemons)?;
