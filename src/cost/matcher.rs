@@ -20,6 +20,7 @@ use foldhash::fast::RandomState;
 
 use super::transport::Transport;
 use super::{Event, Kind, short_datapath};
+use crate::bpf::record::c_str;
 use crate::ovs::flow_key;
 use crate::upcall::event::Captured;
 
@@ -68,8 +69,7 @@ impl<const N: usize> Name<N> {
     }
 
     fn bytes(&self) -> &[u8] {
-        let end = self.0.iter().position(|&b| b == 0).unwrap_or(N);
-        &self.0[..end]
+        c_str(&self.0)
     }
 }
 

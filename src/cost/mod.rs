@@ -14,7 +14,7 @@ pub mod svg;
 mod transport;
 pub mod upstream;
 
-pub use record::Error;
+pub use record::{Error, RECORDS};
 
 use std::fmt;
 use std::ops::Range;
@@ -102,6 +102,8 @@ pub struct Event<'a> {
     /// This is an upcall as the tracepoint `ovs_dp_upcall` shows it: before a VLAN tag was put back into the packet,
     /// before it was segmented, and before an unknown checksum was completed.
     pub unfinished: bool,
+    /// How many bytes of the record that it was read from it uses.
+    pub record_len: usize,
 }
 
 impl<'a> Event<'a> {
@@ -125,6 +127,7 @@ impl<'a> Event<'a> {
             key: Captured::default(),
             checksum: None,
             unfinished: false,
+            record_len: 0,
         }
     }
 

@@ -13,7 +13,7 @@ use ovs_tracers::bpf::bridge_loop::{BridgeLoopSkelBuilder, types};
 use ovs_tracers::cli::{cause, note};
 use ovs_tracers::show::histogram::{BUCKETS, Histogram};
 use ovs_tracers::trace::target::Target;
-use ovs_tracers::trace::tracer::{self, Delivery, End, RingState, Until};
+use ovs_tracers::trace::tracer::{self, Delivery, End, NoTypes, RingState, Until};
 use rustix::thread::CapabilitySet;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -47,7 +47,9 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         .buffer_page_count
         .map_or(DEFAULT_RING, tracer::ring_size);
     let mut storage = MaybeUninit::uninit();
-    let mut open = BridgeLoopSkelBuilder::default()
+    let mut builder = BridgeLoopSkelBuilder::default();
+    let _types = NoTypes::stand_in(builder.object_builder_mut())?;
+    let mut open = builder
         .open(&mut storage)
         .map_err(|error| tracer::explain_load(error, ring_bytes))?;
     open.progs.run_start_multi.set_autoload(multi);

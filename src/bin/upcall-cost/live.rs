@@ -14,7 +14,7 @@ use ovs_tracers::ovs::ports::PortNames;
 use ovs_tracers::run::clock::WallClock;
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::recording::Start;
-use ovs_tracers::trace::spec::specs;
+use ovs_tracers::trace::spec::{MAX_SPECS, specs};
 use ovs_tracers::trace::target::{Object, Target};
 use ovs_tracers::trace::tracer::{self, Delivery, End, NoTypes, RingState, Until};
 use ovs_tracers::trace::usdt::{self, Site};
@@ -32,8 +32,6 @@ struct Station<const FETCHED: usize> {
     fetched: [usize; FETCHED],
 }
 
-/// MAX_SPECS of bpf/upcall_cost.h, and the arguments that it fetches: enum recv_upcall_arg and so on.
-const MAX_SPECS: usize = 8;
 const RECV_UPCALL: Station<6> = Station {
     provider: "dpif_recv",
     name: "recv_upcall",
@@ -119,7 +117,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     let (mut skel, side, links) = load(args, &target, &daemon, ring_bytes, &mut storage)?;
 
     let mut clock = WallClock::now();
-    let mut start = Start::new(env!("CARGO_BIN_NAME"));
+    let mut start = Start::new(&ovs_tracers::cost::RECORDS);
     start.set("kernel", tracer::kernel_release());
     start.set("pid", pid);
     start.set("packet_size", args.packet_snaplen());

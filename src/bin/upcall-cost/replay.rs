@@ -64,7 +64,7 @@ fn replay(
     files: Files,
     mut progress: Progress,
 ) -> anyhow::Result<()> {
-    let mut reader = recording::Reader::new(input, env!("CARGO_BIN_NAME"))?;
+    let mut reader = recording::Reader::new(input, &ovs_tracers::cost::RECORDS)?;
     let mut session = Session::new(args, reader.start(), files)?;
     let error = loop {
         progress.step();

@@ -172,7 +172,7 @@ impl Session {
             Ok(event) => {
                 if self.recording.is_some() {
                     self.port_of(&event)?;
-                    self.keep(|recording| recording.writer.record(&record[..event.record_len()]))?;
+                    self.keep(|recording| recording.writer.record(&record[..event.record_len]))?;
                 }
                 self.event(&event)
             }

@@ -11,19 +11,18 @@ use anyhow::{bail, ensure};
 use clap::ValueEnum;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, OpenObject};
-use ovs_tracers::bpf;
 use ovs_tracers::bpf::upcall_monitor::{UpcallMonitorSkel, UpcallMonitorSkelBuilder, types};
 use ovs_tracers::cli::note;
 use ovs_tracers::ovs::ports::PortNames;
 use ovs_tracers::run::clock::WallClock;
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::recording::Start;
-use ovs_tracers::trace::spec::specs;
+use ovs_tracers::trace::spec::{COOKIE_TARGET_SHIFT, MAX_SPECS, specs};
 use ovs_tracers::trace::target::{self, Candidate, Object, Target};
 use ovs_tracers::trace::tracer::{self, Delivery, End, NoTypes, RingState, Until};
 use ovs_tracers::trace::usdt::{self, Site};
 use ovs_tracers::upcall::flows::Flow;
-use ovs_tracers::upcall::packet_filter::{Filter, InKernel, NotInKernel};
+use ovs_tracers::upcall::packet_filter::{self, Filter, InKernel, NotInKernel};
 use ovs_tracers::upcall::summary::Lost;
 use ovs_tracers::upcall::text::escape;
 use rustix::thread::CapabilitySet;
@@ -34,17 +33,10 @@ use crate::monitor::Monitor;
 
 const PROVIDER: &str = "dpif_recv";
 const PROBE: &str = "recv_upcall";
-/// MAX_SPECS, RECV_UPCALL_ARGS, MAX_TARGETS, MAX_PORTS and MAX_LOST_FLOWS of bpf/upcall_monitor.h.
-const MAX_SPECS: usize = 8;
-const ARGS: usize = 6;
-const MAX_TARGETS: usize = 8;
-const MAX_PORTS: usize = 64;
-const MAX_LOST_FLOWS: u32 = 16384;
-const _: fn(&types::rodata) -> &[[types::usdt_arg; ARGS]; MAX_SPECS] = |rodata| &rodata.targ_args;
-const _: fn(&types::rodata) -> &[u32; MAX_TARGETS] = |rodata| &rodata.targ_netns;
-const _: fn(&types::bss) -> &[u64; MAX_PORTS] = |bss| &bss.filter_port;
-/// COOKIE_TARGET_SHIFT of bpf/upcall_monitor.h.
-const COOKIE_TARGET_SHIFT: u32 = 8;
+const ARGS: usize = types::recv_upcall_arg::RECV_UPCALL_ARGS.0 as usize;
+const MAX_TARGETS: usize = types::upcall_monitor_limit::MAX_TARGETS.0 as usize;
+const MAX_PORTS: usize = types::upcall_monitor_limit::MAX_PORTS.0 as usize;
+const MAX_LOST_FLOWS: u32 = types::upcall_monitor_limit::MAX_LOST_FLOWS.0;
 /// Arguments that are pointers: the datapath's name, the packet, the flow key.
 const POINTERS: [usize; 3] = [0, 2, 4];
 
@@ -269,7 +261,7 @@ fn trace_daemons(
     let monitor = match monitor {
         Some(monitor) => monitor,
         None => {
-            let mut start = Start::new(env!("CARGO_BIN_NAME"));
+            let mut start = Start::new(&ovs_tracers::upcall::record::RECORDS);
             start.set("kernel", tracer::kernel_release());
             start.set("pid", pids.join(" "));
             start.set("packet_size", packet_size);
@@ -541,7 +533,7 @@ impl KernelSide {
 /// The packet filter as the kernel runs it, if it can.
 fn filter_in_kernel(filter: &Filter, verbose: bool) -> Result<InKernel, NotInKernel> {
     let filter = filter.in_kernel()?;
-    let loaded = bpf::load_packet_filter(&filter, &mut MaybeUninit::uninit()).map(drop);
+    let loaded = packet_filter::load(&filter, &mut MaybeUninit::uninit()).map(drop);
     let log = tracer::take_libbpf_log();
     if loaded.is_err() {
         if verbose {

@@ -39,7 +39,8 @@ fn replay(args: &Args, path: &Path) -> anyhow::Result<()> {
             anyhow::anyhow!("failed to open {}: {}", path.display(), cli::cause(&error))
         })?)
     };
-    let mut reader = recording::Reader::new(BufReader::new(input), env!("CARGO_BIN_NAME"))?;
+    let mut reader =
+        recording::Reader::new(BufReader::new(input), &ovs_tracers::upcall::record::RECORDS)?;
     let mut monitor = Monitor::new(args, reader.start(), files)?;
     let error = loop {
         let flow = match reader.next_block() {
