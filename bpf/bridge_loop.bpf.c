@@ -10,6 +10,7 @@
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include "bridge_loop.h"
+#include "event.bpf.h"
 #include "ring.bpf.h"
 #include "uprobe.bpf.h"
 
@@ -41,9 +42,6 @@ struct {
 
 /* Too large for the stack. */
 static const struct thread_state new_thread;
-
-/* Only for the type: user space's bindings are made from it. */
-const struct loop_record *unused_loop_record __attribute__((unused));
 
 #define barrier() asm volatile("" ::: "memory")
 
@@ -92,7 +90,6 @@ static __always_inline void count_bucket(__u32 kind, __u64 duration)
 static __always_inline void send(void *ctx, struct thread_state *thread, __u32 kind, __u64 now,
 				 __u64 duration, __u32 unseen)
 {
-	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct loop_record *record;
 	/* A wait's stack would be that of the main loop itself; take_stack() knows no unseen run. */
 	int with_stack = targ_stack && kind == KIND_RUN && !unseen;
@@ -106,15 +103,11 @@ static __always_inline void send(void *ctx, struct thread_state *thread, __u32 k
 		count_lost(LOST_LINE_RING_FULL);
 		return;
 	}
-	record->end = now;
+	fill_head(&record->head, kind, 0, now);
 	record->duration = duration;
-	record->pid = pid_tgid >> 32;
-	record->tid = pid_tgid;
-	record->kind = kind;
 	record->unseen = unseen;
 	record->stack_size = 0;
 	record->stack_at_end = 0;
-	bpf_get_current_comm(record->comm, sizeof(record->comm));
 	if (with_stack) {
 		record->stack_size = thread->stack_size;
 		if (thread->stack_size > 0) {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * Reads what the openvswitch module knows of an upcall: the arguments of
- * ovs_dp_upcall() and queue_userspace_packet(), which are the same
- * (net/openvswitch/datapath.c). Both run with bottom halves off, so that a CPU
- * is in one of them at a time.
+ * ovs_dp_upcall() and queue_userspace_packet(), which take the same
+ * (net/openvswitch/datapath.c). Both run with bottom halves off, so a CPU is
+ * in one upcall at a time.
  *
  * The structures have only the members that are read, and libbpf finds their
- * places in the BTF of the running kernel. They are as in Linux 5.14 to 6.12.
+ * offsets in the BTF of the running kernel. They are as in Linux 5.14 to 6.12.
  */
 #ifndef __DATAPATH_BPF_H__
 #define __DATAPATH_BPF_H__
@@ -103,6 +103,9 @@ struct sw_flow_key {
 
 #pragma clang attribute pop
 
+/* include/uapi/linux/netlink.h */
+#define NLA_HDRLEN 4
+
 /* include/linux/skbuff.h */
 #define CHECKSUM_PARTIAL 3
 
@@ -120,19 +123,19 @@ static __always_inline __u32 upcall_type(__u8 cmd)
 /* A packet as the daemon gets it. */
 struct queued_packet {
 	const unsigned char *data;
-	__u64 size; /* with its VLAN tag, and without what an action cut off */
-	__u64 readable; /* of these, bytes at the beginning that are not in pages */
+	__u64 size; /* bytes: with its VLAN tag, and as truncated by an action */
+	__u64 readable; /* how many of them, at the beginning, are not in pages */
 	__u32 has_vlan;
 	/* the tag's 4 bytes, as they are on the wire */
 	__u8 vlan[VLAN_HLEN];
 };
 
 /*
- * cutlen says what an action cut off a packet. It was the number of bytes
- * that are cut off, 0 mostly; now, in stable kernels too (6.1.192, 6.12.117),
- * it is the number that is left, NOT_CUT mostly. The packets that are not cut
- * tell which it is here: the first that is cut may come before one of them,
- * and is taken for whole.
+ * cutlen says how an action truncated a packet. It used to be the number of
+ * bytes that are cut off, which is 0 mostly. Now, in stable kernels too
+ * (6.1.192, 6.12.117), it is the number that remains, which is NOT_CUT mostly.
+ * The packets that are not truncated show which of the two it is here. A
+ * truncated packet that comes before all of those is taken for whole.
  */
 #define NOT_CUT 0xffffffff
 
@@ -149,7 +152,7 @@ static __always_inline __u64 cut(__u64 len, __u32 cutlen)
 	if (cutlen == 0 || cutlen == NOT_CUT) {
 		__u32 meaning = cutlen ? CUTLEN_LEFT : CUTLEN_CUT_OFF;
 
-		/* Not written each time, for the sake of the other CPUs. */
+		/* Written only if it changes: other CPUs read it too. */
 		if (cutlen_meaning != meaning)
 			cutlen_meaning = meaning;
 		return len;
@@ -191,8 +194,8 @@ static __always_inline void queued_packet(struct queued_packet *packet, const st
 }
 
 /*
- * Copies the first len bytes, which must be readable. room is what the
- * verifier knows to be behind to: a constant on each path, of at least 16.
+ * Copies the first len bytes, which must be readable. There are room bytes
+ * behind to: at least 16, and a constant on each path of the verifier.
  */
 static __always_inline long copy_packet(__u8 *to, __u64 len, __u64 room,
 					const struct queued_packet *packet)
@@ -215,6 +218,7 @@ static __always_inline long copy_packet(__u8 *to, __u64 len, __u64 room,
 		__builtin_memcpy(to + VLAN_AT, packet->vlan, VLAN_HLEN);
 		return err;
 	}
+	/* The clamp changes nothing; it tells the verifier. */
 	asm volatile("" : "+r"(len));
 	if (len > room)
 		len = room;

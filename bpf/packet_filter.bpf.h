@@ -2,25 +2,28 @@
 /*
  * Runs a packet filter, classic BPF as libpcap compiles it.
  *
- * Its instructions stand in .rodata, which is frozen before the program is
- * loaded, and each is interpreted by code of its own: the verifier knows what
- * it is, and throws away what it would take for others. In a loop all would
- * be one place to the verifier, with as many states to compare as there are
- * paths to all of them, and nothing could be thrown away.
+ * Its instructions are in .rodata, which is frozen before the program is
+ * loaded, and each has its own copy of the code that interprets it: there the
+ * verifier knows the instruction, and removes what another would need. In a
+ * loop it would have one copy for all, reached by many paths, and could remove
+ * nothing.
  */
 #ifndef __PACKET_FILTER_BPF_H__
 #define __PACKET_FILTER_BPF_H__
 
 #include <bpf/bpf_helpers.h>
+#include "bindings.h"
+#include "datapath.bpf.h"
 
-#define PACKET_FILTER_STEPS 128
-/* As much of a packet as a filter may look at. */
-#define PACKET_HEAD 128
-#define PACKET_FILTER_WORDS 16
+enum packet_filter_limit {
+	PACKET_FILTER_STEPS = 128,
+	PACKET_HEAD = 128, /* bytes of a packet that a filter may look at */
+	PACKET_FILTER_WORDS = 16,
+};
 
 /*
- * An instruction: it takes a value and does something with it. src/upcall/packet_filter.rs
- * makes them, and none that cannot be run.
+ * An instruction takes a value and does something with it. User space makes
+ * the instructions (src/upcall/packet_filter.rs), and only ones that can be run.
  */
 enum packet_value {
 	VALUE_K = 0,
@@ -28,8 +31,8 @@ enum packet_value {
 	VALUE_X = 2,
 	VALUE_LEN = 3, /* of the packet */
 	VALUE_WORD = 4, /* the k-th */
-	VALUE_AT_K = 5, /* so many bytes of the packet */
-	VALUE_AT_X = 6, /* the same, k bytes behind X */
+	VALUE_AT_K = 5, /* width bytes of the packet, from byte k on */
+	VALUE_AT_X = 6, /* the same, from byte X + k on */
 	VALUE_MSH = 7, /* length of the IPv4 header that begins with byte k */
 };
 
@@ -59,41 +62,48 @@ struct packet_step {
 	__u8 action;
 	__u8 width; /* 1, 2 or 4 bytes */
 	__u8 pad;
-	/* How many steps to pass over. */
+	/* How many steps to skip. */
 	__u8 jt;
 	__u8 jf;
 	__u8 pad2[2];
 	__u32 k;
 };
 
-/* 0: there is none. */
+/* 0: there is no filter. */
 const volatile __u32 targ_filter_len;
 const volatile struct packet_step targ_filter[PACKET_FILTER_STEPS];
 /* Bytes of a packet that it looks at. */
 const volatile __u32 targ_filter_reach;
-/* Upcalls of which the filter cannot say whether they match. They are kept back. */
+/* Upcalls of which the filter cannot say whether they match. They count as filtered too. */
 __u64 filter_unknown;
 
 struct packet_head {
 	__u32 size; /* of the packet */
 	__u32 captured; /* bytes in data */
-	__u8 data[PACKET_HEAD + 3]; /* so that 4 bytes can be read where there is one */
+	__u8 data[PACKET_HEAD + 3]; /* 4 bytes can be read at each of the first PACKET_HEAD */
 	__u8 pad;
 };
+
+BINDINGS(struct, packet_head);
 
 enum packet_verdict {
 	PACKET_REJECTED = 0,
 	PACKET_PASSES = 1,
-	PACKET_UNKNOWN = 2, /* the filter looks at what the packet has, and its head has not */
+	PACKET_UNKNOWN = 2, /* the filter looks at bytes of the packet that were not captured */
 	PACKET_GO_ON = 3,
 };
 
-/* What is none of 32 bits: the filter stops, with the verdict in the lower ones. */
+BINDINGS(enum, packet_filter_limit);
+BINDINGS(enum, packet_value);
+BINDINGS(enum, packet_action);
+BINDINGS(enum, packet_verdict);
+
+/* A value above 32 bits stops the filter; its lower half is the verdict. */
 #define STOPS (1ULL << 32)
 
 /*
- * Loads what VALUE_AT_K, VALUE_AT_X and VALUE_MSH say, at being where in the
- * packet. What would wrap around lies beyond it, as libpcap has it.
+ * Loads a VALUE_AT_K, VALUE_AT_X or VALUE_MSH from byte at of the packet. An
+ * offset that would wrap around lies beyond the packet, as in libpcap.
  */
 static __noinline __u64 packet_load(const struct packet_head *head, __u64 at, __u64 width, int which)
 {
@@ -102,12 +112,12 @@ static __noinline __u64 packet_load(const struct packet_head *head, __u64 at, __
 
 	if (at + width > head->captured)
 		return STOPS | (at + width > head->size ? PACKET_REJECTED : PACKET_UNKNOWN);
-	/* It changes nothing, and tells the verifier. */
+	/* The comparison changes nothing; it tells the verifier. */
 	asm volatile("" : "+r"(at));
 	if (at >= PACKET_HEAD)
 		return STOPS | PACKET_UNKNOWN;
 	data += at;
-	/* One by one: from the stack the verifier takes what is aligned only. */
+	/* Byte by byte: the verifier allows only aligned reads of the stack. */
 	value = (__u64)data[0] << 24 | data[1] << 16 | data[2] << 8 | data[3];
 	if (width == 2)
 		value >>= 16;
@@ -144,9 +154,9 @@ static __noinline __u64 packet_compute(__u64 a, int action, __u64 value)
 }
 
 /*
- * One step. Registers are of 64 bits, for the sake of the verifier; the upper
- * ones are 0. nodebug: that many copies' line numbers would be as large as
- * their code.
+ * One step. Registers have 64 bits, since the verifier knows more of those;
+ * the upper half is 0. nodebug: the line numbers of so many copies would be as
+ * large as their code.
  */
 static __always_inline __attribute__((nodebug)) enum packet_verdict
 packet_filter_step(const struct packet_head *head, const volatile struct packet_step *step,
@@ -209,7 +219,7 @@ packet_filter_step(const struct packet_head *head, const volatile struct packet_
 		if (*a >= STOPS)
 			return (__u32)*a;
 	}
-	/* Of what is no jump, both are 0. */
+	/* Both are 0 unless it is a jump. */
 	*pc += 1 + (holds ? step->jt : step->jf);
 	return PACKET_GO_ON;
 }
@@ -227,9 +237,9 @@ packet_filter_step(const struct packet_head *head, const volatile struct packet_
 	PACKET_STEPS_16(i) PACKET_STEPS_16(i + 16) PACKET_STEPS_16(i + 32) PACKET_STEPS_16(i + 48)
 
 /*
- * What the filter says of a packet: enum packet_verdict. Static, as all that
- * it calls: others are verified even if there is no filter, and before Linux
- * 5.12 they may have no pointer.
+ * Returns the filter's enum packet_verdict of a packet. It is static, like all
+ * that it calls: a global function is verified even if there is no filter, and
+ * before Linux 5.12 it may not take a pointer.
  */
 static __noinline int packet_filter(const struct packet_head *head)
 {
@@ -251,7 +261,7 @@ static __always_inline int packet_passes(const struct packet_head *head)
 	return verdict == PACKET_PASSES;
 }
 
-/* Of a packet of the current task. A function of its own for the sake of the stack. */
+/* For a packet of the current task. It is a function of its own, so that the stack is large enough. */
 static __noinline int passes_packet_filter(__u64 packet, __u64 size)
 {
 	struct packet_head head = { .size = size };
@@ -267,7 +277,7 @@ static __noinline int passes_packet_filter(__u64 packet, __u64 size)
 	return packet_passes(&head);
 }
 
-/* Not on the stack, which holds much else: a CPU has one such packet at a time (datapath.bpf.h). */
+/* The stack has no room for it. A CPU has one such packet at a time: see datapath.bpf.h. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -275,7 +285,7 @@ struct {
 	__type(value, struct packet_head);
 } queued_head SEC(".maps");
 
-/* Of one that the kernel has. */
+/* For a packet that the kernel has. */
 static __always_inline int queued_passes_packet_filter(const struct queued_packet *packet)
 {
 	__u64 len = packet->readable;

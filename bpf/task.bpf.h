@@ -1,47 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* What a probe wants to know of the thread that runs into it. */
+/* Reads the memory of the thread that runs into a probe, with room to work in. */
 #ifndef __TASK_BPF_H__
 #define __TASK_BPF_H__
 
 #include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
+#include "uprobe.bpf.h"
 #include "usdt_arg.bpf.h"
 
-struct task_struct {
-	char comm[16];
-} __attribute__((preserve_access_index));
-
-enum bpf_func_id {
-	BPF_FUNC_get_current_task_btf = 158,
-};
-
-/* The name of the current thread, into 16 bytes. */
-static __always_inline void current_comm(char *comm)
-{
-	/*
-	 * 3ca1032ab7ab ("bpf: Implement get_current_task_btf and
-	 * RET_PTR_TO_BTF_ID", Linux 5.11). The helper for names costs several
-	 * times what two loads do, and needs no type information.
-	 */
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf)) {
-		const __u64 *name = (const __u64 *)bpf_get_current_task_btf()->comm;
-
-		((__u64 *)comm)[0] = name[0];
-		((__u64 *)comm)[1] = name[1];
-	} else {
-		bpf_get_current_comm(comm, 16);
-	}
-}
-
 #define USER_NAME 32
-/* ns: for how long a name is taken to be what it was when it was read. */
+/* ns: for how long a name that was read is not read again. */
 #define USER_NAME_LIFETIME 10000000
 
 /* What a CPU has for the thread that is in a probe on it. */
 struct scratch {
-	/* more than 1: that thread was preempted in there, and so on */
+	/* above 1: the thread that had it was preempted, and others came */
 	__u64 users;
-	/* What the arguments in memory are read into. */
+	/* The arguments in memory are read into it. */
 	__u64 window[USDT_WINDOW / 8];
 	/* A string of a traced process, as it was last read. */
 	__u64 addr;
@@ -57,7 +31,7 @@ struct {
 	__type(value, struct scratch);
 } scratches SEC(".maps");
 
-/* Returns what the caller has for itself until it releases it; NULL if another thread has it. */
+/* Returns this CPU's scratch, which the caller must release; NULL if another thread has it. */
 static __always_inline struct scratch *take_scratch(void)
 {
 	struct scratch *scratch;
@@ -80,13 +54,14 @@ static __always_inline void release_scratch(struct scratch *scratch)
 }
 
 /*
- * Copies the string at addr of process pid, the current one, into USER_NAME
- * bytes that are 0; an empty one if it cannot be read. It is one of the few
- * whose address comes again and again.
+ * Copies the string at addr of the current process into USER_NAME bytes that
+ * are 0; an empty one if it cannot be read. The same few addresses come again
+ * and again, so scratch keeps the last string.
  */
-static __always_inline void user_name(struct scratch *scratch, char *to, __u64 addr, __u32 pid,
-				      __u64 now)
+static __always_inline void user_name(struct scratch *scratch, char *to, __u64 addr, __u64 now)
 {
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+
 	if (!scratch) {
 		if (bpf_probe_read_user_str(to, USER_NAME, (void *)addr) < 0)
 			to[0] = '\0';
@@ -105,5 +80,18 @@ static __always_inline void user_name(struct scratch *scratch, char *to, __u64 a
 	}
 	__builtin_memcpy(to, scratch->name, USER_NAME);
 }
+
+/* The programs of a USDT probe: UPROBE_PROGRAMS() of handle_NAME(), which gets this CPU's scratch. */
+#define USDT_PROGRAMS(name)					\
+	static __always_inline int run_##name(void *ctx)	\
+	{							\
+		struct scratch *scratch = take_scratch();	\
+		int result = handle_##name(ctx, scratch);	\
+								\
+		release_scratch(scratch);			\
+		return result;					\
+	}							\
+								\
+	UPROBE_PROGRAMS(name, run_##name(ctx))
 
 #endif /* __TASK_BPF_H__ */

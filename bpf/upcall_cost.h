@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* What bpf/upcall_cost.bpf.c and src/ share. */
+/* What bpf/upcall_cost.bpf.c and user space share. */
 #ifndef __UPCALL_COST_H__
 #define __UPCALL_COST_H__
+
+#include "event.h"
 
 /* The events, numbered as in the files of upstream's upcall_cost.py up to EVENT_OVS_PKT_EXEC. */
 enum cost_event {
@@ -18,25 +20,15 @@ enum cost_event {
 
 /*
  * Indices of lost[]: the events that the ring had no room for, by kind, then
- * those of the daemon that were given up since an argument in memory could
- * not be read.
+ * those of the daemon of which an argument in memory could not be read.
  */
-#define LOST_ARGUMENTS EVENTS
-#define LOST_REASONS (EVENTS + 1)
-
-/* Different argument strings that the sites of a probe may have; the cookie of a site says which. */
-#define MAX_SPECS 8
-/* The arguments that are fetched. */
-enum recv_upcall_arg { /* all of them, lib/dpif.c of Open vSwitch */
-	ARG_DATAPATH = 0, /* char *, dpif->full_name */
-	ARG_TYPE = 1, /* enum dpif_upcall_type */
-	ARG_PACKET = 2, /* void * */
-	ARG_PACKET_SIZE = 3, /* uint32_t */
-	ARG_KEY = 4, /* struct nlattr * */
-	ARG_KEY_SIZE = 5, /* size_t */
-	RECV_UPCALL_ARGS = 6,
+enum cost_lost {
+	LOST_ARGUMENTS = EVENTS,
+	LOST_REASONS = EVENTS + 1,
 };
-enum op_flow_put_arg { /* lib/dpif-netlink.c */
+
+/* The arguments that are fetched of each probe of dpif_netlink_operate__: lib/dpif-netlink.c of Open vSwitch. */
+enum op_flow_put_arg {
 	ARG_REQUEST = 0, /* struct ofpbuf *, the fourth */
 	OP_FLOW_PUT_ARGS = 1,
 };
@@ -46,54 +38,43 @@ enum op_flow_execute_arg {
 	OP_FLOW_EXECUTE_ARGS = 2,
 };
 
-/* The most that a record carries. */
-#define MAX_PACKET 65535
-#define MAX_KEY 2048
-
-/* One event. What an event does not have is 0 or empty. */
+/* One event. A field that an event does not have is 0 or empty. */
 struct cost_record {
-	__u64 time; /* ns, CLOCK_MONOTONIC */
+	struct event_head head; /* kind is an enum cost_event */
 	/*
-	 * DP_UPCALL, DP_FAILED: its address, which joins the two; nothing else.
-	 * 0 in DP_FAILED: the upcall failed in ovs_dp_upcall() before anything
-	 * was queued (nobody listens, a packet cannot be segmented), and there
-	 * is no DP_UPCALL of it.
+	 * DP_UPCALL, DP_FAILED: its address, which joins the two, and has no
+	 * other use. 0 in DP_FAILED: the upcall failed in ovs_dp_upcall()
+	 * before anything was queued (nobody listens, a packet cannot be
+	 * segmented), so that it has no DP_UPCALL.
 	 */
 	__u64 skb;
-	__u32 event; /* enum cost_event */
-	__u32 pid; /* of the current task: in softirq whichever it interrupted */
-	__u32 tid;
-	__u32 cpu;
 	/* RECV_UPCALL, DP_UPCALL, DP_FAILED: enum dpif_upcall_type, 0 a miss, 1 an action */
 	__u32 type;
 	__s32 result; /* DP_FAILED: a negative errno */
 	__u32 port; /* DP_UPCALL, DP_FAILED: in_port of the flow key */
 	__u32 portid; /* DP_UPCALL, DP_FAILED: the netlink port that it is sent to */
 	/*
-	 * Sizes in the kernel or the traced process: of the packet as it is
-	 * queued (VLAN tag in it, truncated), received or executed; of the
-	 * flow key, or of the attributes (OVS_FLOW_ATTR_*) of the request of
-	 * OP_FLOW_PUT.
-	 */
-	__u32 packet_size;
-	__u32 key_size;
-	/* bytes in data; fewer of a packet that is in pages */
-	__u32 packet_len;
-	__u32 key_len;
-	/*
 	 * DP_UPCALL: where in the packet a checksum is that the kernel fills
 	 * in after this event; 0: none
 	 */
 	__u32 unfinished_checksum;
-	/* 0, or the errno (negative) with which reading it failed */
-	__s32 packet_error;
-	__s32 key_error;
-	char comm[16];
+	__u32 checksum_size; /* of the unfinished one: 2, or 4 of SCTP */
+	/*
+	 * The packet as it is queued (with its VLAN tag, truncated), received
+	 * or executed. The flow key, or the attributes (OVS_FLOW_ATTR_*) of
+	 * the request of OP_FLOW_PUT.
+	 */
+	struct captured captured;
 	/* RECV_UPCALL: dpif->full_name, system@ovs-system; DP_*: the same */
 	char datapath[32];
 	char device[16]; /* DP_*: name of the device that the packet came from */
-	__u32 checksum_size; /* of the unfinished one: 2, or 4 of SCTP */
-	__u8 data[]; /* the key's bytes first, then the packet's */
+	__u8 data[];
 };
+
+BINDINGS(enum, cost_event);
+BINDINGS(enum, cost_lost);
+BINDINGS(enum, op_flow_put_arg);
+BINDINGS(enum, op_flow_execute_arg);
+BINDINGS(struct, cost_record);
 
 #endif /* __UPCALL_COST_H__ */

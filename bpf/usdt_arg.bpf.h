@@ -25,6 +25,10 @@ enum usdt_limit {
 	USDT_NO_REGISTER = 0xff,
 	/* The most bytes that are read at once; a multiple of 8. */
 	USDT_WINDOW = 1024,
+	/* Different argument strings that the sites of a probe may have. */
+	MAX_SPECS = 8,
+	/* Where in the cookie of a site the index of its daemon begins. Below is that of its argument string. */
+	COOKIE_TARGET_SHIFT = 8,
 };
 
 BINDINGS(enum, usdt_operand_kind);

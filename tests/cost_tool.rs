@@ -17,7 +17,7 @@ use std::process::{Command, Output};
 use common::synthetic;
 use ovs_tracers::cost::analysis::Analysis;
 use ovs_tracers::cost::upstream::{self, Item};
-use ovs_tracers::cost::{Event, Kind};
+use ovs_tracers::cost::{Event, Kind, RECORDS};
 use ovs_tracers::run::recording::{self, Block};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -233,7 +233,7 @@ fn filters() {
 /// Writes a recording of these events.
 fn write(file: &Path, events: &[Event<'_>]) {
     let out = std::io::BufWriter::new(fs::File::create(file).unwrap());
-    let mut writer = recording::Writer::new(out, &recording::Start::new("upcall-cost")).unwrap();
+    let mut writer = recording::Writer::new(out, &recording::Start::new(&RECORDS)).unwrap();
     for event in events {
         writer.record(&common::record(event)).unwrap();
     }
@@ -297,7 +297,7 @@ fn enormous_counts() {
     let map_and_counts = "dp_port_map = {}\nevent_miss = {0: 18446744073709551615, 1: 1}\n";
     fs::write(&text_file, map_and_counts).unwrap();
     let out = fs::File::create(&recording).unwrap();
-    let mut writer = recording::Writer::new(out, &recording::Start::new("upcall-cost")).unwrap();
+    let mut writer = recording::Writer::new(out, &recording::Start::new(&RECORDS)).unwrap();
     let failed = Event {
         result: -11,
         ..Event::new(Kind::DpFailed, 1)
@@ -397,7 +397,7 @@ fn small_pictures() {
 fn analyse(bytes: &[u8]) -> (u64, bool) {
     let mut analysis = Analysis::new(&[], 3, true);
     let mut whole = false;
-    if let Ok(mut reader) = recording::Reader::new(bytes, "upcall-cost") {
+    if let Ok(mut reader) = recording::Reader::new(bytes, &RECORDS) {
         loop {
             match reader.next_block() {
                 Ok(Block::Record(record)) => {
@@ -515,7 +515,7 @@ proptest! {
     #[test]
     fn arbitrary_records(bytes in proptest::collection::vec(any::<u8>(), 0..500)) {
         if let Ok(event) = Event::from_record(&bytes) {
-            prop_assert!(event.record_len() <= bytes.len());
+            prop_assert!(event.record_len <= bytes.len());
         }
     }
 
@@ -536,7 +536,14 @@ proptest! {
             }
             let mut record = header.to_vec();
             record.resize(144, 0);
-            for (at, value) in [(16, kind), (56, key), (60, packet), (52, key), (48, packet)] {
+            for (at, value) in [
+                (20, kind),
+                (72, packet),
+                (76, key),
+                (80, packet),
+                (84, key),
+                (88, key),
+            ] {
                 record[at..at + 4].copy_from_slice(&value.to_ne_bytes());
             }
             record.extend(if few { vec![data[0] & 1; 80] } else { data });

@@ -15,6 +15,7 @@ use ovs_tracers::run::loss::Lost;
 use ovs_tracers::run::recording::{Block, Reader, Start, Writer};
 use ovs_tracers::upcall::event::{Captured, Upcall};
 use ovs_tracers::upcall::json::Json;
+use ovs_tracers::upcall::record;
 use ovs_tracers::upcall::summary::{LOST, Summary};
 use ovs_tracers::upcall::text::PacketDecode;
 use proptest::prelude::*;
@@ -111,7 +112,7 @@ fn recording() -> &'static Path {
 /// Every record of the recording.
 static RECORDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let bytes = fs::read(RECORDING).expect("a recording");
-    let mut reader = Reader::new(&bytes[..], "upcall-monitor").expect("a recording");
+    let mut reader = Reader::new(&bytes[..], &record::RECORDS).expect("a recording");
     let mut records = Vec::new();
     loop {
         match reader.next_block().expect("it is whole") {
@@ -146,7 +147,7 @@ fn captured(bytes: &[u8]) -> Captured<'_> {
 #[track_caller]
 fn event(upcall: &Upcall<'_>, port: Option<&str>) -> Value {
     let mut out = Vec::new();
-    let start = Start::new("upcall-monitor");
+    let start = Start::new(&record::RECORDS);
     let mut json = Json::new(&mut out, PacketDecode::Decode, &start).unwrap();
     let wall = upcall.time.saturating_add(1_790_000_000_000_000_000);
     json.event(upcall, port, Some(288), wall).unwrap();
@@ -254,13 +255,12 @@ fn cut_and_damaged() {
 fn losses() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("f.rec");
-    // The offsets of packet_error, key_error, packet_at, packet_len and key_len in struct upcall_record.
+    // The offsets of packet_len, key_len, packet_at, packet_error and key_error in struct upcall_record.
     let mut unreadable = RECORDS[1][..104].to_vec();
-    unreadable[32..34].copy_from_slice(&(-14i16).to_ne_bytes());
-    unreadable[34..36].copy_from_slice(&(-14i16).to_ne_bytes());
-    unreadable[36..40].fill(0);
-    unreadable[48..56].fill(0);
-    let mut writer = Writer::new(Vec::new(), &Start::new("upcall-monitor")).unwrap();
+    unreadable[56..68].fill(0);
+    unreadable[68..70].copy_from_slice(&(-14i16).to_ne_bytes());
+    unreadable[70..72].copy_from_slice(&(-14i16).to_ne_bytes());
+    let mut writer = Writer::new(Vec::new(), &Start::new(&record::RECORDS)).unwrap();
     writer.clock(1_790_000_000_000_000_000).unwrap();
     writer.record(&RECORDS[0]).unwrap();
     writer.lost(&[7, 0]).unwrap();
@@ -304,7 +304,7 @@ fn losses() {
 /// Check that the start says what the recording does, numbers as numbers.
 #[test]
 fn start() {
-    let mut start = Start::new("upcall-monitor");
+    let mut start = Start::new(&record::RECORDS);
     start.set("kernel", "6.1.0 \"x\"");
     start.set("pid", 288);
     start.set("packet_size", "many");
@@ -321,7 +321,7 @@ fn start() {
 #[test]
 fn summary() {
     let mut out = Vec::new();
-    let mut json = Json::new(&mut out, PacketDecode::None, &Start::new("upcall-monitor")).unwrap();
+    let mut json = Json::new(&mut out, PacketDecode::None, &Start::new(&record::RECORDS)).unwrap();
     let summary = Summary {
         shown: 5,
         undecodable: 2,

@@ -17,10 +17,10 @@ use libbpf_rs::ProgramInput;
 use libbpf_rs::query::ProgInfoIter;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libtest_mimic::Arguments;
-use ovs_tracers::bpf::load_packet_filter;
+use ovs_tracers::bpf::record::bytes;
 use ovs_tracers::bpf::upcall_monitor::UpcallMonitorSkelBuilder;
-use ovs_tracers::bpf::upcall_monitor::types::packet_head;
-use ovs_tracers::upcall::packet_filter::Filter;
+use ovs_tracers::bpf::upcall_monitor::types::{packet_head, packet_verdict};
+use ovs_tracers::upcall::packet_filter::{self, Filter};
 use packets::vectors;
 
 fn main() -> ExitCode {
@@ -43,17 +43,16 @@ fn main() -> ExitCode {
     libtest_mimic::run(&args, trials).exit_code()
 }
 
-/// enum packet_verdict of bpf/packet_filter.bpf.h.
-const REJECTED: u32 = 0;
-const PASSES: u32 = 1;
-const UNKNOWN: u32 = 2;
+const REJECTED: u32 = packet_verdict::PACKET_REJECTED.0;
+const PASSES: u32 = packet_verdict::PACKET_PASSES.0;
+const UNKNOWN: u32 = packet_verdict::PACKET_UNKNOWN.0;
 
 /// Runs the filter in the kernel on every packet, whole and cut at some places, and compares. Returns what it said.
 #[track_caller]
 fn compare(expression: &str, filter: &Filter) -> BTreeSet<u32> {
     let in_kernel = filter.in_kernel().expect(expression);
     let mut storage = MaybeUninit::uninit();
-    let skel = load_packet_filter(&in_kernel, &mut storage).expect(expression);
+    let skel = packet_filter::load(&in_kernel, &mut storage).expect(expression);
     let mut verdicts = BTreeSet::new();
     for vector in vectors() {
         let whole = &vector.bytes;
@@ -68,16 +67,9 @@ fn compare(expression: &str, filter: &Filter) -> BTreeSet<u32> {
                 ..Default::default()
             };
             head.data[..captured].copy_from_slice(&whole[..captured]);
-            let head: &mut packet_head = &mut head;
-            // SAFETY: it has no padding.
-            let context = unsafe {
-                std::slice::from_raw_parts_mut(
-                    std::ptr::from_mut(head).cast::<u8>(),
-                    size_of::<packet_head>(),
-                )
-            };
+            let mut context = bytes(&head).to_vec();
             let input = ProgramInput {
-                context_in: Some(context),
+                context_in: Some(&mut context),
                 ..Default::default()
             };
             let output = skel.progs.run_packet_filter.test_run(input);
@@ -235,7 +227,7 @@ fn verified() {
         let filter = Filter::new(expression).expect(expression);
         let filter = filter.in_kernel().expect(expression);
         let mut storage = MaybeUninit::uninit();
-        let _skel = load_packet_filter(&filter, &mut storage).expect(expression);
+        let _skel = packet_filter::load(&filter, &mut storage).expect(expression);
         let programs = ProgInfoIter::default();
         let newest = programs.max_by_key(|program| program.id).expect("one");
         assert!(newest.verified_insns < 100_000, "{expression}");

@@ -7,8 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use ovs_tracers::bpf::record::bytes;
 use ovs_tracers::bpf::upcall_monitor::types::{failed_from, upcall_record};
 use ovs_tracers::run::recording::{Start, Writer};
+use ovs_tracers::upcall::record::RECORDS;
 
 const UPCALL_MONITOR: &str = env!("CARGO_BIN_EXE_upcall-monitor");
 
@@ -138,17 +140,12 @@ fn red_on_a_terminal() {
         result: -105,
         ..Default::default()
     };
-    header.key_len = size_of::<failed_from>() as u32;
-    header.packet_at = header.key_len;
-    let mut writer =
-        Writer::new(Vec::new(), &Start::new("upcall-monitor")).expect("memory takes it");
+    header.captured.key_len = size_of::<failed_from>() as u32;
+    header.captured.packet_at = header.captured.key_len;
+    let mut writer = Writer::new(Vec::new(), &Start::new(&RECORDS)).expect("memory takes it");
     for result in [-105, 0] {
         header.result = result;
-        // SAFETY: it is a C struct of integers, which has as many bytes.
-        let bytes = unsafe {
-            std::slice::from_raw_parts((&raw const header).cast::<u8>(), size_of_val(&header))
-        };
-        let record = [bytes, &[0; size_of::<failed_from>()]].concat();
+        let record = [bytes(&header), &[0; size_of::<failed_from>()]].concat();
         writer.record(&record).expect("memory takes it");
     }
     let bytes = writer.finish().expect("memory takes it");

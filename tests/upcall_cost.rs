@@ -14,6 +14,7 @@ use std::process::{Command, ExitCode};
 
 use common::{Monitor, Output, StandIn, UPCALL_COST, is_root, run, trial};
 use libtest_mimic::Arguments;
+use ovs_tracers::cost::RECORDS;
 use ovs_tracers::run::recording::{Block, Reader};
 
 fn main() -> ExitCode {
@@ -74,30 +75,32 @@ impl Record {
             let field = bytes[at..at + size].split(|&byte| byte == 0).next();
             String::from_utf8(field.unwrap().to_vec()).unwrap()
         };
-        assert_eq!(bytes[8..16], [0; 8], "no sk_buff in the daemon");
-        let (packet_len, key_len) = (word(56) as usize, word(60) as usize);
-        let data = &bytes[HEADER..HEADER + key_len + packet_len];
+        let half = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
+        assert_eq!(bytes[40..48], [0; 8], "no sk_buff in the daemon");
+        let (packet_len, key_len) = (word(80) as usize, word(84) as usize);
+        let packet_at = word(88) as usize;
+        let data = &bytes[HEADER..HEADER + packet_at + packet_len];
         Self {
             time: u64::from_ne_bytes(bytes[..8].try_into().unwrap()),
-            event: word(16),
-            pid: word(20),
-            tid: word(24),
-            kind: word(32),
-            packet_size: word(48),
-            key_size: word(52),
-            packet_error: word(68).cast_signed(),
-            key_error: word(72).cast_signed(),
-            comm: text(76, 16),
-            datapath: text(92, 32),
+            event: half(20).into(),
+            pid: word(8),
+            tid: word(12),
+            kind: word(48),
+            packet_size: word(72),
+            key_size: word(76),
+            packet_error: half(92).cast_signed().into(),
+            key_error: half(94).cast_signed().into(),
+            comm: text(24, 16),
+            datapath: text(96, 32),
             key: data[..key_len].to_vec(),
-            packet: data[key_len..].to_vec(),
+            packet: data[packet_at..].to_vec(),
         }
     }
 }
 
 /// Reads the records of a recording, and the last counts of lost events by kind.
 fn read(file: &str) -> (Vec<Record>, Vec<u64>) {
-    let mut reader = Reader::new(BufReader::new(File::open(file).unwrap()), "upcall-cost").unwrap();
+    let mut reader = Reader::new(BufReader::new(File::open(file).unwrap()), &RECORDS).unwrap();
     let (mut records, mut lost) = (Vec::new(), vec![0; EVENTS + 1]);
     loop {
         match reader.next_block().expect("a whole recording") {

@@ -84,6 +84,8 @@ pub struct Event<'a> {
     /// The kernel's events come from the tracepoint `ovs_dp_upcall`, which shows a packet before the kernel puts a VLAN
     /// tag back into it, segments it, and completes a checksum whose place is not known.
     pub unfinished: bool,
+    /// How many bytes of the record that it was read from it uses.
+    pub record_len: usize,
 }
 
 impl<'a> Event<'a> {
@@ -107,6 +109,7 @@ impl<'a> Event<'a> {
             key: Captured::default(),
             checksum: None,
             unfinished: false,
+            record_len: 0,
         }
     }
 

@@ -23,5 +23,5 @@ mod transport;
 pub mod upstream;
 
 pub use event::{Event, KINDS, Kind};
-pub use record::Error;
+pub use record::{Error, RECORDS};
 pub use text::{HEADER, line};

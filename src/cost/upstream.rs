@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, Read};
 
 use super::event::{Event, KINDS, Kind, short_datapath};
+use crate::bpf::record::c_str;
 use crate::cli::cause;
 use crate::ovs::flow_key;
 use crate::upcall::event::Captured;
@@ -148,7 +149,7 @@ impl Fields {
             cpu: u32_of(self.cpu),
             // What the script calls the process is the thread.
             tid: u32_of(self.pid),
-            comm: c_string(&self.comm),
+            comm: c_str(&self.comm),
             unfinished: true,
             ..Event::new(kind, self.ts)
         };
@@ -162,8 +163,8 @@ impl Fields {
         }
         match kind {
             Kind::DpUpcall => {
-                event.datapath = c_string(&self.dpif_name);
-                event.device = c_string(&self.dev_name);
+                event.datapath = c_str(&self.dpif_name);
+                event.device = c_str(&self.dev_name);
                 event.packet = captured(&self.pkt, self.pkt_size);
                 // The script copies only the first part of a packet in pages.
                 if self.pkt_frag_size > 0 {
@@ -177,7 +178,7 @@ impl Fields {
                     .copied();
             }
             Kind::RecvUpcall => {
-                event.datapath = c_string(&self.dpif_name);
+                event.datapath = c_str(&self.dpif_name);
                 event.packet = captured(&self.pkt, self.pkt_size);
                 event.key = captured(&self.key, self.key_size);
                 event.port = flow_key::in_port(event.key.bytes);
@@ -191,11 +192,6 @@ impl Fields {
 
 fn u32_of(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-fn c_string(bytes: &[u8]) -> &[u8] {
-    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
-    &bytes[..end]
 }
 
 /// What remains of a line.

@@ -19,14 +19,18 @@
 //! | 5 | lost | how many events were lost until here, by reason (8 bytes each) |
 //! | 6 | end | none; the last block of a recording that was not cut off |
 //!
-//! A block of an unknown kind is passed over. A record of a version that is not known is refused with the file.
+//! A block of an unknown kind is passed over.
+//!
+//! The version at the beginning is that of the blocks. The layout of its records is a tool's own matter, and has a
+//! version of its own: `records` in the start block, 1 if that is absent. A tool reads its older records too, which
+//! become current ones on the way ([`Records`]).
 
 use std::io::{self, Read, Write};
 
 use crate::cli::cause;
 
 const MAGIC: &[u8; 8] = b"OVSTRACE";
-/// Changes with the layout of any block or record.
+/// Changes with the layout of any block.
 pub const VERSION: u32 = 2;
 const MAX_PAYLOAD: u32 = 1 << 20;
 
@@ -46,6 +50,12 @@ pub enum Error {
     Foreign,
     #[error("a recording of version {0}, and this program reads version {VERSION}\nuse {age} {tool}", age = age(*.0), tool = env!("CARGO_PKG_NAME"))]
     Version(u32),
+    #[error("a recording of {tool} whose records are of version {version}, made by a newer version of it; this one reads up to version {known}\nuse a newer {package}", package = env!("CARGO_PKG_NAME"))]
+    Records {
+        tool: &'static str,
+        version: u32,
+        known: u32,
+    },
     #[error("a recording of {0}, not of {1}\nreplay it with {0}")]
     OtherTool(String, String),
     #[error("the recording was cut off at byte {0}")]
@@ -61,6 +71,18 @@ fn age(version: u32) -> &'static str {
     } else {
         "an older"
     }
+}
+
+/// The records of a tool.
+#[derive(Clone, Copy, Debug)]
+pub struct Records {
+    /// Name of the tool.
+    pub tool: &'static str,
+    /// Changes with the layout of a record; from 1 on.
+    pub version: u32,
+    /// Appends the record of an older version, the first argument, to an empty buffer as one of the current version.
+    /// One that is too short for its version stays too short.
+    pub upgrade: fn(u32, &[u8], &mut Vec<u8>),
 }
 
 /// One block of a recording.
@@ -84,7 +106,15 @@ pub struct Start {
 }
 
 impl Start {
-    pub fn new(tool: &str) -> Self {
+    /// Of a tool's recording.
+    pub fn new(records: &Records) -> Self {
+        let mut start = Self::of(records.tool);
+        start.set("records", records.version);
+        start
+    }
+
+    /// Of a tool that makes no recordings.
+    pub fn of(tool: &str) -> Self {
         let mut start = Self::default();
         start.set("tool", tool);
         start.set("tool_version", env!("CARGO_PKG_VERSION"));
@@ -188,16 +218,23 @@ pub struct Reader<R: Read> {
     offset: u64,
     payload: Vec<u8>,
     start: Start,
+    records: Records,
+    /// Version of the records in the file.
+    version: u32,
+    upgraded: Vec<u8>,
 }
 
 impl<R: Read> Reader<R> {
-    /// Reads up to the end of the start block.
-    pub fn new(input: R, tool: &str) -> Result<Self, Error> {
+    /// Reads up to the end of the start block of a recording with such records.
+    pub fn new(input: R, records: &Records) -> Result<Self, Error> {
         let mut reader = Self {
             input,
             offset: 0,
             payload: Vec::new(),
             start: Start::default(),
+            records: *records,
+            version: 1,
+            upgraded: Vec::new(),
         };
         let mut magic = [0; 8];
         let got = reader.fill(&mut magic)?;
@@ -231,22 +268,39 @@ impl<R: Read> Reader<R> {
         reader.start.fields = fields
             .map(|(n, v)| (n.to_string(), v.to_string()))
             .collect();
+        let Records { tool, version, .. } = *records;
         match reader.start.get("tool") {
-            Some(recorded) if recorded == tool => Ok(reader),
+            Some(recorded) if recorded == tool => {}
             // Whoever made the file chose it.
-            Some(recorded) => Err(Error::OtherTool(
-                recorded.escape_default().to_string(),
-                tool.to_string(),
-            )),
-            None => Err(Error::Damaged(reader.offset)),
+            Some(recorded) => {
+                return Err(Error::OtherTool(
+                    recorded.escape_default().to_string(),
+                    tool.to_string(),
+                ));
+            }
+            None => return Err(Error::Damaged(reader.offset)),
         }
+        if let Some(recorded) = reader.start.get("records") {
+            reader.version = match recorded.parse() {
+                Ok(0) | Err(_) => return Err(Error::Damaged(reader.offset)),
+                Ok(recorded) if recorded <= version => recorded,
+                Ok(newer) => {
+                    return Err(Error::Records {
+                        tool,
+                        version: newer,
+                        known: version,
+                    });
+                }
+            };
+        }
+        Ok(reader)
     }
 
     pub fn start(&self) -> &Start {
         &self.start
     }
 
-    /// The next block. After [`Block::End`], and after an error, there is nothing more to read.
+    /// The next block; a record is always of the current version. After [`Block::End`], and after an error, there is nothing more to read.
     pub fn next_block(&mut self) -> Result<Block<'_>, Error> {
         loop {
             let before = self.offset;
@@ -254,6 +308,11 @@ impl<R: Read> Reader<R> {
                 // Only the end block ends a recording.
                 return Err(Error::Cut(self.offset));
             };
+            if kind == RECORD && self.version < self.records.version {
+                self.upgraded.clear();
+                (self.records.upgrade)(self.version, &self.payload, &mut self.upgraded);
+                return Ok(Block::Record(&self.upgraded));
+            }
             if matches!(kind, RECORD | PORT | CLOCK | LOST | END) {
                 return parse(kind, &self.payload).ok_or(Error::Damaged(before));
             }
@@ -339,8 +398,18 @@ fn parse(kind: u32, payload: &[u8]) -> Option<Block<'_>> {
 mod tests {
     use super::*;
 
+    /// Records that have had two more versions: in version 2 an exclamation mark was added, in version 3 another.
+    const RECORDS: Records = Records {
+        tool: "upcall-monitor",
+        version: 3,
+        upgrade: |version, record, to| {
+            to.extend_from_slice(record);
+            to.resize(record.len() + 3 - version as usize, b'!');
+        },
+    };
+
     fn recording() -> Vec<u8> {
-        let mut start = Start::new("upcall-monitor");
+        let mut start = Start::new(&RECORDS);
         start.set("command", "two\nlines");
         let mut writer = Writer::new(Vec::new(), &start).unwrap();
         writer.clock(-5).unwrap();
@@ -352,7 +421,7 @@ mod tests {
     }
 
     fn blocks(bytes: &[u8]) -> (Vec<String>, Option<Error>) {
-        let mut reader = match Reader::new(bytes, "upcall-monitor") {
+        let mut reader = match Reader::new(bytes, &RECORDS) {
             Ok(reader) => reader,
             Err(error) => return (Vec::new(), Some(error)),
         };
@@ -385,7 +454,7 @@ mod tests {
         assert_eq!(read, expected.map(|block| format!("{block:?}")));
 
         let bytes = recording();
-        let reader = Reader::new(&bytes[..], "upcall-monitor").unwrap();
+        let reader = Reader::new(&bytes[..], &RECORDS).unwrap();
         assert_eq!(reader.start().get("command"), Some("two lines"));
     }
 
@@ -434,14 +503,65 @@ mod tests {
             assert!(error.to_string().contains(hint), "{error}");
         }
         let bytes = recording();
-        let error = Reader::new(&bytes[..], "upcall-cost").err();
+        let other = Records {
+            tool: "upcall-cost",
+            ..RECORDS
+        };
+        let error = Reader::new(&bytes[..], &other).err();
         assert!(matches!(error, Some(Error::OtherTool(tool, _)) if tool == "upcall-monitor"));
+    }
+
+    /// Check that older records become current ones, that current ones stay as they are, and that newer ones are refused
+    /// with what helps; so is a version that is none.
+    #[test]
+    fn versions_of_records() {
+        let with = |version: Option<&str>| {
+            let mut start = Start::default();
+            start.set("tool", "upcall-monitor");
+            if let Some(version) = version {
+                start.set("records", version);
+            }
+            let mut writer = Writer::new(Vec::new(), &start).unwrap();
+            writer.record(b"record").unwrap();
+            writer.clock(1).unwrap();
+            writer.record(b"").unwrap();
+            blocks(&writer.finish().unwrap())
+        };
+        let shown = |records: [&[u8]; 2]| {
+            let blocks = [
+                Block::Record(records[0]),
+                Block::Clock(1),
+                Block::Record(records[1]),
+            ];
+            blocks.map(|block| format!("{block:?}"))
+        };
+        for (version, records) in [
+            (None, [&b"record!!"[..], b"!!"]),
+            (Some("1"), [b"record!!", b"!!"]),
+            (Some("2"), [b"record!", b"!"]),
+            (Some("3"), [b"record", b""]),
+        ] {
+            let (read, error) = with(version);
+            assert!(error.is_none(), "{version:?}: {error:?}");
+            assert_eq!(read, shown(records), "{version:?}");
+        }
+        let (_, error) = with(Some("4"));
+        let error = error.expect("an error").to_string();
+        assert_eq!(
+            error,
+            "a recording of upcall-monitor whose records are of version 4, made by a newer version of it; this one \
+             reads up to version 3\nuse a newer ovs-tracers"
+        );
+        for version in ["0", "-1", "two", "", "4294967296"] {
+            let (_, error) = with(Some(version));
+            assert!(matches!(error, Some(Error::Damaged(_))), "{version:?}");
+        }
     }
 
     /// Check that a block of a kind that a later minor version may add is passed over.
     #[test]
     fn unknown_kind() {
-        let mut writer = Writer::new(Vec::new(), &Start::new("upcall-monitor")).unwrap();
+        let mut writer = Writer::new(Vec::new(), &Start::new(&RECORDS)).unwrap();
         writer.write(99, &[b"future"]).unwrap();
         writer.clock(1).unwrap();
         let (read, error) = blocks(&writer.finish().unwrap());

@@ -14,7 +14,7 @@ use crate::ovs::ports::PortNames;
 use crate::run::clock::WallClock;
 use crate::run::loss::{Lost, Reason};
 use crate::run::output::Output;
-use crate::run::recording::{self, Block, Start};
+use crate::run::recording::{self, Block, Records, Start};
 use crate::run::sink::{Failure, Sink};
 use crate::trace::kernel::kernel_release;
 use crate::trace::plan::Attached;
@@ -141,13 +141,21 @@ impl Interval {
     }
 }
 
-/// What a recording says of its origin.
-pub fn start(tool: &str, targets: &[Target]) -> Start {
+/// What a recording says of its origin, or any other output.
+pub fn start(records: &Records, targets: &[Target]) -> Start {
+    describe(Start::new(records), targets)
+}
+
+/// The same of a tool that makes no recordings.
+pub fn start_of(tool: &str, targets: &[Target]) -> Start {
+    describe(Start::of(tool), targets)
+}
+
+fn describe(mut start: Start, targets: &[Target]) -> Start {
     let pids: Vec<String> = targets
         .iter()
         .map(|target| target.pid().to_string())
         .collect();
-    let mut start = Start::new(tool);
     start.set("kernel", kernel_release());
     start.set("pid", pids.join(" "));
     start

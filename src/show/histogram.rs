@@ -8,8 +8,8 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 /// Those of `bpf/bridge_loop.h`.
-const SUB_BITS: u32 = 5;
-const MAX_BITS: u32 = 56;
+pub(crate) const SUB_BITS: u32 = 5;
+pub(crate) const MAX_BITS: u32 = 56;
 /// How many buckets there are.
 pub const BUCKETS: usize = ((MAX_BITS - SUB_BITS + 1) << SUB_BITS) as usize;
 

@@ -9,6 +9,7 @@ use libbpf_rs::{Link, Object, OpenObject};
 use super::attach::attach;
 use super::kernel::{self, Need};
 use super::sites::Sites;
+use super::spec::COOKIE_TARGET_SHIFT;
 use super::target::Target;
 use super::{Error, libbpf_log};
 use crate::cli::note;
@@ -261,6 +262,7 @@ impl Plan {
                 Point::Usdt { probe, .. } => {
                     for (index, pid, object, sites) in self.sites.of(probe, &self.pids) {
                         let sites = sites.iter().map(|(site, spec)| {
+                            // The argument string below, the daemon above.
                             let cookie = spec | (index as u64) << COOKIE_TARGET_SHIFT;
                             (site.clone(), cookie)
                         });
@@ -304,9 +306,6 @@ impl Plan {
         parts.join(" and to ")
     }
 }
-
-/// COOKIE_TARGET_SHIFT of `bpf/usdt_arg.bpf.h`: the cookie of a site has its argument string below, its daemon above.
-const COOKIE_TARGET_SHIFT: u32 = 8;
 
 /// `a, b and c`.
 fn join(words: &[String]) -> String {

@@ -2,14 +2,11 @@
 
 use super::object::Object;
 use super::plan::Usdt;
-use super::spec::{Spec, specs};
+use super::spec::{MAX_SPECS, Spec, specs};
 use super::target::Target;
 use super::usdt::{Arg, Machine, Site, parse_args};
 use super::{Error, kernel};
 use crate::ovs::release::{Release, release};
-
-/// Argument strings of one probe that can be told apart: `MAX_SPECS` of `bpf/usdt_arg.bpf.h`.
-const MAX_SPECS: usize = 8;
 
 /// The sites of several probes.
 #[derive(Debug, Default)]

@@ -9,6 +9,10 @@ pub const MEMORY: u8 = 2;
 /// `enum usdt_limit` of the same file.
 pub const NO_REGISTER: u8 = 0xff;
 pub const WINDOW: u16 = 1024;
+/// Different argument strings that the sites of a probe may have.
+pub const MAX_SPECS: usize = 8;
+/// Where in the cookie of a site the index of its daemon begins; below is that of its argument string.
+pub const COOKIE_TARGET_SHIFT: u32 = 8;
 
 /// How the kernel fetches one argument: the fields of `struct usdt_arg` (`bpf/usdt_arg.bpf.h`). Each BPF program has
 /// bindings, and so a Rust type, of its own for that struct; [`crate::bpf`] converts this one into any of them.

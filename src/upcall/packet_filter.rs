@@ -10,6 +10,10 @@ use std::ptr::NonNull;
 
 use libc::sock_filter;
 
+mod in_kernel;
+
+pub use in_kernel::{InKernel, MAX_REACH, MAX_STEPS, NotInKernel, load};
+
 /// `struct pcap` of `pcap/pcap.h`.
 #[repr(C)]
 struct Pcap {
@@ -150,161 +154,11 @@ impl Filter {
         if self.instructions.len() > MAX_STEPS {
             return Err(NotInKernel::Long(self.instructions.len()));
         }
-        let steps = self.instructions.iter().map(Step::new);
+        let steps = self.instructions.iter().map(in_kernel::step);
         match steps.collect() {
             Some(steps) => Ok(InKernel { steps, reach }),
             None => Err(NotInKernel::Instruction),
         }
-    }
-}
-
-/// PACKET_HEAD, PACKET_FILTER_STEPS and PACKET_FILTER_WORDS of `bpf/packet_filter.bpf.h`.
-pub const MAX_REACH: u32 = 128;
-pub const MAX_STEPS: usize = 128;
-const WORDS: u32 = 16;
-
-/// Why a filter cannot run in the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotInKernel {
-    #[error("what it looks at depends on the packet")]
-    Anywhere,
-    #[error("it looks at the first {0} bytes of a packet, and the kernel at {MAX_REACH} at most")]
-    Far(u32),
-    #[error("it has {0} instructions, and the kernel takes {MAX_STEPS} at most")]
-    Long(usize),
-    #[error("it has an instruction that is not known there")]
-    Instruction,
-    #[error("this kernel does not take it; --verbose tells more")]
-    Refused,
-}
-
-/// A filter that can run in the kernel.
-#[derive(Clone, Debug)]
-pub struct InKernel {
-    pub steps: Vec<Step>,
-    /// How much of a packet it looks at.
-    pub reach: u32,
-}
-
-/// An instruction as `struct packet_step` of `bpf/packet_filter.bpf.h`: it takes a value and does something with it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Step {
-    pub value: u8,
-    pub action: u8,
-    pub width: u8,
-    pub jt: u8,
-    pub jf: u8,
-    pub k: u32,
-}
-
-impl Step {
-    /// None if it is none that libpcap is known to make.
-    fn new(instruction: &sock_filter) -> Option<Self> {
-        use libc::{
-            BPF_A, BPF_ABS, BPF_ADD, BPF_ALU, BPF_AND, BPF_DIV, BPF_IMM, BPF_IND, BPF_JA, BPF_JEQ,
-            BPF_JGE, BPF_JGT, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_LDX, BPF_LEN, BPF_LSH, BPF_MEM,
-            BPF_MISC, BPF_MOD, BPF_MSH, BPF_MUL, BPF_NEG, BPF_OR, BPF_RET, BPF_RSH, BPF_ST,
-            BPF_STX, BPF_SUB, BPF_TAX, BPF_TXA, BPF_X, BPF_XOR,
-        };
-        // enum packet_value and enum packet_action of bpf/packet_filter.bpf.h.
-        const K: u8 = 0;
-        const A: u8 = 1;
-        const X: u8 = 2;
-        const LEN: u8 = 3;
-        const WORD: u8 = 4;
-        const AT_K: u8 = 5;
-        const AT_X: u8 = 6;
-        const MSH: u8 = 7;
-        const TO_A: u8 = 0;
-        const TO_X: u8 = 1;
-        const TO_WORD: u8 = 2;
-        const JEQ: u8 = 3;
-        const JGT: u8 = 4;
-        const JGE: u8 = 5;
-        const JSET: u8 = 6;
-        const RETURN: u8 = 7;
-        const ADD: u8 = 8;
-        const SUB: u8 = 9;
-        const MUL: u8 = 10;
-        const DIV: u8 = 11;
-        const MOD: u8 = 12;
-        const AND: u8 = 13;
-        const OR: u8 = 14;
-        const XOR: u8 = 15;
-        const LSH: u8 = 16;
-        const RSH: u8 = 17;
-
-        let sock_filter { code, jt, jf, k } = *instruction;
-        let (code, class) = (u32::from(code), class(instruction));
-        let source = if code & BPF_X == 0 { K } else { X };
-        let mut step = Self {
-            k,
-            ..Self::default()
-        };
-        (step.value, step.action) = match class {
-            BPF_LD | BPF_LDX => {
-                step.width = u8::try_from(width(instruction)).ok()?;
-                let value = match (class, mode(instruction)) {
-                    (_, BPF_IMM) => K,
-                    (_, BPF_LEN) => LEN,
-                    (_, BPF_MEM) if k < WORDS => WORD,
-                    (BPF_LD, BPF_ABS) => AT_K,
-                    (BPF_LD, BPF_IND) => AT_X,
-                    (BPF_LDX, BPF_MSH) => MSH,
-                    _ => return None,
-                };
-                (value, if class == BPF_LD { TO_A } else { TO_X })
-            }
-            BPF_ST if k < WORDS => (A, TO_WORD),
-            BPF_STX if k < WORDS => (X, TO_WORD),
-            BPF_ALU => match code & 0xf0 {
-                BPF_ADD => (source, ADD),
-                BPF_SUB => (source, SUB),
-                BPF_MUL => (source, MUL),
-                BPF_DIV => (source, DIV),
-                BPF_MOD => (source, MOD),
-                BPF_AND => (source, AND),
-                BPF_OR => (source, OR),
-                BPF_XOR => (source, XOR),
-                // What libpcap does with more is up to the machine.
-                BPF_LSH if source == X || k < 32 => (source, LSH),
-                BPF_RSH if source == X || k < 32 => (source, RSH),
-                BPF_NEG => {
-                    // Times -1.
-                    step.k = u32::MAX;
-                    (K, MUL)
-                }
-                _ => return None,
-            },
-            BPF_JMP => {
-                (step.jt, step.jf) = (jt, jf);
-                match code & 0xf0 {
-                    BPF_JA => {
-                        // Anything is at least 0.
-                        step.jt = u8::try_from(k).ok()?;
-                        step.k = 0;
-                        (K, JGE)
-                    }
-                    BPF_JEQ => (source, JEQ),
-                    BPF_JGT => (source, JGT),
-                    BPF_JGE => (source, JGE),
-                    BPF_JSET => (source, JSET),
-                    _ => return None,
-                }
-            }
-            BPF_RET => match code & 0x18 {
-                BPF_K => (K, RETURN),
-                BPF_A => (A, RETURN),
-                _ => return None,
-            },
-            BPF_MISC => match miscop(instruction) {
-                BPF_TAX => (A, TO_X),
-                BPF_TXA => (X, TO_A),
-                _ => return None,
-            },
-            _ => return None,
-        };
-        Some(step)
     }
 }
 

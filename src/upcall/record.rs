@@ -1,14 +1,37 @@
 //! The bytes of one event, as the kernel delivers or a recording keeps them, checked once.
 
-use std::mem::{offset_of, size_of};
+mod v1;
 
-use crate::bpf::upcall_monitor::types::{failed_from, upcall_record};
+use std::mem::size_of;
+
+use crate::bpf::record::read;
+use crate::bpf::upcall_monitor::types::{
+    captured, failed_from, lost_reason, unknown, upcall_record,
+};
+use crate::c_str;
+use crate::run::recording::Records;
 use crate::upcall::event::{Captured, FailedFrom, Upcall};
+use crate::upcall::summary::LOST;
 
-const HEADER: usize = offset_of!(upcall_record, data);
+/// The records of upcall-monitor: `struct upcall_record` (`bpf/upcall_monitor.h`).
+pub const RECORDS: Records = Records {
+    tool: "upcall-monitor",
+    version: 2,
+    upgrade: |_, record, to| v1::upgrade(record, to),
+};
 
-/// NO_PORT of `bpf/upcall_monitor.h`.
-pub const NO_PORT: u32 = u32::MAX;
+const HEADER: usize = size_of::<upcall_record>();
+/// Whoever changes `struct upcall_record` changes the version of [`RECORDS`] too.
+const _: () = assert!(HEADER == 104);
+
+// The reasons are numbered as their names are.
+const _: () = {
+    assert!(lost_reason::LOST_REASONS.0 as usize == LOST.len());
+    assert!(lost_reason::LOST_RING_FULL.0 == 0 && lost_reason::LOST_ARGUMENTS.0 == 1);
+};
+
+/// In place of the number of a port: it is not known.
+pub const NO_PORT: u32 = unknown::NO_PORT.0;
 
 /// Bytes that do not make a record. Whatever is in the record it is not shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,79 +49,75 @@ const FAILED_FROM: usize = size_of::<failed_from>();
 impl<'a> Upcall<'a> {
     /// Reads a `struct upcall_record` (`bpf/upcall_monitor.h`).
     ///
-    /// The kernel's ring hands out more bytes than the record uses; what lies behind them is never looked at.
+    /// The kernel's ring hands out more bytes than the record uses; what follows them is never looked at.
     pub fn from_record(record: &'a [u8]) -> Result<Self, Error> {
-        if record.len() < HEADER {
-            return Err(Error::Short(record.len()));
-        }
-        // SAFETY: upcall_record is a C struct of integers, valid for any bytes; its header was found to be within
-        // the slice, its only other field is an array of no elements, and an unaligned read needs no alignment.
-        let header = unsafe { record.as_ptr().cast::<upcall_record>().read_unaligned() };
-        let data = &record[HEADER..];
-        let (key_len, packet_at) = (header.key_len as usize, header.packet_at as usize);
-        let lengths = || Error::Lengths {
-            claimed: u64::from(header.packet_at.max(header.key_len)) + u64::from(header.packet_len),
-            has: data.len(),
-        };
-        let (before, behind) = data.split_at_checked(packet_at).ok_or_else(lengths)?;
-        let mut key = before.get(..key_len).ok_or_else(lengths)?;
-        let packet = behind
-            .get(..header.packet_len as usize)
-            .ok_or_else(lengths)?;
+        let (header, data) = read::<upcall_record>(record).ok_or(Error::Short(record.len()))?;
+        let (mut key, packet, data_len) = key_and_packet(&header.captured, data)
+            .map_err(|(claimed, has)| Error::Lengths { claimed, has })?;
         let mut from = None;
         if header.result != 0 {
-            from = Some(read_failed_from(key)?);
-            key = &[];
+            from = Some(read_failed_from(key.bytes)?);
+            key.bytes = &[];
         }
-        let errno = |error: i16| (error != 0).then(|| -i32::from(error));
+        let head = &header.head;
         Ok(Upcall {
-            time: header.time,
-            cpu: header.cpu,
-            target: header.target.into(),
-            pid: header.pid,
-            tid: header.tid,
-            comm: c_string(
-                record,
-                offset_of!(upcall_record, comm),
-                size_of_val(&header.comm),
-            ),
-            datapath: c_string(
-                record,
-                offset_of!(upcall_record, datapath),
-                size_of_val(&header.datapath),
-            ),
-            kind: header.r#type.into(),
+            time: head.time,
+            cpu: head.cpu,
+            target: head.target.into(),
+            pid: head.pid,
+            tid: head.tid,
+            comm: c_str!(record, upcall_record, head.comm),
+            datapath: c_str!(record, upcall_record, datapath),
+            kind: head.kind.into(),
             result: header.result,
-            packet: Captured {
-                len: header.packet_size,
-                bytes: packet,
-                error: errno(header.packet_error),
-            },
+            packet,
             paged: header.paged,
-            key: Captured {
-                len: header.key_size,
-                bytes: key,
-                error: errno(header.key_error),
-            },
+            key,
             failed_from: from,
-            record_len: HEADER + packet_at + packet.len(),
+            record_len: HEADER + data_len,
         })
     }
 }
 
+/// The key and the packet in the data of a record, and how many bytes of the data they take; or, if there are too few,
+/// how many bytes the record claims and has.
+pub(crate) fn key_and_packet<'a>(
+    captured: &captured,
+    data: &'a [u8],
+) -> Result<(Captured<'a>, Captured<'a>, usize), (u64, usize)> {
+    let (key_len, packet_at) = (captured.key_len as usize, captured.packet_at as usize);
+    let claimed = || {
+        let key = captured.packet_at.max(captured.key_len);
+        let claimed = u64::from(key) + u64::from(captured.packet_len);
+        (claimed, data.len())
+    };
+    let (before, behind) = data.split_at_checked(packet_at).ok_or_else(claimed)?;
+    let key = before.get(..key_len).ok_or_else(claimed)?;
+    let packet = behind
+        .get(..captured.packet_len as usize)
+        .ok_or_else(claimed)?;
+    let errno = |error: i16| (error != 0).then(|| -i32::from(error));
+    Ok((
+        Captured {
+            len: captured.key_size,
+            bytes: key,
+            error: errno(captured.key_error),
+        },
+        Captured {
+            len: captured.packet_size,
+            bytes: packet,
+            error: errno(captured.packet_error),
+        },
+        packet_at + packet.len(),
+    ))
+}
+
 fn read_failed_from(bytes: &[u8]) -> Result<FailedFrom<'_>, Error> {
-    if bytes.len() != FAILED_FROM {
+    let Some((from, [])) = read::<failed_from>(bytes) else {
         return Err(Error::FailedFrom(bytes.len()));
-    }
-    // SAFETY: failed_from is a C struct of integers, valid for any bytes; there are as many as it has, and an
-    // unaligned read needs no alignment.
-    let from = unsafe { bytes.as_ptr().cast::<failed_from>().read_unaligned() };
+    };
     Ok(FailedFrom {
-        device: c_string(
-            bytes,
-            offset_of!(failed_from, device),
-            size_of_val(&from.device),
-        ),
+        device: c_str!(bytes, failed_from, device),
         port: Some(from.port).filter(|port| *port != NO_PORT),
         eth_type: u16::from_be(from.eth_type),
         proto: from.proto,
@@ -107,18 +126,10 @@ fn read_failed_from(bytes: &[u8]) -> Result<FailedFrom<'_>, Error> {
     })
 }
 
-/// The bytes before the first NUL of a field of `size` bytes.
-fn c_string(record: &[u8], offset: usize, size: usize) -> &[u8] {
-    let field = &record[offset..offset + size];
-    let end = field.iter().position(|&b| b == 0).unwrap_or(size);
-    &field[..end]
-}
-
-/// Whoever changes `struct upcall_record` changes the version of recordings too.
-const _: () = assert!(size_of::<upcall_record>() == 104 && HEADER == 104);
-
 #[cfg(test)]
 mod tests {
+    use std::mem::offset_of;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -135,19 +146,20 @@ mod tests {
         for word in [100u32, 101, 1, 0] {
             record.extend_from_slice(&word.to_ne_bytes());
         }
-        // result, paged, both errors, packet_at
-        for word in [0, 0, 0, key.len() + between.len()] {
+        record.extend_from_slice(b"handler1\0garbage");
+        // result, paged, then the sizes, the lengths, packet_at and both errors
+        for word in [
+            0,
+            0,
+            1500,
+            key.len(),
+            packet.len(),
+            key.len(),
+            key.len() + between.len(),
+            0,
+        ] {
             record.extend_from_slice(&(word as u32).to_ne_bytes());
         }
-        for size in [
-            1500,
-            key.len() as u32,
-            packet.len() as u32,
-            key.len() as u32,
-        ] {
-            record.extend_from_slice(&size.to_ne_bytes());
-        }
-        record.extend_from_slice(b"handler1\0garbage");
         record.extend_from_slice(b"system@ovs-system\0more-garbage..");
         assert_eq!(record.len(), HEADER);
         for part in [key, between, packet, unused] {
@@ -189,7 +201,7 @@ mod tests {
     #[test]
     fn unreadable() {
         let mut bytes = record(b"", b"the packet", b"");
-        let key_error = offset_of!(upcall_record, key_error);
+        let key_error = offset_of!(upcall_record, captured.key_error);
         bytes[key_error..key_error + 2].copy_from_slice(&(-14i16).to_ne_bytes());
         let upcall = Upcall::from_record(&bytes).unwrap();
         assert_eq!(upcall.key.error, Some(14));
@@ -212,7 +224,7 @@ mod tests {
             for (offset, value) in [
                 (offset_of!(upcall_record, result), -11),
                 (offset_of!(upcall_record, paged), 1490),
-                (offset_of!(upcall_record, key_size), 0),
+                (offset_of!(upcall_record, captured.key_size), 0),
             ] {
                 bytes[offset..offset + 4].copy_from_slice(&i32::to_ne_bytes(value));
             }
@@ -252,6 +264,65 @@ mod tests {
         }
     }
 
+    /// Check that a record of version 1, written out here as its layout was, becomes the same upcall as one of version 2,
+    /// and that one which is cut anywhere does not.
+    #[test]
+    fn version_1() {
+        let mut old = Vec::new();
+        old.extend_from_slice(&7u64.to_ne_bytes());
+        for word in [100u32, 101, 3] {
+            old.extend_from_slice(&word.to_ne_bytes());
+        }
+        for half in [1u16, 2] {
+            old.extend_from_slice(&half.to_ne_bytes());
+        }
+        old.extend_from_slice(&0i32.to_ne_bytes());
+        old.extend_from_slice(&40u32.to_ne_bytes());
+        for error in [0i16, -14] {
+            old.extend_from_slice(&error.to_ne_bytes());
+        }
+        // packet_at, packet_size, key_size, packet_len, key_len
+        for word in [5u32, 1500, 60, 6, 3] {
+            old.extend_from_slice(&word.to_ne_bytes());
+        }
+        old.extend_from_slice(b"handler1\0garbage");
+        old.extend_from_slice(b"system@ovs-system\0more-garbage..");
+        old.extend_from_slice(b"key__packet");
+        let upgraded = |record: &[u8]| {
+            let mut upgraded = Vec::new();
+            (RECORDS.upgrade)(1, record, &mut upgraded);
+            upgraded
+        };
+        let expected = Upcall {
+            time: 7,
+            cpu: 3,
+            target: 2,
+            pid: 100,
+            tid: 101,
+            comm: b"handler1",
+            datapath: b"system@ovs-system",
+            kind: 1,
+            packet: Captured {
+                len: 1500,
+                bytes: b"packet",
+                error: None,
+            },
+            paged: 40,
+            key: Captured {
+                len: 60,
+                bytes: b"key",
+                error: Some(14),
+            },
+            record_len: HEADER + 11,
+            ..Upcall::default()
+        };
+        assert_eq!(Upcall::from_record(&upgraded(&old)), Ok(expected));
+        for cut in 0..old.len() {
+            let upgraded = upgraded(&old[..cut]);
+            assert!(Upcall::from_record(&upgraded).is_err(), "cut at {cut}");
+        }
+    }
+
     proptest! {
         /// Check that no bytes make it panic, and that it never claims more bytes than there are.
         #[test]
@@ -266,13 +337,13 @@ mod tests {
         fn lying_lengths(key in 0u32..40, at in 0u32..40, packet in 0u32..40, errno in any::<i16>()) {
             let mut bytes = record(b"0123456789", b"0123456789", b"");
             for (offset, value) in [
-                (offset_of!(upcall_record, key_len), key),
-                (offset_of!(upcall_record, packet_at), at),
-                (offset_of!(upcall_record, packet_len), packet),
+                (offset_of!(upcall_record, captured.key_len), key),
+                (offset_of!(upcall_record, captured.packet_at), at),
+                (offset_of!(upcall_record, captured.packet_len), packet),
             ] {
                 bytes[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
             }
-            let packet_error = offset_of!(upcall_record, packet_error);
+            let packet_error = offset_of!(upcall_record, captured.packet_error);
             bytes[packet_error..packet_error + 2].copy_from_slice(&errno.to_ne_bytes());
             let result = Upcall::from_record(&bytes);
             prop_assert_eq!(result.is_ok(), key <= at && at + packet <= 20);

@@ -3,42 +3,47 @@
 
 use std::io::Write;
 
-use ovs_tracers::cost::{Event, Kind};
+use ovs_tracers::cost::{Event, Kind, RECORDS};
 use ovs_tracers::run::recording::{Start, Writer};
 
 /// The bytes of `struct cost_record`.
 pub fn record(event: &Event<'_>) -> Vec<u8> {
     let mut record = Vec::new();
-    for word in [event.time, event.skb] {
+    let padded = |text: &[u8], size: usize| {
+        let mut field = vec![0; size];
+        field[..text.len()].copy_from_slice(text);
+        field
+    };
+    record.extend_from_slice(&event.time.to_ne_bytes());
+    // The last has the kind and, in its upper half, the target.
+    for word in [event.pid, event.tid, event.cpu, event.kind as u32] {
         record.extend_from_slice(&word.to_ne_bytes());
     }
-    let errno = |error: Option<i32>| error.map_or(0, |error| (-error).cast_unsigned());
+    record.extend(padded(event.comm, 16));
+    record.extend_from_slice(&event.skb.to_ne_bytes());
+    let checksum = event.checksum.clone().unwrap_or_default();
     for word in [
-        event.kind as u32,
-        event.pid,
-        event.tid,
-        event.cpu,
         event.upcall_type,
         event.result.cast_unsigned(),
         event.port.unwrap_or(0),
         event.portid,
+        checksum.start as u32,
+        checksum.len() as u32,
         event.packet.len,
         event.key.len,
         event.packet.bytes.len() as u32,
         event.key.bytes.len() as u32,
-        event.checksum.as_ref().map_or(0, |at| at.start) as u32,
-        errno(event.packet.error),
-        errno(event.key.error),
+        // Where the packet begins.
+        event.key.bytes.len() as u32,
     ] {
         record.extend_from_slice(&word.to_ne_bytes());
     }
-    for (text, size) in [(event.comm, 16), (event.datapath, 32), (event.device, 16)] {
-        let mut field = vec![0; size];
-        field[..text.len()].copy_from_slice(text);
-        record.extend_from_slice(&field);
+    for error in [event.packet.error, event.key.error] {
+        let errno = error.map_or(0, |error| -error as i16);
+        record.extend_from_slice(&errno.to_ne_bytes());
     }
-    let size = event.checksum.as_ref().map_or(0, |at| at.len() as u32);
-    record.extend_from_slice(&size.to_ne_bytes());
+    record.extend(padded(event.datapath, 32));
+    record.extend(padded(event.device, 16));
     record.extend_from_slice(event.key.bytes);
     record.extend_from_slice(event.packet.bytes);
     record
@@ -113,7 +118,7 @@ impl Numbers {
 /// of which `received_percent` are received; returns how many events and how many upcalls that were received there are.
 pub fn synthetic(out: impl Write, events: u64, received_percent: u64) -> (u64, u64) {
     const SNAPLEN: usize = 256;
-    let mut start = Start::new("upcall-cost");
+    let mut start = Start::new(&RECORDS);
     start.set("kernel", "6.12.0");
     start.set("pid", 100);
     start.set("packet_size", SNAPLEN);

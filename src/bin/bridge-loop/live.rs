@@ -6,10 +6,11 @@ use std::os::fd::IntoRawFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::bail;
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags, OpenObject};
 use ovs_tracers::bpf::bridge_loop::{BridgeLoopSkel, BridgeLoopSkelBuilder, types};
+use ovs_tracers::bpf::record::read;
 use ovs_tracers::bridge_loop::probes::{LOOP, TOOL};
 use ovs_tracers::cli::{StatusLine, cause, note};
 use ovs_tracers::run::loss::{RING_FULL, Reason};
@@ -94,7 +95,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         reasons: LOST,
         status: StatusLine::new(false),
     };
-    let mut session = Session::new(settings, &session::start(TOOL.name, &targets), None)?;
+    let mut session = Session::new(settings, &session::start_of(TOOL.name, &targets), None)?;
     let mut report = Sink::new("standard output", Some(Report::new(args, pid)?));
     let done = &shared(std::slice::from_mut(&mut bss.done))[0];
     let counts = Counts {
@@ -231,18 +232,8 @@ impl<M: MapCore> Counts<'_, M> {
             let Some(value) = self.threads.lookup(&tid, MapFlags::ANY)? else {
                 continue;
             };
-            ensure!(
-                value.len() >= size_of::<types::thread_state>(),
-                "the kernel keeps {} bytes of a thread",
-                value.len()
-            );
-            // SAFETY: thread_state is a C struct of integers, valid for any bytes, as many as there are at least; an
-            // unaligned read needs no alignment.
-            let thread = unsafe {
-                value
-                    .as_ptr()
-                    .cast::<types::thread_state>()
-                    .read_unaligned()
+            let Some((thread, _)) = read::<types::thread_state>(&value) else {
+                bail!("the kernel keeps {} bytes of a thread", value.len());
             };
             figures.threads += 1;
             if thread.kind == Kind::Run as u32 {

@@ -2,13 +2,14 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
-use std::mem::offset_of;
 use std::path::Path;
 use std::time::Duration;
 
 use blazesym::symbolize::source::{Process, Source};
 use blazesym::symbolize::{Input, Reason, Symbolized, Symbolizer};
-use ovs_tracers::bpf::bridge_loop::types::loop_record;
+use ovs_tracers::bpf::bridge_loop::types::{interval_kind, loop_record};
+use ovs_tracers::bpf::record::read;
+use ovs_tracers::c_str;
 use ovs_tracers::cli::note;
 use ovs_tracers::run::loss::Lost;
 use ovs_tracers::run::output::{Output, stdout};
@@ -141,6 +142,13 @@ pub fn end(figures: &Figures, shown: u64, lost: &Lost) {
     }
 }
 
+// The kinds are numbered as in the kernel.
+const _: () = {
+    assert!(Kind::ALL.len() == interval_kind::KINDS.0 as usize);
+    assert!(Kind::Run as u32 == interval_kind::KIND_RUN.0);
+    assert!(Kind::Wait as u32 == interval_kind::KIND_WAIT.0);
+};
+
 /// One run or wait, as the kernel delivers it.
 struct Line<'a> {
     header: loop_record,
@@ -152,16 +160,12 @@ struct Line<'a> {
 impl<'a> Line<'a> {
     /// Reads a `struct loop_record` (bpf/bridge_loop.h); nothing if it is too short for one.
     fn from_record(record: &'a [u8]) -> Option<Self> {
-        let stack = record.get(offset_of!(loop_record, stack)..)?;
-        // SAFETY: loop_record is a C struct of integers, valid for any bytes; its header was found to be within the
-        // slice, its only other field is an array of no elements, and an unaligned read needs no alignment.
-        let header = unsafe { record.as_ptr().cast::<loop_record>().read_unaligned() };
-        let comm = &record[offset_of!(loop_record, comm)..][..size_of_val(&header.comm)];
+        let (header, stack) = read::<loop_record>(record)?;
         let size = usize::try_from(header.stack_size).unwrap_or(0);
         let frames = stack.get(..size).unwrap_or_default().chunks_exact(8);
         Some(Self {
-            kind: *Kind::ALL.get(header.kind as usize)?,
-            comm: comm.split(|b| *b == 0).next().unwrap_or_default(),
+            kind: *Kind::ALL.get(usize::from(header.head.kind))?,
+            comm: c_str!(record, loop_record, head.comm),
             stack: frames
                 .filter_map(|frame| frame.try_into().ok().map(u64::from_ne_bytes))
                 .collect(),
@@ -431,7 +435,7 @@ fn clock(text: &mut String, ns: u64) -> fmt::Result {
 }
 
 fn line_text(text: &mut String, line: &Line<'_>, frames: &[String]) -> fmt::Result {
-    write!(text, "- [{}@", line.header.tid)?;
+    write!(text, "- [{}@", line.header.head.tid)?;
     escape(text, line.comm)?;
     text.push_str(match line.kind {
         Kind::Run => "] bridge run loop time  : ",
@@ -463,11 +467,11 @@ fn line_json(text: &mut String, line: &Line<'_>, frames: &[String]) -> fmt::Resu
     write!(
         text,
         "{{\"record\":\"{kind}\",\"end_ns\":{},\"duration_ns\":{},\"begun_before\":{},\"pid\":{},\"tid\":{},\"comm\":",
-        header.end,
+        header.head.time,
         header.duration,
         header.unseen != 0,
-        header.pid,
-        header.tid
+        header.head.pid,
+        header.head.tid
     )?;
     quote(text, &String::from_utf8_lossy(line.comm))?;
     if !frames.is_empty() {
@@ -568,15 +572,23 @@ mod tests {
     use super::*;
 
     /// A record as bpf/bridge_loop.bpf.c writes it.
-    fn record(kind: u32, unseen: u32, duration: u64, comm: &[u8; 16], stack: &[u64]) -> Vec<u8> {
-        let mut record = Vec::new();
-        for word in [5_000_000_000, duration] {
+    fn record(kind: u16, unseen: u16, duration: u64, comm: &[u8; 16], stack: &[u64]) -> Vec<u8> {
+        let mut record = 5_000_000_000u64.to_ne_bytes().to_vec();
+        // pid, tid, cpu
+        for word in [41u32, 42, 3] {
             record.extend_from_slice(&word.to_ne_bytes());
         }
-        for word in [41, 42, kind, unseen, stack.len() as u32 * 8, 0] {
-            record.extend_from_slice(&word.to_ne_bytes());
+        // target
+        for half in [kind, 0] {
+            record.extend_from_slice(&half.to_ne_bytes());
         }
         record.extend_from_slice(comm);
+        record.extend_from_slice(&duration.to_ne_bytes());
+        record.extend_from_slice(&(stack.len() as u32 * 8).to_ne_bytes());
+        // stack_at_end
+        for half in [unseen, 0] {
+            record.extend_from_slice(&half.to_ne_bytes());
+        }
         record.extend(stack.iter().flat_map(|frame| frame.to_ne_bytes()));
         record
     }
@@ -616,7 +628,7 @@ mod tests {
         );
         for len in 0..record.len() {
             let line = Line::from_record(&record[..len]);
-            assert_eq!(line.is_some(), len >= offset_of!(loop_record, stack));
+            assert_eq!(line.is_some(), len >= size_of::<loop_record>());
             assert!(line.is_none_or(|line| line.stack.is_empty()));
         }
     }

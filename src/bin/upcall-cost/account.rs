@@ -154,7 +154,7 @@ impl Account {
                 self.port.push_str(name);
                 port = Some((event.datapath, number, &*self.port));
             }
-            session.record(&record[..event.record_len()], port)?;
+            session.record(&record[..event.record_len], port)?;
         }
         self.event(session, &event)
     }

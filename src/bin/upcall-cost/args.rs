@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use ovs_tracers::bpf::upcall_cost::types::capture_limit;
 use ovs_tracers::cli::seconds;
 
-/// The most that a record of the kernel carries: MAX_PACKET and MAX_KEY of bpf/upcall_cost.h.
-pub const MAX_PACKET_SIZE: u32 = 65535;
-pub const MAX_KEY_SIZE: u32 = 2048;
+/// The most that a record of the kernel carries.
+pub const MAX_PACKET_SIZE: u32 = capture_limit::MAX_PACKET.0;
+pub const MAX_KEY_SIZE: u32 = capture_limit::MAX_KEY.0;
 
 /// What is written to standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use libbpf_rs::OpenObject;
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use ovs_tracers::bpf::upcall_cost::{UpcallCostSkel, UpcallCostSkelBuilder};
+use ovs_tracers::cost;
 use ovs_tracers::cost::probes::{OP_FLOW_EXECUTE, OP_FLOW_PUT, TOOL};
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::session::{self, Daemon, Live};
@@ -43,7 +44,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         load(args, plan, &targets[0], room)
     })?;
 
-    let mut start = session::start(TOOL.name, &targets);
+    let mut start = session::start(&cost::RECORDS, &targets);
     start.set("packet_size", args.packet_snaplen());
     start.set("flow_key_size", args.key_snaplen());
     let (mut session, mut account) = Account::new(args, &start, Files::default())?;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use ovs_tracers::cli;
+use ovs_tracers::cost;
 use ovs_tracers::cost::upstream::{self, Item};
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::recording::{self, Start};
@@ -50,7 +51,7 @@ fn replay(
     files: Files,
     mut progress: Progress,
 ) -> anyhow::Result<()> {
-    let mut reader = recording::Reader::new(input, env!("CARGO_BIN_NAME"))?;
+    let mut reader = recording::Reader::new(input, &cost::RECORDS)?;
     let (mut session, mut account) = Account::new(args, reader.start(), files)?;
     let read = session.replay(&mut reader, |session, step| {
         progress.step();

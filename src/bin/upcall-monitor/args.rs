@@ -6,15 +6,16 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
+use ovs_tracers::bpf::upcall_monitor::types::capture_limit;
 use ovs_tracers::cli::seconds;
 use ovs_tracers::run::rotation::Criterion;
 use ovs_tracers::upcall::event::Upcall;
 use ovs_tracers::upcall::packet_filter::Filter;
 use ovs_tracers::upcall::text::{KeyDecode, PacketDecode};
 
-/// The most that a record of the kernel carries: MAX_PACKET and MAX_KEY of bpf/upcall_monitor.h.
-pub const MAX_PACKET_SIZE: u32 = 65535;
-pub const MAX_KEY_SIZE: u32 = 2048;
+/// The most that a record of the kernel carries.
+pub const MAX_PACKET_SIZE: u32 = capture_limit::MAX_PACKET.0;
+pub const MAX_KEY_SIZE: u32 = capture_limit::MAX_KEY.0;
 
 /// The kernel keeps so many bytes of a thread's name.
 pub const MAX_COMM: usize = 15;

@@ -5,12 +5,11 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use anyhow::{bail, ensure};
-use ovs_tracers::bpf;
 use ovs_tracers::bpf::upcall_monitor::types;
 use ovs_tracers::cli::note;
 use ovs_tracers::run::session::Daemon;
 use ovs_tracers::trace::libbpf_log;
-use ovs_tracers::upcall::packet_filter::{Filter, InKernel, NotInKernel};
+use ovs_tracers::upcall::packet_filter::{self, Filter, InKernel, NotInKernel};
 use ovs_tracers::upcall::text::escape;
 
 use crate::args::{Chosen, MAX_COMM};
@@ -19,7 +18,7 @@ use crate::live::{MAX_PORTS, MAX_TARGETS};
 /// The packet filter as the kernel runs it, if it can.
 pub fn filter_in_kernel(filter: &Filter, verbose: bool) -> Result<InKernel, NotInKernel> {
     let filter = filter.in_kernel()?;
-    let loaded = bpf::load_packet_filter(&filter, &mut MaybeUninit::uninit()).map(drop);
+    let loaded = packet_filter::load(&filter, &mut MaybeUninit::uninit()).map(drop);
     let log = libbpf_log::take();
     if loaded.is_err() {
         if verbose {

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use anyhow::ensure;
 use libbpf_rs::OpenObject;
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use ovs_tracers::bpf::upcall_monitor::{UpcallMonitorSkel, UpcallMonitorSkelBuilder, types};
+use ovs_tracers::bpf::upcall_monitor::types::upcall_monitor_limit;
+use ovs_tracers::bpf::upcall_monitor::{UpcallMonitorSkel, UpcallMonitorSkelBuilder};
 use ovs_tracers::cli::note;
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::session::{self, Daemon, Live, Session, Step};
@@ -18,7 +19,8 @@ use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::until::{End, Until};
 use ovs_tracers::trace::{self, libbpf_log, privilege, process};
 use ovs_tracers::upcall::packet_filter::InKernel;
-use ovs_tracers::upcall::probes::{self, RECV_UPCALL, TOOL};
+use ovs_tracers::upcall::probes::{self, RECV_UPCALL};
+use ovs_tracers::upcall::record::RECORDS;
 use rustix::thread::CapabilitySet;
 
 use crate::args::{Args, Outcome};
@@ -27,12 +29,9 @@ use crate::follow::next_daemon;
 use crate::monitor::{Filtered, Monitor};
 use crate::top::LostFlows;
 
-/// MAX_TARGETS, MAX_PORTS and MAX_LOST_FLOWS of bpf/upcall_monitor.h.
-pub const MAX_TARGETS: usize = 8;
-pub const MAX_PORTS: usize = 64;
-pub const MAX_LOST_FLOWS: u32 = 16384;
-const _: fn(&types::rodata) -> &[u32; MAX_TARGETS] = |rodata| &rodata.targ_netns;
-const _: fn(&types::bss) -> &[u64; MAX_PORTS] = |bss| &bss.filter_port;
+pub const MAX_TARGETS: usize = upcall_monitor_limit::MAX_TARGETS.0 as usize;
+pub const MAX_PORTS: usize = upcall_monitor_limit::MAX_PORTS.0 as usize;
+pub const MAX_LOST_FLOWS: u32 = upcall_monitor_limit::MAX_LOST_FLOWS.0;
 
 /// Bytes: some hundredths of a second of jumbo frames at full speed, for a machine that is busy with other things.
 const DEFAULT_RING: usize = 16 << 20;
@@ -139,7 +138,7 @@ fn trace_daemons(
     let (session, monitor) = match run {
         Some(run) => run,
         None => {
-            let mut start = session::start(TOOL.name, targets);
+            let mut start = session::start(&RECORDS, targets);
             start.set("packet_size", config.packet_size);
             start.set("flow_key_size", args.key_snaplen());
             run.insert(Monitor::new(args, &start, Files::default())?)

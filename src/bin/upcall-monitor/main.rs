@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use ovs_tracers::cli;
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::recording;
+use ovs_tracers::upcall::record::RECORDS;
 
 use args::Args;
 use monitor::Monitor;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
 fn replay(args: &Args, path: &Path) -> anyhow::Result<()> {
     let mut files = Files::default();
     let (input, _) = files.open(path)?;
-    let mut reader = recording::Reader::new(BufReader::new(input), env!("CARGO_BIN_NAME"))?;
+    let mut reader = recording::Reader::new(BufReader::new(input), &RECORDS)?;
     let (mut session, mut monitor) = Monitor::new(args, reader.start(), files)?;
     let read = session.replay(&mut reader, |session, step| monitor.take(session, step));
     monitor.finish(session)?;

@@ -1,5 +1,6 @@
 //! Whether two events may be of the same packet, of which each of them knows only a part.
 
+use crate::bpf::record::c_str;
 use std::ops::Range;
 
 /// A name of at most `N` bytes; the rest of a longer one is cut off.
@@ -15,8 +16,7 @@ impl<const N: usize> Name<N> {
     }
 
     pub fn bytes(&self) -> &[u8] {
-        let end = self.0.iter().position(|&b| b == 0).unwrap_or(N);
-        &self.0[..end]
+        c_str(&self.0)
     }
 }
 

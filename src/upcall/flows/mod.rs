@@ -91,7 +91,7 @@ impl Flow {
         flow
     }
 
-    /// As `flow_of_key()` of `bpf/flow_id.bpf.h`.
+    /// As `flow_of_key()` of `bpf/upcall_monitor/flow_id.bpf.h`.
     fn read_key(&mut self, attributes: flow_key::Attributes<'_>, depth: u32) {
         for attribute in attributes {
             match attribute.key() {

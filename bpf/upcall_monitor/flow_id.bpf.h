@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Finds in a flow key whom an upcall came from. */
+/* Finds in a flow key where an upcall came from. */
 #ifndef __FLOW_ID_BPF_H__
 #define __FLOW_ID_BPF_H__
 
 #include <bpf/bpf_helpers.h>
+#include "../upcall_monitor.h"
+#include "../datapath.bpf.h"
+#include "../task.bpf.h"
 
 /* enum ovs_key_attr of include/uapi/linux/openvswitch.h */
 enum {
@@ -15,9 +18,8 @@ enum {
 	OVS_KEY_ATTR_ARP = 13,
 };
 
-/* NLA_TYPE_MASK and NLA_ALIGN() of include/uapi/linux/netlink.h */
+/* include/uapi/linux/netlink.h */
 #define NLA_TYPE_MASK 0x3fff
-#define NLA_HDRLEN 4
 #define NLA_ALIGN(len) (((len) + 3) & ~3)
 
 #define ETH_P_IP 0x0800
@@ -26,10 +28,10 @@ enum {
 #define ETH_P_RARP 0x8035
 #define bpf_htons(x) ((__u16)__builtin_bswap16(x))
 
-/* Attributes that are looked at; a key has at most about 25. */
+/* The most attributes that are read; a key has about 25 at most. */
 #define MAX_KEY_ATTRS 32
 
-/* Reads port, types and addresses of the netlink attributes at addr in the current task, as far as they can be read. */
+/* Reads port, types and addresses from the netlink attributes at addr in the current task, as far as it can. */
 static __noinline int flow_of_key(__u64 addr, __u64 len, struct flow_id *flow)
 {
 	__u64 end = addr + len;
@@ -48,7 +50,7 @@ static __noinline int flow_of_key(__u64 addr, __u64 len, struct flow_id *flow)
 			break;
 		switch (header[1] & NLA_TYPE_MASK) {
 		case OVS_KEY_ATTR_ENCAP:
-			/* What is in it goes on as if it were outside. */
+			/* Goes on with its attributes as if they were outside. */
 			addr = at;
 			break;
 		case OVS_KEY_ATTR_IN_PORT:
@@ -87,12 +89,12 @@ static __noinline int flow_of_key(__u64 addr, __u64 len, struct flow_id *flow)
 	return 0;
 }
 
-/* Attributes that come before IN_PORT, and some: ovs_nla_put_key() of net/openvswitch/flow_netlink.c. */
+/* More attributes than ovs_nla_put_key() of net/openvswitch/flow_netlink.c puts before IN_PORT. */
 #define MAX_ATTRS_TO_PORT 16
 
 /*
- * The port of such a key, NO_PORT if it has none or cannot be read. The room
- * to work in makes one read enough; without it each attribute takes one.
+ * The port of such a key; NO_PORT if it has none or cannot be read. With
+ * scratch one read is enough; without, each attribute takes one.
  */
 static __noinline __u32 port_of_key(struct scratch *scratch, __u64 addr, __u64 len)
 {
@@ -102,7 +104,7 @@ static __noinline __u32 port_of_key(struct scratch *scratch, __u64 addr, __u64 l
 	asm volatile("" : "+r"(read));
 	if (read > USDT_WINDOW)
 		read = USDT_WINDOW;
-	/* Not all of it is there, but the port may be. */
+	/* A part of it cannot be read, but the port may be in the other. */
 	if (scratch && bpf_probe_read_user(scratch->window, read, (void *)addr))
 		scratch = NULL;
 	for (int i = 0; i < MAX_ATTRS_TO_PORT; i++) {
@@ -132,7 +134,7 @@ static __noinline __u32 port_of_key(struct scratch *scratch, __u64 addr, __u64 l
 	return NO_PORT;
 }
 
-/* The same of the kernel's own key. */
+/* Reads the same from the kernel's own key. */
 static __always_inline void flow_of_sw_key(const struct sw_flow_key *key, struct flow_id *flow)
 {
 	__u16 eth_type = BPF_CORE_READ(key, eth.type);

@@ -1,15 +1,9 @@
 //! Bindings of the BPF programs in `bpf/`, made by libbpf-cargo when the crate is built.
 
-use std::mem::MaybeUninit;
+pub mod record;
 
-use libbpf_rs::OpenObject;
-use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-
-use crate::trace;
-use crate::trace::kernel::EmptyBtf;
+use crate::show::histogram;
 use crate::trace::spec::{self, Spec};
-use crate::upcall::packet_filter::{InKernel, Step};
-use upcall_monitor::{UpcallMonitorSkel, UpcallMonitorSkelBuilder};
 
 /// A skeleton.
 macro_rules! skeleton {
@@ -22,6 +16,17 @@ macro_rules! skeleton {
     };
 }
 
+/// The structs of a skeleton that are read from bytes: those that have `data` at their end, as a header before it.
+macro_rules! plain {
+    ($($skeleton:ident::$name:ident $(before $data:ident)?),+ $(,)?) => {$(
+        $(const _: () = assert!(
+            std::mem::offset_of!($skeleton::types::$name, $data) == size_of::<$skeleton::types::$name>()
+        );)?
+        // SAFETY: it is a C struct of integers and arrays of them, for which libbpf-cargo names all padding.
+        unsafe impl record::Plain for $skeleton::types::$name {}
+    )+};
+}
+
 /// What goes into the `.rodata` of a skeleton whose probes have arguments.
 macro_rules! usdt_arg {
     ($name:ident) => {
@@ -32,6 +37,8 @@ macro_rules! usdt_arg {
             assert!(usdt_operand_kind::USDT_MEMORY.0 == spec::MEMORY as u32);
             assert!(usdt_limit::USDT_NO_REGISTER.0 == spec::NO_REGISTER as u32);
             assert!(usdt_limit::USDT_WINDOW.0 == spec::WINDOW as u32);
+            assert!(usdt_limit::MAX_SPECS.0 == spec::MAX_SPECS as u32);
+            assert!(usdt_limit::COOKIE_TARGET_SHIFT.0 == spec::COOKIE_TARGET_SHIFT);
         };
 
         impl From<Spec> for $name::types::usdt_arg {
@@ -75,65 +82,28 @@ skeleton! {
     upcall_monitor
 }
 usdt_arg!(upcall_monitor);
-impl From<Step> for upcall_monitor::types::packet_step {
-    fn from(step: Step) -> Self {
-        let Step {
-            value,
-            action,
-            width,
-            jt,
-            jf,
-            k,
-        } = step;
-        Self {
-            value,
-            action,
-            width,
-            jt,
-            jf,
-            k,
-            ..Self::default()
-        }
-    }
-}
-impl upcall_monitor::types::rodata {
-    /// Has the programs apply a packet filter.
-    pub fn set_packet_filter(&mut self, filter: &InKernel) {
-        self.targ_filter_len = filter.steps.len() as u32;
-        for (to, step) in self.targ_filter.iter_mut().zip(&filter.steps) {
-            *to = (*step).into();
-        }
-        self.targ_filter_reach = filter.reach;
-    }
-}
-
-/// Loads what runs a packet filter, and nothing else: to know whether the verifier takes it, or to run it.
-pub fn load_packet_filter<'obj>(
-    filter: &InKernel,
-    storage: &'obj mut MaybeUninit<OpenObject>,
-) -> Result<UpcallMonitorSkel<'obj>, trace::Error> {
-    let refused = |error| trace::Error::Load {
-        program: None,
-        error,
-    };
-    let mut builder = UpcallMonitorSkelBuilder::default();
-    let _types = EmptyBtf::provide(builder.object_builder_mut())?;
-    let mut open = builder.open(storage).map_err(refused)?;
-    for mut program in open.open_object_mut().progs_mut() {
-        let wanted = program.name() == "run_packet_filter";
-        program.set_autoload(wanted);
-    }
-    if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
-        rodata.set_packet_filter(filter);
-    }
-    open.load().map_err(refused)
-}
-
 skeleton! {
     /// `bpf/upcall_cost.bpf.c`
     upcall_cost
 }
 usdt_arg!(upcall_cost);
+
+plain! {
+    bridge_loop::loop_record before stack,
+    bridge_loop::thread_state,
+    upcall_monitor::upcall_record before data,
+    upcall_monitor::failed_from,
+    upcall_monitor::packet_head,
+    upcall_cost::cost_record before data,
+}
+
+// The buckets that bpf/bridge_loop.bpf.c counts in.
+const _: () = {
+    use bridge_loop::types::bridge_loop_limit;
+    assert!(bridge_loop_limit::SUB_BITS.0 == histogram::SUB_BITS);
+    assert!(bridge_loop_limit::MAX_BITS.0 == histogram::MAX_BITS);
+    assert!(bridge_loop_limit::BUCKETS.0 as usize == histogram::BUCKETS);
+};
 
 #[cfg(test)]
 mod tests {

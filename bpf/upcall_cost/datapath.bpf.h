@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What the datapath does: it queues an upcall for ovs-vswitchd, or fails to, and executes the packet. */
+#ifndef __COST_DATAPATH_BPF_H__
+#define __COST_DATAPATH_BPF_H__
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include "../upcall_cost.h"
+#include "../ring.bpf.h"
+#include "../datapath.bpf.h"
+#include "record.bpf.h"
+
+/* The network namespace (inode number) of the daemon's datapath. */
+const volatile __u32 targ_netns;
+
+/*
+ * The upcall that a CPU is in: of ovs_dp_upcall(), which calls
+ * queue_userspace_packet() for the packet, or for each segment of it.
+ */
+struct upcall {
+	struct datapath *dp; /* NULL: none, or not the daemon's */
+	struct sw_flow_key *key;
+	struct dp_upcall_info *info;
+	__u64 skb; /* what is being queued; 0: nothing */
+	__u32 queued; /* something was, with or without success */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct upcall);
+} upcalls SEC(".maps");
+
+static __always_inline struct upcall *current_upcall(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&upcalls, &zero);
+}
+
+static __always_inline void upcall_fields(struct cost_record *record, const struct upcall *upcall)
+{
+	/* In variables of their own: libbpf would look for a struct upcall in the kernel. */
+	struct sw_flow_key *key = upcall->key;
+	struct dp_upcall_info *info = upcall->info;
+
+	record->type = upcall_type(BPF_CORE_READ(info, cmd));
+	record->port = BPF_CORE_READ(key, phy.in_port);
+	record->portid = BPF_CORE_READ(info, portid);
+	datapath_name(record->datapath, upcall->dp);
+}
+
+static __always_inline int handle_upcall_begins(struct datapath *dp, struct sw_flow_key *key,
+						struct dp_upcall_info *info)
+{
+	struct upcall *upcall = current_upcall();
+
+	if (!upcall)
+		return 0;
+	upcall->dp = BPF_CORE_READ(dp, net.net, ns.inum) == targ_netns ? dp : NULL;
+	upcall->key = key;
+	upcall->info = info;
+	upcall->skb = 0;
+	upcall->queued = 0;
+	return 0;
+}
+
+static __always_inline int send_failed(const struct upcall *upcall, int result)
+{
+	struct cost_record *record;
+
+	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+	if (!record) {
+		count_lost(EVENT_DP_FAILED);
+		return 0;
+	}
+	begin_record(record, EVENT_DP_FAILED);
+	record->skb = upcall->skb;
+	record->result = result;
+	upcall_fields(record, upcall);
+	ring_submit(record);
+	return 0;
+}
+
+static __always_inline int handle_upcall_ends(int result)
+{
+	struct upcall *upcall = current_upcall();
+
+	if (!upcall || !upcall->dp)
+		return 0;
+	/* What was queued has reported its own failure. */
+	if (result && !upcall->queued)
+		send_failed(upcall, result);
+	upcall->dp = NULL;
+	return 0;
+}
+
+/*
+ * Where skb_checksum_help() will put a checksum into the packet; 0: nowhere.
+ * Sets is_crc if it is skb_crc32c_csum_help(), and of four bytes.
+ */
+static __always_inline __u32 unfinished_checksum(const struct sk_buff *skb,
+						 const struct queued_packet *packet, int *is_crc)
+{
+	__u64 head = (__u64)BPF_CORE_READ(skb, head);
+	__u32 at;
+
+	if (BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed) != CHECKSUM_PARTIAL)
+		return 0;
+	if (bpf_core_field_exists(skb->csum_not_inet))
+		*is_crc = BPF_CORE_READ_BITFIELD_PROBED(skb, csum_not_inet);
+	at = head + BPF_CORE_READ(skb, csum_start) + BPF_CORE_READ(skb, csum_offset) -
+	     (__u64)packet->data;
+	return packet->has_vlan ? at + VLAN_HLEN : at;
+}
+
+static __always_inline int handle_queue_begins(struct sk_buff *skb, __u32 cutlen)
+{
+	struct upcall *upcall = current_upcall();
+	struct queued_packet packet = {};
+	struct cost_record *record;
+	__u64 packet_len, room;
+	int is_crc = 0;
+	__u32 checksum;
+	long err;
+
+	if (!upcall || !upcall->dp)
+		return 0;
+	upcall->skb = (__u64)skb;
+	upcall->queued = 1;
+
+	queued_packet(&packet, skb, cutlen);
+	checksum = unfinished_checksum(skb, &packet, &is_crc);
+	packet_len = packet.readable;
+	if (packet_len > targ_packet_size)
+		packet_len = targ_packet_size;
+	RING_RESERVE(record, room, packet_len, MAX_PACKET);
+	if (!record) {
+		count_lost(EVENT_DP_UPCALL);
+		return 0;
+	}
+	begin_record(record, EVENT_DP_UPCALL);
+	record->skb = upcall->skb;
+	upcall_fields(record, upcall);
+	BPF_CORE_READ_STR_INTO(&record->device, skb, dev, name);
+	record->unfinished_checksum = checksum;
+	if (checksum)
+		record->checksum_size = is_crc ? 4 : 2;
+	record->captured.packet_size = packet.size;
+	err = copy_packet(record->data, packet_len, room, &packet);
+	record->captured.packet_error = err;
+	record->captured.packet_len = err ? 0 : packet_len;
+	ring_submit(record);
+	return 0;
+}
+
+static __always_inline int handle_queue_ends(int result)
+{
+	struct upcall *upcall = current_upcall();
+
+	if (!upcall || !upcall->dp || !upcall->skb)
+		return 0;
+	if (result)
+		send_failed(upcall, result);
+	upcall->skb = 0;
+	return 0;
+}
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct nlattr {
+	__u16 nla_len;
+};
+
+struct genl_info {
+	struct nlattr **attrs;
+};
+
+#pragma clang attribute pop
+
+/* include/uapi/linux/openvswitch.h */
+#define OVS_PACKET_ATTR_PACKET 1
+
+static __always_inline int handle_execute(struct genl_info *info)
+{
+	struct nlattr **attrs = BPF_CORE_READ(info, attrs);
+	struct cost_record *record;
+	struct nlattr *packet = NULL;
+
+	if (bpf_get_current_pid_tgid() >> 32 != traced_pid)
+		return 0;
+	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+	if (!record) {
+		count_lost(EVENT_OVS_PKT_EXEC);
+		return 0;
+	}
+	begin_record(record, EVENT_OVS_PKT_EXEC);
+	bpf_probe_read_kernel(&packet, sizeof(packet), attrs + OVS_PACKET_ATTR_PACKET);
+	if (packet)
+		record->captured.packet_size = BPF_CORE_READ(packet, nla_len) - NLA_HDRLEN;
+	ring_submit(record);
+	return 0;
+}
+
+SEC("fentry/ovs_dp_upcall")
+int BPF_PROG(upcall_begins, struct datapath *dp, struct sk_buff *skb, struct sw_flow_key *key,
+	     struct dp_upcall_info *info)
+{
+	return handle_upcall_begins(dp, key, info);
+}
+
+SEC("fexit/ovs_dp_upcall")
+int BPF_PROG(upcall_ends, struct datapath *dp, struct sk_buff *skb, struct sw_flow_key *key,
+	     struct dp_upcall_info *info, __u32 cutlen, int result)
+{
+	return handle_upcall_ends(result);
+}
+
+SEC("fentry/queue_userspace_packet")
+int BPF_PROG(queue_begins, struct datapath *dp, struct sk_buff *skb, struct sw_flow_key *key,
+	     struct dp_upcall_info *info, __u32 cutlen)
+{
+	return handle_queue_begins(skb, cutlen);
+}
+
+SEC("fexit/queue_userspace_packet")
+int BPF_PROG(queue_ends, struct datapath *dp, struct sk_buff *skb, struct sw_flow_key *key,
+	     struct dp_upcall_info *info, __u32 cutlen, int result)
+{
+	return handle_queue_ends(result);
+}
+
+SEC("fentry/ovs_packet_cmd_execute")
+int BPF_PROG(execute, struct sk_buff *skb, struct genl_info *info)
+{
+	return handle_execute(info);
+}
+
+/* Where there are no trampolines (arm64 before Linux 6.4). */
+
+SEC("kprobe/ovs_dp_upcall")
+int BPF_KPROBE(upcall_begins_kprobe, struct datapath *dp, struct sk_buff *skb,
+	       struct sw_flow_key *key, struct dp_upcall_info *info)
+{
+	return handle_upcall_begins(dp, key, info);
+}
+
+SEC("kretprobe/ovs_dp_upcall")
+int BPF_KRETPROBE(upcall_ends_kprobe, int result)
+{
+	return handle_upcall_ends(result);
+}
+
+SEC("kprobe/queue_userspace_packet")
+int BPF_KPROBE(queue_begins_kprobe, struct datapath *dp, struct sk_buff *skb,
+	       struct sw_flow_key *key, struct dp_upcall_info *info, __u32 cutlen)
+{
+	return handle_queue_begins(skb, cutlen);
+}
+
+SEC("kretprobe/queue_userspace_packet")
+int BPF_KRETPROBE(queue_ends_kprobe, int result)
+{
+	return handle_queue_ends(result);
+}
+
+SEC("kprobe/ovs_packet_cmd_execute")
+int BPF_KPROBE(execute_kprobe, struct sk_buff *skb, struct genl_info *info)
+{
+	return handle_execute(info);
+}
+
+#endif /* __COST_DATAPATH_BPF_H__ */

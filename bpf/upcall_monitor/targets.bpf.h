@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The daemons, and how much is captured of what they receive. */
+#ifndef __TARGETS_BPF_H__
+#define __TARGETS_BPF_H__
+
+#include "../upcall_monitor.h"
+
+/* The daemons, and the network namespace (inode number) of each one's datapath. */
+const volatile __u32 targ_targets = 1;
+const volatile __u32 targ_netns[MAX_TARGETS];
+
+/* The most bytes to capture. */
+const volatile __u32 targ_packet_size;
+const volatile __u32 targ_key_size;
+
+#endif /* __TARGETS_BPF_H__ */
