@@ -26,7 +26,6 @@ use ovs_tracers::upcall::packet_filter::{Filter, InKernel, NotInKernel};
 use ovs_tracers::upcall::summary::Lost;
 use ovs_tracers::upcall::text::escape;
 use rustix::thread::CapabilitySet;
-use zerocopy::FromBytes;
 
 use crate::args::{Args, Chosen, MAX_COMM, Outcome};
 use crate::monitor::Monitor;
@@ -694,7 +693,7 @@ impl<'a, M: MapCore> LostFlows<'a, M> {
         let Some(map) = self.map else { return };
         let entries = map.lookup_batch(MAX_LOST_FLOWS, MapFlags::ANY, MapFlags::ANY);
         for (key, value) in entries.into_iter().flatten() {
-            let (Ok(flow), Ok(count)) = (Flow::read_from_bytes(&key), value.try_into()) else {
+            let (Some(flow), Ok(count)) = (Flow::from_flow_id(&key), value.try_into()) else {
                 continue;
             };
             let told = self.told.entry(flow).or_default();

@@ -130,7 +130,7 @@ impl Names for Known<'_> {
 
     fn port(&self, flow: &Flow) -> String {
         let names = self.ports.get(flow.target as usize);
-        match flow.port() {
+        match flow.port {
             None => "Unknown".to_string(),
             Some(port) => names
                 .and_then(|names| names.known(flow.datapath(), port))
