@@ -20,6 +20,7 @@ macro_rules! numbered {
     };
 }
 
+pub mod actions;
 pub mod flow_key;
 pub mod packet;
 pub mod ports;
