@@ -1041,7 +1041,7 @@ fn fill(entry: &mut Entry, event: &Event<'_>) -> usize {
 
 fn ufid(event: &Event<'_>) -> Option<[u8; 16]> {
     flow_key::attributes(event.key.bytes)
-        .find(|attribute| attribute.kind == flow_key::OVS_FLOW_ATTR_UFID)
+        .find(|attribute| attribute.kind == crate::ovs::flow_request::OVS_FLOW_ATTR_UFID)
         .and_then(|attribute| attribute.payload.try_into().ok())
 }
 

@@ -131,7 +131,7 @@ impl<'a> Event<'a> {
     /// The bytes of the flow key: of a request to install a flow, those within it.
     pub fn flow_key(&self) -> Option<flow_key::Attribute<'a>> {
         flow_key::attributes(self.key.bytes)
-            .find(|attribute| attribute.kind == flow_key::OVS_FLOW_ATTR_KEY)
+            .find(|attribute| attribute.kind == crate::ovs::flow_request::OVS_FLOW_ATTR_KEY)
     }
 
     /// Whether it has what is needed to put it together with others.

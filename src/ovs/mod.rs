@@ -22,5 +22,6 @@ macro_rules! numbered {
 
 pub mod actions;
 pub mod flow_key;
+pub mod flow_request;
 pub mod packet;
 pub mod ports;

@@ -67,10 +67,6 @@ numbered! {
     OVS_KEY_ATTR_IPV6_EXTHDRS = 32,
 }
 
-/// Attributes of a request to install a flow (`enum ovs_flow_attr`): its key, and its unique id of 16 bytes.
-pub const OVS_FLOW_ATTR_KEY: u16 = 1;
-pub const OVS_FLOW_ATTR_UFID: u16 = 9;
-
 /// The kernel's name of a type of attribute, for example `OVS_KEY_ATTR_IN_PORT`.
 pub fn name(kind: u16) -> Option<&'static str> {
     OVS_KEY_ATTR_NAMES.get(usize::from(kind)).copied()
