@@ -1,11 +1,17 @@
 //! The text of flow keys against Open vSwitch's own, and keys cut and damaged in every place.
 
-use ovs_tracers::ovs::flow_key::{self, Key, Stop, attributes};
+use ovs_tracers::ovs::flow_key::{self, Attribute, Key, Stop, attributes};
 use proptest::prelude::*;
+
+use common::{attribute, port_name};
+
+#[path = "common/vectors.rs"]
+mod common;
 
 const WHOLE: &str = include_str!("../fixtures/keys/whole.txt");
 const MENDED: &str = include_str!("../fixtures/keys/mended.txt");
 const CUT: &str = include_str!("../fixtures/keys/cut.txt");
+const MASKED: &str = include_str!("../fixtures/keys/masked.txt");
 
 /// One key of a file in `fixtures/keys`.
 #[derive(Default)]
@@ -17,41 +23,23 @@ struct Vector {
 }
 
 fn vectors(file: &str) -> Vec<Vector> {
-    let mut vectors: Vec<Vector> = Vec::new();
-    for line in file.lines() {
-        if let Some(name) = line.strip_prefix('[') {
-            let name = name.trim_end_matches(']').to_owned();
-            vectors.push(Vector {
-                name,
-                ..Default::default()
-            });
-        } else if let Some((field, value)) = line.split_once(':')
-            && !field.starts_with('#')
-        {
-            let vector = vectors.last_mut().expect("a field before the first name");
-            match field {
-                "made" => {}
-                "hex" => vector.key.extend(bytes(value.trim())),
-                "odp" => vector.odp = value.trim_start().to_owned(),
-                "nlraw" => {
-                    let line = value
-                        .strip_prefix(' ')
-                        .and_then(|line| line.strip_suffix('|'));
-                    vector.nlraw += line.expect("a line of nlraw ends in a bar");
-                    vector.nlraw += "\n";
-                }
-                _ => panic!("unknown field: {line}"),
-            }
-        }
-    }
-    vectors
-}
-
-fn bytes(hex: &str) -> impl Iterator<Item = u8> {
-    hex.as_bytes().chunks(2).map(|pair| {
-        let pair = str::from_utf8(pair).expect("hexadecimal digits are ASCII");
-        u8::from_str_radix(pair, 16).expect("two hexadecimal digits")
-    })
+    let fields = ["made", "hex", "odp", "nlraw"];
+    let vectors = common::vectors(file, &fields).into_iter();
+    let vectors = vectors.map(|vector| Vector {
+        key: vector.bytes("hex"),
+        odp: vector.text("odp").unwrap_or_default().to_owned(),
+        nlraw: vector
+            .lines("nlraw")
+            .map(|line| {
+                line.strip_suffix('|')
+                    .expect("a line of nlraw ends in a bar")
+                    .to_owned()
+                    + "\n"
+            })
+            .collect(),
+        name: vector.name,
+    });
+    vectors.collect()
 }
 
 fn vector(file: &str, name: &str) -> Vector {
@@ -73,13 +61,25 @@ fn nlraw(key: &[u8]) -> String {
     text
 }
 
-/// One attribute with its padding, in host byte order.
-fn attribute(kind: u16, payload: &[u8]) -> Vec<u8> {
-    let len = u16::try_from(payload.len() + 4).expect("the payload fits");
-    let mut bytes = [len.to_ne_bytes(), kind.to_ne_bytes()].concat();
-    bytes.extend(payload);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
+/// A key and its mask as `ovs-dpctl dump-flows` shows them.
+fn odp_masked(key: &[u8], mask: Option<&[u8]>, verbose: bool, names: bool) -> String {
+    let key = attribute(1, key);
+    let mask = mask.map(|mask| attribute(7, mask));
+    let key = attributes(&key).next().expect("a key");
+    let mask = mask.as_ref().and_then(|mask| attributes(mask).next());
+    masked_text(&key, mask.as_ref(), verbose, names)
+}
+
+fn masked_text(
+    key: &Attribute<'_>,
+    mask: Option<&Attribute<'_>>,
+    verbose: bool,
+    names: bool,
+) -> String {
+    let mut text = String::new();
+    let name = |port| port_name(port).filter(|_| names);
+    flow_key::odp_masked(key, mask, verbose, name, &mut text).expect("a String takes everything");
+    text
 }
 
 #[track_caller]
@@ -98,6 +98,113 @@ fn check_vectors(file: &str, count: usize) {
 #[test]
 fn whole_keys_read_as_open_vswitch_prints_them() {
     check_vectors(WHOLE, 43);
+}
+
+/// Check that a key with its mask gets the text that `ovs-dpctl dump-flows` gives it, without and with `-m`, and with
+/// the names of ports.
+#[test]
+fn masked_keys_read_as_open_vswitch_prints_them() {
+    let vectors = common::vectors(MASKED, &["made", "hex", "mask", "odp", "verbose", "names"]);
+    assert_eq!(vectors.len(), 97, "a vector is lost or not counted");
+    let mut wrong = String::new();
+    for vector in vectors {
+        let (key, mask) = (vector.bytes("hex"), vector.bytes("mask"));
+        let odp = vector.text("odp").expect("a text");
+        let verbose = vector.text("verbose").unwrap_or(odp);
+        let names = vector.text("names").unwrap_or(verbose);
+        for (expected, is_verbose, has_names) in [
+            (odp, false, false),
+            (verbose, true, false),
+            (names, true, true),
+        ] {
+            let text = odp_masked(&key, Some(&mask), is_verbose, has_names);
+            if text != expected {
+                wrong += &format!("{}\n  {text}\n  {expected}\n", vector.name);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// Check that what depends on the missing bytes of a mask is said to, and that a mask of a wrong length is shown.
+#[test]
+fn cut_masks_say_what_they_lack() {
+    let key = [
+        attribute(3, &2u32.to_ne_bytes()),
+        attribute(16, &[attribute(4, &[64]), attribute(3, &[8])].concat()),
+        attribute(6, &[8, 0]),
+        attribute(9, &[0, 80, 1, 187]),
+    ]
+    .concat();
+    let mask = [
+        attribute(3, &[0xff; 4]),
+        attribute(16, &[attribute(4, &[0xff]), attribute(3, &[0xfc])].concat()),
+        attribute(6, &[0xff, 0xff]),
+        attribute(9, &[0xff, 0xff, 0, 0]),
+    ]
+    .concat();
+    let (key, mask) = (attribute(1, &key), attribute(7, &mask));
+    let key = attributes(&key).next().expect("a key");
+    let text = |end: usize| {
+        let mask = attributes(&mask[..end]).next().expect("a mask");
+        masked_text(&key, Some(&mask), false, false)
+    };
+    let whole = "in_port(2),tunnel(ttl=64,tos=0x8/0xfc),eth_type(0x0800),tcp(src=80)";
+    assert_eq!(text(mask.len()), whole);
+    assert_eq!(
+        text(mask.len() - 1),
+        "in_port(2),tunnel(ttl=64,tos=0x8/0xfc),eth_type(0x0800),tcp(src=80,dst=443)/<mask cut>,\
+         <mask cut at byte 0: 43 of 44 bytes>"
+    );
+    // Between two attributes.
+    assert_eq!(
+        text(mask.len() - 8),
+        "in_port(2),tunnel(ttl=64,tos=0x8/0xfc),eth_type(0x0800),tcp(src=80,dst=443)/<mask cut>,\
+         <mask cut at byte 0: 36 of 44 bytes>"
+    );
+    // In the tunnel: its flags are not known, either.
+    assert_eq!(
+        text(4 + 8 + 4 + 8),
+        "in_port(2),tunnel(ttl=64,tos=0x8/<mask cut>),eth_type(0x0800)/<mask cut>,\
+         tcp(src=80,dst=443)/<mask cut>,<mask cut at byte 0: 20 of 44 bytes>"
+    );
+    assert_eq!(
+        text(4),
+        "in_port(2)/<mask cut>,tunnel(ttl=64,tos=0x8,flags(0))/<mask cut>,eth_type(0x0800)/<mask cut>,\
+         tcp(src=80,dst=443)/<mask cut>,<mask cut at byte 0: 0 of 44 bytes>"
+    );
+
+    let short = attribute(
+        7,
+        &[attribute(3, &[0xff; 4]), attribute(9, &[0xff; 2])].concat(),
+    );
+    let short = attributes(&short).next().expect("a mask");
+    assert_eq!(
+        masked_text(&key, Some(&short), false, false),
+        "in_port(2),tunnel(),tcp(src=80,dst=443)/(bad mask length 2, expected 4)(ff ff)"
+    );
+}
+
+/// Check that a key that is cut says so behind its mask's text too, and that no key is `<empty>`.
+#[test]
+fn cut_masked_keys_say_where_they_stop() {
+    let bytes = attribute(
+        1,
+        &[attribute(3, &[2, 0, 0, 0]), attribute(6, &[8, 0])].concat(),
+    );
+    let key = |end: usize| attributes(&bytes[..end]).next().expect("a key");
+    let text = |end| masked_text(&key(end), None, true, true);
+    assert_eq!(text(20), "in_port(br0),eth_type(0x0800)");
+    assert_eq!(text(12), "in_port(br0),<cut at byte 0: 8 of 16 bytes>");
+    assert_eq!(text(4), "<cut at byte 0: 0 of 16 bytes>");
+    assert_eq!(odp_masked(&[], Some(&[]), true, true), "<empty>");
+    // Without a mask, and with an empty one, every bit matters; connection states are a number.
+    let ct = attribute(22, &0x21u32.to_ne_bytes());
+    assert_eq!(odp_masked(&ct, None, true, false), "ct_state(0x21)");
+    assert_eq!(
+        odp_masked(&ct, Some(&[]), false, false),
+        "ct_state(new|trk)"
+    );
 }
 
 /// Check that the extension headers of an IPv6 packet are found, in a VLAN too, and not elsewhere.
@@ -393,5 +500,34 @@ proptest! {
         }
         key.truncate(cut);
         check_any_key(&key);
+    }
+
+    /// Check the same for keys with a mask, of which one or both are cut anywhere.
+    #[test]
+    fn arbitrary_masks_do_no_harm(
+        run in prop::collection::vec((0u16..34, prop::collection::vec(any::<u8>(), 0..44)), 0..8),
+        outer in prop::sample::select(&[0u16, 1, 16, 28][..]),
+        mask_bytes in prop::collection::vec(prop::sample::select(&[0u8, 0xff, 0xf0][..]), 0..400),
+        cuts in (4usize..400, 4usize..400),
+        verbose in any::<bool>(),
+    ) {
+        let mut bits = mask_bytes.iter().copied().chain(std::iter::repeat(0xff));
+        let mut key: Vec<u8> = run.iter().flat_map(|(kind, data)| attribute(*kind, data)).collect();
+        let masked = run.iter().map(|(kind, data)| {
+            let mask: Vec<u8> = data.iter().map(|_| bits.next().unwrap_or_default()).collect();
+            attribute(*kind, &mask)
+        });
+        let mut mask = masked.collect::<Vec<_>>().concat();
+        if outer != 0 {
+            (key, mask) = (attribute(outer, &key), attribute(outer, &mask));
+        }
+        let (mut key, mut mask) = (attribute(1, &key), attribute(7, &mask));
+        key.truncate(cuts.0);
+        mask.truncate(cuts.1);
+        let key = attributes(&key).next().expect("its header is there");
+        let mask = attributes(&mask).next();
+        let text = masked_text(&key, mask.as_ref(), verbose, true);
+        prop_assert!(text.is_ascii());
+        prop_assert_eq!(text.matches('(').count(), text.matches(')').count(), "{}", text);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::ovs::flow_key;
+use crate::ovs::{flow_key, flow_request};
 use crate::upcall::event::Captured;
 
 /// What happened: `enum cost_event` of `bpf/upcall_cost.h`, in its order.
@@ -116,7 +116,7 @@ impl<'a> Event<'a> {
     /// The flow key within the request of a [`Kind::OpFlowPut`].
     pub fn flow_key(&self) -> Option<flow_key::Attribute<'a>> {
         flow_key::attributes(self.key.bytes)
-            .find(|attribute| attribute.kind == flow_key::OVS_FLOW_ATTR_KEY)
+            .find(|attribute| attribute.kind == flow_request::OVS_FLOW_ATTR_KEY)
     }
 
     /// Whether the event has what is needed to match it with others.

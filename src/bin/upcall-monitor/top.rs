@@ -8,7 +8,6 @@ use libbpf_rs::{MapCore, MapFlags};
 use ovs_tracers::run::session::Daemon;
 use ovs_tracers::upcall::event::Upcall;
 use ovs_tracers::upcall::flows::{Flow, Flows, Names, Report};
-use zerocopy::FromBytes;
 
 use crate::live::MAX_LOST_FLOWS;
 
@@ -109,7 +108,7 @@ impl Names for Known<'_> {
     }
 
     fn port(&self, flow: &Flow) -> String {
-        let Some(port) = flow.port() else {
+        let Some(port) = flow.port else {
             return "Unknown".to_string();
         };
         let daemon = self.daemons.get(flow.target as usize);
@@ -155,7 +154,7 @@ impl<'a, M: MapCore> LostFlows<'a, M> {
             .map
             .lookup_batch(MAX_LOST_FLOWS, MapFlags::ANY, MapFlags::ANY);
         for (key, value) in entries.into_iter().flatten() {
-            let (Ok(flow), Ok(count)) = (Flow::read_from_bytes(&key), value.try_into()) else {
+            let (Some(flow), Ok(count)) = (Flow::from_flow_id(&key), value.try_into()) else {
                 continue;
             };
             let counted = self.counted.entry(flow).or_default();

@@ -7,7 +7,7 @@ use super::flight::Upcall;
 use super::found::{Found, Reason, Set, Unmatched};
 use super::same::{Name, same_bytes, same_port};
 use crate::cost::event::{Event, Kind, short_datapath};
-use crate::ovs::flow_key;
+use crate::ovs::{flow_key, flow_request};
 use crate::upcall::event::Captured;
 
 /// How many upcalls a batch may have. One of Open vSwitch has 64 at most (`UPCALL_MAX_BATCH`), but upcalls that led to
@@ -363,6 +363,6 @@ fn fill(entry: &mut Entry, event: &Event<'_>) -> usize {
 /// The unique id of the flow that a put installs.
 fn ufid(event: &Event<'_>) -> Option<[u8; 16]> {
     flow_key::attributes(event.key.bytes)
-        .find(|attribute| attribute.kind == flow_key::OVS_FLOW_ATTR_UFID)
+        .find(|attribute| attribute.kind == flow_request::OVS_FLOW_ATTR_UFID)
         .and_then(|attribute| attribute.payload.try_into().ok())
 }

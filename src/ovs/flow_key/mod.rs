@@ -10,13 +10,13 @@
 //! does not keep in network byte order are in this host's.
 
 mod nlraw;
-mod odp;
-mod text;
+pub(in crate::ovs) mod odp;
+pub(in crate::ovs) mod text;
 mod value;
 
 pub use nlraw::nlraw;
-pub use odp::odp;
 pub(crate) use odp::{CT_STATE, Flag, TCP_FLAGS, key_name};
+pub use odp::{no_names, odp, odp_masked};
 pub use value::*;
 
 /// `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER` of `linux/netlink.h`: flags that share `nla_type` with
@@ -24,28 +24,11 @@ pub use value::*;
 const NLA_F_MASK: u16 = 1 << 15 | 1 << 14;
 
 /// `sizeof(struct nlattr)`.
-const NLA_HDRLEN: usize = 4;
+pub(in crate::ovs) const NLA_HDRLEN: usize = 4;
 
-/// Defines the `OVS_KEY_ATTR_*` constants, and the table of their names, from one list in numerical
-/// order.
-macro_rules! ovs_key_attrs {
-    ($($name:ident = $number:literal,)*) => {
-        $(pub const $name: u16 = $number;)*
-
-        static OVS_KEY_ATTR_NAMES: &[&str] = {
-            let names = &[$(stringify!($name)),*];
-            let numbers = [$($number),*];
-            let mut index = 0;
-            while index < numbers.len() {
-                assert!(numbers[index] == index);
-                index += 1;
-            }
-            names
-        };
-    };
-}
-
-ovs_key_attrs! {
+numbered! {
+    /// Names of `enum ovs_key_attr`.
+    OVS_KEY_ATTR_NAMES:
     OVS_KEY_ATTR_UNSPEC = 0,
     OVS_KEY_ATTR_ENCAP = 1,
     OVS_KEY_ATTR_PRIORITY = 2,
@@ -83,10 +66,6 @@ ovs_key_attrs! {
     // Since Linux 5.18 in the key of every IPv6 packet; unknown to Open vSwitch's userspace.
     OVS_KEY_ATTR_IPV6_EXTHDRS = 32,
 }
-
-/// Attributes of a request to install a flow (`enum ovs_flow_attr`): its key, and its unique id of 16 bytes.
-pub const OVS_FLOW_ATTR_KEY: u16 = 1;
-pub const OVS_FLOW_ATTR_UFID: u16 = 9;
 
 /// The kernel's name of a type of attribute, for example `OVS_KEY_ATTR_IN_PORT`.
 pub fn name(kind: u16) -> Option<&'static str> {
@@ -208,9 +187,14 @@ impl std::iter::FusedIterator for Attributes<'_> {}
 /// nothing sensible followed the last attribute. A key that was cut exactly between two attributes
 /// looks like a shorter whole one: only its length in the traced process tells them apart.
 pub fn attributes(key: &[u8]) -> Attributes<'_> {
+    attributes_at(key, 0)
+}
+
+/// As [`attributes`], of a run that begins `at` so many bytes in a message. Offsets count from the message's start.
+pub(super) fn attributes_at(run: &[u8], at: usize) -> Attributes<'_> {
     Attributes {
-        left: key,
-        at: 0,
+        left: run,
+        at,
         stop: None,
     }
 }

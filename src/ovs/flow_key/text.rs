@@ -22,7 +22,7 @@ const HEX_STR: &str = match str::from_utf8(&HEX) {
 };
 
 /// Bytes as `04 f4 bc `.
-pub(super) fn hex_spaces(out: &mut impl fmt::Write, bytes: &[u8]) -> fmt::Result {
+pub(in crate::ovs) fn hex_spaces(out: &mut impl fmt::Write, bytes: &[u8]) -> fmt::Result {
     const AT_ONCE: usize = 16;
     for bytes in bytes.chunks(AT_ONCE) {
         let mut text = [0; 3 * AT_ONCE];
@@ -37,13 +37,17 @@ pub(super) fn hex_spaces(out: &mut impl fmt::Write, bytes: &[u8]) -> fmt::Result
 }
 
 /// A byte as `04`.
-pub(super) fn hex_byte(out: &mut impl fmt::Write, byte: u8) -> fmt::Result {
+pub(in crate::ovs) fn hex_byte(out: &mut impl fmt::Write, byte: u8) -> fmt::Result {
     let at = usize::from(byte) * 3;
     out.write_str(&HEX_STR[at..at + 2])
 }
 
 /// Bytes as `04 f4 bc`, joined by `separator`.
-pub(super) fn hex_bytes(out: &mut impl fmt::Write, bytes: &[u8], separator: &str) -> fmt::Result {
+pub(in crate::ovs) fn hex_bytes(
+    out: &mut impl fmt::Write,
+    bytes: &[u8],
+    separator: &str,
+) -> fmt::Result {
     for (index, byte) in bytes.iter().enumerate() {
         if index > 0 {
             out.write_str(separator)?;
@@ -54,18 +58,18 @@ pub(super) fn hex_bytes(out: &mut impl fmt::Write, bytes: &[u8], separator: &str
 }
 
 /// A number in decimal.
-pub(super) fn dec(out: &mut impl fmt::Write, number: u32) -> fmt::Result {
+pub(in crate::ovs) fn dec(out: &mut impl fmt::Write, number: u32) -> fmt::Result {
     out.write_str(itoa::Buffer::new().format(number))
 }
 
 /// A number as `0x1f`; zero as `0x0`.
-pub(super) fn hex(out: &mut impl fmt::Write, number: u64) -> fmt::Result {
+pub(in crate::ovs) fn hex(out: &mut impl fmt::Write, number: u64) -> fmt::Result {
     out.write_str("0x")?;
     hex_digits(out, number)
 }
 
 /// A number as `0x1f`; zero as `0`, as C's `%#x` has it.
-pub(super) fn alt_hex(out: &mut impl fmt::Write, number: u64) -> fmt::Result {
+pub(in crate::ovs) fn alt_hex(out: &mut impl fmt::Write, number: u64) -> fmt::Result {
     if number == 0 {
         out.write_str("0")
     } else {

@@ -32,6 +32,7 @@ pub const OVS_VXLAN_EXT_GBP: u16 = 1;
 // `enum ovs_nsh_key_attr`.
 pub const OVS_NSH_KEY_ATTR_BASE: u16 = 1;
 pub const OVS_NSH_KEY_ATTR_MD1: u16 = 2;
+pub const OVS_NSH_KEY_ATTR_MD2: u16 = 3;
 
 /// An `OVS_KEY_ATTR_*` attribute, decoded.
 #[derive(Clone, Debug)]
@@ -272,8 +273,8 @@ pub struct Gtpu {
 /// `struct erspan_metadata`: a host-order `int` and a union by it.
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-struct ErspanMetadata {
-    version: [u8; 4],
+pub(super) struct ErspanMetadata {
+    pub version: [u8; 4],
     md: [u8; 8],
 }
 
@@ -453,16 +454,27 @@ impl<'a> Attribute<'a> {
 
 impl ErspanMetadata {
     fn decode(&self) -> Erspan {
-        let [index0, index1, index2, index3, _, _, upper, lower] = self.md;
         match u32::from_ne_bytes(self.version) {
             1 => Erspan::V1 {
-                index: u32::from_be_bytes([index0, index1, index2, index3]),
+                index: self.index(),
             },
-            2 => Erspan::V2 {
-                dir: lower >> 3 & 1,
-                hwid: (upper & 3) << 4 | lower >> 4,
-            },
+            2 => {
+                let (dir, hwid) = self.dir_hwid();
+                Erspan::V2 { dir, hwid }
+            }
             version => Erspan::Unknown { version },
         }
+    }
+
+    /// What version 1 has.
+    pub fn index(&self) -> u32 {
+        let [a, b, c, d, ..] = self.md;
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    /// What version 2 has: the direction and the hardware ID.
+    pub fn dir_hwid(&self) -> (u8, u8) {
+        let [.., upper, lower] = self.md;
+        (lower >> 3 & 1, (upper & 3) << 4 | lower >> 4)
     }
 }

@@ -10,7 +10,7 @@ use std::fmt::{self, Display};
 use std::mem::offset_of;
 use std::net::IpAddr;
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use crate::bpf::upcall_monitor::types::flow_id;
 use crate::ovs::flow_key::{self, Key};
@@ -25,9 +25,8 @@ pub use report::{Names, Report};
 /// Flows that are told apart; of the upcalls of more than these the addresses are left out.
 const MAX_FLOWS: usize = 1 << 17;
 
-/// Whom an upcall came from: `struct flow_id` of `bpf/upcall_monitor.h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
+/// Whom an upcall came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Flow {
     /// Padded with NUL.
     pub datapath: [u8; 32],
@@ -39,26 +38,63 @@ pub struct Flow {
     pub result: i32,
     /// `enum dpif_upcall_type`.
     pub kind: u32,
-    port: u32,
+    /// Number of the port, if it is known.
+    pub port: Option<u32>,
     eth_type: [u8; 2],
     /// The protocol of IP.
     pub proto: u8,
     /// Whether addresses are left out, because there were too many.
-    folded: u8,
+    folded: bool,
     /// Of IPv6, or of IPv4 or ARP in the first four bytes.
     pub src: [u8; 16],
     pub dst: [u8; 16],
 }
 
+/// `struct flow_id` of `bpf/upcall_monitor.h`.
+#[derive(FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct FlowId {
+    datapath: [u8; 32],
+    target: u32,
+    tid: u32,
+    result: i32,
+    kind: u32,
+    /// `NO_PORT` if it is not known; a port of that number cannot be told from it.
+    port: u32,
+    eth_type: [u8; 2],
+    proto: u8,
+    folded: u8,
+    src: [u8; 16],
+    dst: [u8; 16],
+}
+
 const _: () = assert!(
-    size_of::<Flow>() == size_of::<flow_id>()
-        && offset_of!(Flow, result) == offset_of!(flow_id, result)
-        && offset_of!(Flow, port) == offset_of!(flow_id, port)
-        && offset_of!(Flow, eth_type) == offset_of!(flow_id, eth_type)
-        && offset_of!(Flow, src) == offset_of!(flow_id, src)
+    size_of::<FlowId>() == size_of::<flow_id>()
+        && offset_of!(FlowId, result) == offset_of!(flow_id, result)
+        && offset_of!(FlowId, port) == offset_of!(flow_id, port)
+        && offset_of!(FlowId, eth_type) == offset_of!(flow_id, eth_type)
+        && offset_of!(FlowId, src) == offset_of!(flow_id, src)
 );
 
 impl Flow {
+    /// Reads a flow as the kernel's side counts it: a `struct flow_id`. `None` if there are not as many bytes.
+    pub fn from_flow_id(bytes: &[u8]) -> Option<Self> {
+        let id = FlowId::read_from_bytes(bytes).ok()?;
+        Some(Self {
+            datapath: id.datapath,
+            target: id.target,
+            tid: id.tid,
+            result: id.result,
+            kind: id.kind,
+            port: Some(id.port).filter(|port| *port != NO_PORT),
+            eth_type: id.eth_type,
+            proto: id.proto,
+            folded: id.folded != 0,
+            src: id.src,
+            dst: id.dst,
+        })
+    }
+
     /// The flow of an upcall. What its key does not say, or what could not be read of it, is 0.
     pub fn of(upcall: &Upcall<'_>) -> Self {
         let mut flow = Self {
@@ -67,10 +103,10 @@ impl Flow {
             tid: upcall.tid,
             result: upcall.result,
             kind: upcall.kind,
-            port: NO_PORT,
+            port: None,
             eth_type: [0; 2],
             proto: 0,
-            folded: 0,
+            folded: false,
             src: [0; 16],
             dst: [0; 16],
         };
@@ -80,7 +116,7 @@ impl Flow {
         match &upcall.failed_from {
             Some(from) => {
                 flow.tid = 0;
-                flow.port = from.port.unwrap_or(NO_PORT);
+                flow.port = from.port;
                 flow.eth_type = from.eth_type.to_be_bytes();
                 flow.proto = from.proto;
                 flow.src = from.src;
@@ -98,7 +134,7 @@ impl Flow {
                 Key::Encap(nested) if depth < flow_key::MAX_NESTED => {
                     self.read_key(nested, depth + 1);
                 }
-                Key::InPort(port) => self.port = port,
+                Key::InPort(port) => self.port = Some(port),
                 Key::EtherType(eth_type) => self.eth_type = eth_type.to_be_bytes(),
                 Key::Ipv4(key) => {
                     self.set_v4(key.src, key.dst);
@@ -123,13 +159,8 @@ impl Flow {
     fn without_addresses(mut self) -> Self {
         self.src = [0; 16];
         self.dst = [0; 16];
-        self.folded = 1;
+        self.folded = true;
         self
-    }
-
-    /// Number of the port, if it is known.
-    pub fn port(&self) -> Option<u32> {
-        Some(self.port).filter(|port| *port != NO_PORT)
     }
 
     /// Without the NUL bytes behind it.
@@ -144,7 +175,7 @@ impl Flow {
 
     /// Source and destination, if they are known.
     pub fn addresses(&self) -> Option<(IpAddr, IpAddr)> {
-        if self.folded != 0 {
+        if self.folded {
             return None;
         }
         let v4 = |bytes: &[u8; 16]| IpAddr::from([bytes[0], bytes[1], bytes[2], bytes[3]]);
@@ -207,7 +238,7 @@ impl Flows {
             *known += count;
             return;
         }
-        let flow = if flow.folded != 0 || self.counts.len() < MAX_FLOWS {
+        let flow = if flow.folded || self.counts.len() < MAX_FLOWS {
             *flow
         } else {
             flow.without_addresses()
@@ -230,7 +261,7 @@ impl Flows {
 
     /// Upcalls whose addresses were left out, because there were too many.
     pub fn folded(&self) -> u64 {
-        let folded = self.counts.iter().filter(|(flow, _)| flow.folded != 0);
+        let folded = self.counts.iter().filter(|(flow, _)| flow.folded);
         folded.map(|(_, count)| count).sum()
     }
 
@@ -254,7 +285,7 @@ impl Flows {
         }
         let mut pairs: Vec<(u64, Flow)> = pairs.into_values().collect();
         // So that equal counts are in the same order each time.
-        pairs.sort_by_key(|(count, flow)| (*count, flow.as_bytes().to_vec()));
+        pairs.sort_unstable();
         let mut top = Vec::new();
         while top.len() < count
             && let Some(source) = next_source(&pairs)
@@ -275,7 +306,7 @@ impl Flows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Place {
     target: u32,
-    port: u32,
+    port: Option<u32>,
     protocol: Protocol,
     folded: bool,
 }
@@ -286,7 +317,7 @@ impl Place {
             target: flow.target,
             port: flow.port,
             protocol: flow.protocol(),
-            folded: flow.folded != 0,
+            folded: flow.folded,
         }
     }
 }
@@ -379,7 +410,7 @@ mod tests {
             tid,
             ..Upcall::default()
         });
-        flow.port = 3;
+        flow.port = Some(3);
         flow.eth_type = ETH_P_IP.to_be_bytes();
         flow.proto = 6;
         flow.set_v4(src, dst);
@@ -426,12 +457,39 @@ mod tests {
             ..Upcall::default()
         });
         assert_eq!(flow.datapath(), b"system@ovs-system");
-        assert_eq!((flow.port(), flow.tid, flow.kind), (Some(5), 77, 1));
+        assert_eq!((flow.port, flow.tid, flow.kind), (Some(5), 77, 1));
         assert_eq!(flow.protocol().to_string(), "udp");
         assert_eq!(
             flow.addresses(),
             Some((v4([10, 0, 0, 1]), v4([10, 0, 0, 2])))
         );
+    }
+
+    /// Check that the largest number of a port is one of a port in a key, and none of a port in the kernel's counts.
+    #[test]
+    fn the_largest_port_number() {
+        let key = [8, 0, 3, 0, 0xff, 0xff, 0xff, 0xff];
+        let key = |len| Upcall {
+            key: Captured {
+                len: 8,
+                bytes: &key[..len],
+                error: None,
+            },
+            ..Upcall::default()
+        };
+        assert_eq!(Flow::of(&key(8)).port, Some(u32::MAX));
+        assert_eq!(Flow::of(&key(7)).port, None);
+        let mut id = [0; size_of::<FlowId>()];
+        let port = offset_of!(FlowId, port);
+        id[port..port + 4].copy_from_slice(&[0xff; 4]);
+        assert_eq!(Flow::from_flow_id(&id).unwrap().port, None);
+        id[port] = 0xfe;
+        let flow = Flow::from_flow_id(&id).unwrap();
+        assert_eq!(
+            flow.port,
+            Some(u32::from_ne_bytes([0xfe, 0xff, 0xff, 0xff]))
+        );
+        assert_eq!(Flow::from_flow_id(&id[1..]), None);
     }
 
     /// Check that sums by one thing hold all upcalls, the most first.
@@ -479,6 +537,6 @@ mod tests {
         }
         assert_eq!(flows.total(), u64::from(many));
         assert_eq!(flows.folded(), 1000);
-        assert_eq!(flows.by(|flow| flow.port()), [(Some(3), u64::from(many))]);
+        assert_eq!(flows.by(|flow| flow.port), [(Some(3), u64::from(many))]);
     }
 }
