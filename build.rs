@@ -7,7 +7,7 @@ use std::process::Command;
 use libbpf_cargo::SkeletonBuilder;
 
 /// The tools that have a BPF program, `bpf/NAME.bpf.c`.
-const TOOLS: [&str; 3] = ["bridge_loop", "upcall_cost", "upcall_monitor"];
+const TOOLS: [&str; 4] = ["bridge_loop", "dpif_ops", "upcall_cost", "upcall_monitor"];
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));

@@ -11,7 +11,7 @@
 #include "uprobe.bpf.h"
 #include "usdt_arg.bpf.h"
 #include "ofpbuf.bpf.h"
-#include "thread.bpf.h"
+#include "filter.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -32,7 +32,7 @@ static __always_inline int capture(const volatile struct usdt_arg *args, void *c
 	long err;
 
 	if (!passes_thread())
-		return count_filtered();
+		return filter_out();
 	if (usdt_args(ctx, args, ARGS, NULL, &address) ||
 	    bpf_probe_read_user(&request, sizeof(request), (void *)address)) {
 		count_lost(LOST_ARGUMENTS);

@@ -14,6 +14,7 @@ pub mod bpf;
 pub mod bridge_loop;
 pub mod cli;
 pub mod cost;
+pub mod dpif_ops;
 pub mod ovs;
 pub mod run;
 pub mod show;

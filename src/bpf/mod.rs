@@ -78,6 +78,11 @@ skeleton! {
     bridge_loop
 }
 skeleton! {
+    /// `bpf/dpif_ops.bpf.c`
+    dpif_ops
+}
+usdt_arg!(dpif_ops);
+skeleton! {
     /// `bpf/upcall_monitor.bpf.c`
     upcall_monitor
 }
@@ -91,6 +96,7 @@ usdt_arg!(upcall_cost);
 plain! {
     bridge_loop::loop_record before stack,
     bridge_loop::thread_state,
+    dpif_ops::dpif_op_record before data,
     upcall_monitor::upcall_record before data,
     upcall_monitor::failed_from,
     upcall_monitor::packet_head,
