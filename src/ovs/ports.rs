@@ -177,14 +177,19 @@ impl PortNames {
     ///
     /// One that is not known makes the kernel be asked again, at most once a second.
     pub fn datapath(&mut self, ifindex: u32) -> Option<&[u8]> {
-        let of = |datapath: &Datapath| datapath.ifindex == Some(ifindex);
         let due = |time: Instant| time.elapsed() >= REFRESH_INTERVAL;
-        if !self.datapaths.iter().any(of) && self.refreshed.is_none_or(due) {
+        if self.known_datapath(ifindex).is_none() && self.refreshed.is_none_or(due) {
             // Missing names must not stop the trace.
             let _ = self.refresh();
         }
+        self.known_datapath(ifindex)
+    }
+
+    /// The same as far as it is known, without asking the kernel.
+    pub fn known_datapath(&self, ifindex: u32) -> Option<&[u8]> {
         let mut datapaths = self.datapaths.iter();
-        datapaths.find(|known| of(known)).map(|known| &*known.name)
+        let datapath = datapaths.find(|datapath| datapath.ifindex == Some(ifindex))?;
+        Some(&datapath.name)
     }
 
     /// The numbers of the ports of this name: first those that the kernel had when it was last asked, then those that have

@@ -18,6 +18,8 @@
 //! | 4 | clock | `CLOCK_REALTIME` less `CLOCK_MONOTONIC` in nanoseconds (8 bytes, signed), from here on |
 //! | 5 | lost | how many events were lost until here, by reason (8 bytes each) |
 //! | 6 | end | none; the last block of a recording that was not cut off |
+//! | 7 | daemons | process ids of the daemons that are traced from here on (4 bytes each); those of the start block until then |
+//! | 8 | datapath | number of a datapath in requests to it (4 bytes), its name |
 //!
 //! A block of an unknown kind is passed over.
 //!
@@ -40,6 +42,8 @@ const PORT: u32 = 3;
 const CLOCK: u32 = 4;
 const LOST: u32 = 5;
 const END: u32 = 6;
+const DAEMONS: u32 = 7;
+const DATAPATH: u32 = 8;
 
 /// Why a file is not read, or not read on.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +100,11 @@ pub enum Block<'a> {
     },
     Clock(i64),
     Lost(Vec<u64>),
+    Daemons(Vec<u32>),
+    Datapath {
+        ifindex: u32,
+        name: &'a [u8],
+    },
     End,
 }
 
@@ -192,6 +201,15 @@ impl<W: Write> Writer<W> {
     pub fn lost(&mut self, lost: &[u64]) -> io::Result<()> {
         let bytes: Vec<u8> = lost.iter().flat_map(|count| count.to_le_bytes()).collect();
         self.write(LOST, &[&bytes])
+    }
+
+    pub fn daemons(&mut self, pids: &[u32]) -> io::Result<()> {
+        let bytes: Vec<u8> = pids.iter().flat_map(|pid| pid.to_le_bytes()).collect();
+        self.write(DAEMONS, &[&bytes])
+    }
+
+    pub fn datapath(&mut self, ifindex: u32, name: &[u8]) -> io::Result<()> {
+        self.write(DATAPATH, &[&ifindex.to_le_bytes(), name])
     }
 
     pub fn flush(&mut self) -> io::Result<()> {
@@ -313,7 +331,7 @@ impl<R: Read> Reader<R> {
                 (self.records.upgrade)(self.version, &self.payload, &mut self.upgraded);
                 return Ok(Block::Record(&self.upgraded));
             }
-            if matches!(kind, RECORD | PORT | CLOCK | LOST | END) {
+            if matches!(kind, RECORD..=DATAPATH) {
                 return parse(kind, &self.payload).ok_or(Error::Damaged(before));
             }
         }
@@ -389,6 +407,20 @@ fn parse(kind: u32, payload: &[u8]) -> Option<Block<'_>> {
                     .collect(),
             )
         }
+        DAEMONS => {
+            let (pids, rest) = payload.as_chunks::<4>();
+            if !rest.is_empty() {
+                return None;
+            }
+            Block::Daemons(pids.iter().map(|pid| u32::from_le_bytes(*pid)).collect())
+        }
+        DATAPATH => {
+            let (ifindex, name) = payload.split_first_chunk::<4>()?;
+            Block::Datapath {
+                ifindex: u32::from_le_bytes(*ifindex),
+                name,
+            }
+        }
         END if payload.is_empty() => Block::End,
         _ => return None,
     })
@@ -416,6 +448,8 @@ mod tests {
         writer.port(b"system@ovs-system", 2, "eth0").unwrap();
         writer.record(&[7; 300]).unwrap();
         writer.lost(&[1, 0, u64::MAX]).unwrap();
+        writer.daemons(&[7, 8]).unwrap();
+        writer.datapath(6, b"system@ovs-system").unwrap();
         writer.record(&[]).unwrap();
         writer.finish().unwrap()
     }
@@ -449,6 +483,11 @@ mod tests {
             },
             Block::Record(&[7; 300]),
             Block::Lost(vec![1, 0, u64::MAX]),
+            Block::Daemons(vec![7, 8]),
+            Block::Datapath {
+                ifindex: 6,
+                name: b"system@ovs-system",
+            },
             Block::Record(&[]),
         ];
         assert_eq!(read, expected.map(|block| format!("{block:?}")));

@@ -106,6 +106,8 @@ struct Recording {
     writer: recording::Writer<Output>,
     /// The port names that it has.
     ports: PortNames,
+    /// The datapaths whose ports it has.
+    datapaths: Vec<u32>,
 }
 
 /// The interval that is not over yet.
@@ -169,6 +171,7 @@ impl Session {
             Some(output) => Some(Recording {
                 writer: recording::Writer::new(output, start)?,
                 ports: PortNames::default(),
+                datapaths: Vec::new(),
             }),
         };
         let pids = start.get("pid").unwrap_or_default();
@@ -234,6 +237,10 @@ impl Session {
                             // Missing port names must not stop the trace.
                             let _ = daemon.ports.refresh();
                         }
+                        let _ = self.recording.write(&mut self.failure, |recording| {
+                            recording.datapaths.clear();
+                            Ok(())
+                        });
                         return take(self, Step::Ports);
                     }
                     ControlFlow::Continue(())
@@ -298,6 +305,16 @@ impl Session {
                     ControlFlow::Continue(())
                 }
                 Block::Clock(offset) => self.set_clock(offset),
+                Block::Daemons(pids) => {
+                    self.take_over(&pids);
+                    ControlFlow::Continue(())
+                }
+                Block::Datapath { ifindex, name } => {
+                    if let Some(daemon) = self.daemons.first_mut() {
+                        daemon.ports.insert_datapath(ifindex, name);
+                    }
+                    ControlFlow::Continue(())
+                }
                 Block::Lost(counts) => self.set_lost(&counts, &mut take),
                 Block::End => return Ok(()),
             };
@@ -307,9 +324,29 @@ impl Session {
         }
     }
 
-    /// The daemons that are traced from now on.
+    /// The daemons that are traced from now on. A recording has those of its start, and is told of others.
     pub fn set_daemons(&mut self, daemons: Vec<Daemon>) {
+        let pids =
+            |daemons: &[Daemon]| -> Vec<u32> { daemons.iter().map(|daemon| daemon.pid).collect() };
+        let (before, now) = (pids(&self.daemons), pids(&daemons));
         self.daemons = daemons;
+        if before != now {
+            let _ = self.recording.write(&mut self.failure, |recording| {
+                // The ports of another daemon are others.
+                recording.ports = PortNames::default();
+                recording.datapaths.clear();
+                recording.writer.daemons(&now)
+            });
+        }
+    }
+
+    /// Other daemons follow in a recording; what was known of ports is of those before.
+    fn take_over(&mut self, pids: &[u32]) {
+        let daemon = |pid: &u32| Daemon {
+            pid: *pid,
+            ports: PortNames::default(),
+        };
+        self.daemons = pids.iter().map(daemon).collect();
     }
 
     /// The traced daemons, in the order in which records number them.
@@ -320,6 +357,14 @@ impl Session {
     /// The name of a port of a daemon, which the kernel is asked for if it is not known yet.
     pub fn port_name(&mut self, daemon: usize, datapath: &[u8], port: u32) -> Option<&str> {
         self.daemons.get_mut(daemon)?.ports.lookup(datapath, port)
+    }
+
+    /// The names of a daemon's ports, with that of the datapath which has this number: the kernel is asked for it if it is
+    /// not known yet.
+    pub fn names(&mut self, daemon: usize, ifindex: u32) -> Option<&PortNames> {
+        let ports = &mut self.daemons.get_mut(daemon)?.ports;
+        ports.datapath(ifindex);
+        Some(ports)
     }
 
     fn ports_have_changed(&mut self) -> bool {
@@ -358,6 +403,29 @@ impl Session {
                 recording.writer.port(datapath, port, name)?;
             }
             recording.writer.record(record)
+        })
+    }
+
+    /// Records the name of a datapath and of all its ports, if the recording does not have them yet.
+    pub fn record_datapath(&mut self, daemon: usize, ifindex: u32) -> ControlFlow<()> {
+        let Some(daemon) = self.daemons.get_mut(daemon) else {
+            return ControlFlow::Continue(());
+        };
+        self.recording.write(&mut self.failure, |recording| {
+            if recording.datapaths.contains(&ifindex) {
+                return Ok(());
+            }
+            let Some(name) = daemon.ports.datapath(ifindex).map(<[u8]>::to_vec) else {
+                return Ok(());
+            };
+            recording.datapaths.push(ifindex);
+            recording.writer.datapath(ifindex, &name)?;
+            for (datapath, port, port_name) in daemon.ports.snapshot() {
+                if datapath == name {
+                    recording.writer.port(datapath, port, port_name)?;
+                }
+            }
+            Ok(())
         })
     }
 
