@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::event::{Event, Kind, short_datapath};
-use crate::upcall::text::escape;
+use crate::show::escape::Escaped;
 
 /// The header above the lines of [`line()`].
 pub const HEADER: &str = "EVENT                    COMM                  PID  CPU  TIME                EVENT \
@@ -13,14 +13,6 @@ pub const HEADER: &str = "EVENT                    COMM                  PID  CP
 pub fn line(out: &mut impl fmt::Write, event: &Event<'_>) -> fmt::Result {
     use fmt::Write as _;
 
-    struct Escaped<'a>(&'a [u8]);
-    impl fmt::Display for Escaped<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            let mut text = String::new();
-            escape(&mut text, self.0)?;
-            f.pad(&text)
-        }
-    }
     let name = event.kind.name();
     match event.kind {
         Kind::RecvUpcall | Kind::DpUpcall => write!(out, "[{name}]")?,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::usdt;
 use crate::cli::cause;
 use crate::ovs::release::{Release, since};
+use crate::show::escape::Escaped;
 
 /// Why a process cannot be traced. Each is the fact and the way out, on at most two lines.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +91,7 @@ pub enum Error {
     /// There are probes, but not this one.
     #[error(
         "process {pid} has no probe {probe}{}\nit has {}; usdt-probes -p {pid} --check tells more",
-        since(probe), escape(&present.join(", "))
+        since(probe), Escaped::text(&present.join(", "))
     )]
     NoProbe {
         /// The process.
@@ -236,7 +237,7 @@ impl fmt::Display for Candidate {
         } else {
             ""
         };
-        write!(f, "{} ({}{more})", self.pid, escape(&start))
+        write!(f, "{} ({}{more})", self.pid, Escaped::text(&start))
     }
 }
 
@@ -246,16 +247,4 @@ fn list(candidates: &[Candidate]) -> String {
         .map(Candidate::to_string)
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-/// Text of another process, fit for one line of a terminal.
-fn escape(text: &str) -> String {
-    let one = |c: char| {
-        if c == '"' || c == '\'' {
-            c.into()
-        } else {
-            c.escape_debug().to_string()
-        }
-    };
-    text.chars().map(one).collect()
 }

@@ -26,11 +26,8 @@ use ovs_tracers::trace::{self, libbpf_log, privilege};
 use rustix::thread::CapabilitySet;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::args::{Args, Kind};
+use crate::args::{Args, DEFAULT_RING, Kind};
 use crate::report::{self, Figures, Report, Totals};
-
-/// Bytes: several seconds of a loop that does nothing.
-const DEFAULT_RING: usize = 4 << 20;
 
 /// How far past the threshold a stack may be taken, as the CPU time of the thread.
 const STACK_PERIOD: Duration = Duration::from_millis(1);
@@ -51,17 +48,17 @@ pub const LOST: &[Reason] = &[
 const _: fn(&types::bss) -> &[u64; LOST.len()] = |bss| &bss.lost;
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    libbpf_log::with(args.verbose, || trace(args))
+    libbpf_log::with(args.trace.verbose, || trace(args))
 }
 
 fn trace(args: &Args) -> anyhow::Result<()> {
-    let targets = [Target::find(args.pid)?];
+    let targets = [Target::find(args.daemon.pid)?];
     let pid = targets[0].pid();
     privilege::check_privilege()?;
     let mut plan = Plan::new(&[&LOOP], &targets, None)?;
-    let until = Until::new(args.duration)?;
+    let until = Until::new(args.trace.duration)?;
     let mut storage = storage();
-    let (mut skel, mut attached) = plan.load(&mut storage, args.verbose, |plan, room| {
+    let (mut skel, mut attached) = plan.load(&mut storage, args.trace.verbose, |plan, room| {
         load(args, plan, room)
     })?;
     if args.stack {
@@ -91,7 +88,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
 
     let settings = Settings {
         count: None,
-        interval: args.interval,
+        interval: args.summary.interval,
         reasons: LOST,
         status: StatusLine::new(false),
     };
@@ -165,7 +162,10 @@ fn load<'obj>(
     plan: &Plan,
     room: &'obj mut MaybeUninit<OpenObject>,
 ) -> Result<(BridgeLoopSkel<'obj>, Attached), trace::Error> {
-    let ring_bytes = args.buffer_page_count.map_or(DEFAULT_RING, ring::ring_size);
+    let ring_bytes = args
+        .trace
+        .buffer_page_count
+        .map_or(DEFAULT_RING, ring::ring_size);
     let explain = |error| explain_load(error, ring_bytes);
     let mut open = BridgeLoopSkelBuilder::default()
         .open(room)
@@ -180,13 +180,13 @@ fn load<'obj>(
     let rodata = open.maps.rodata_data.as_deref_mut();
     let rodata = rodata.ok_or(trace::Error::NoVariables)?;
     rodata.targ_threshold = Kind::ALL.map(|kind| {
-        if args.quiet || args.only.is_some_and(|only| only != kind) {
+        if args.summary.quiet || args.only.is_some_and(|only| only != kind) {
             u64::MAX
         } else {
             nanoseconds(args.threshold.unwrap_or_default())
         }
     });
-    rodata.targ_count = args.count.unwrap_or(0);
+    rodata.targ_count = args.trace.count.unwrap_or(0);
     rodata.targ_linear = args.linear.into();
     rodata.targ_stack = args.stack.into();
     rodata.targ_wake_at = ring_bytes as u64 / 4;

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use ovs_tracers::bpf::upcall_cost::types::bss;
 use ovs_tracers::cli::note;
+use ovs_tracers::cli::options::Format;
 use ovs_tracers::cost::analysis::Analysis;
 use ovs_tracers::cost::histogram::Scale;
 use ovs_tracers::cost::json::Json;
@@ -16,7 +17,7 @@ use ovs_tracers::run::recording::Start;
 use ovs_tracers::run::session::{Session, Settings, Step};
 use ovs_tracers::run::sink::Sink;
 
-use crate::args::{Args, Format};
+use crate::args::Args;
 
 const RING: Reason = Reason {
     what: "events",
@@ -73,12 +74,12 @@ pub struct Account {
 impl Account {
     /// Opens the output files; `files` are those in use already. `start` describes the trace.
     pub fn new(args: &Args, start: &Start, mut files: Files) -> anyhow::Result<(Session, Self)> {
-        let recording = match &args.write_events {
+        let recording = match &args.recording.record {
             None => None,
-            Some(path) => Some(files.create(path, args.force)?),
+            Some(path) => Some(files.create(path, args.recording.force)?),
         };
         let settings = Settings {
-            count: args.count,
+            count: args.trace.count,
             interval: None,
             reasons: LOST,
             status: None,
@@ -86,7 +87,7 @@ impl Account {
         let session = Session::new(settings, start, recording)?;
         let picture = match &args.svg {
             None => None,
-            Some(path) => Some(files.create(path, args.force)?),
+            Some(path) => Some(files.create(path, args.recording.force)?),
         };
         let show_events = !args.quiet;
         let out = match args.format {

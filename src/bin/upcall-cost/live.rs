@@ -20,27 +20,24 @@ use ovs_tracers::upcall::probes::RECV_UPCALL;
 use rustix::thread::CapabilitySet;
 
 use crate::account::Account;
-use crate::args::{Args, MAX_KEY_SIZE};
+use crate::args::{Args, DEFAULT_RING, MAX_KEY_SIZE};
 
 /// Bytes of a flow's request before and between what the analysis reads of it, the UFID and the key: the header and
 /// the value of OVS_FLOW_ATTR_UFID, and the header of OVS_FLOW_ATTR_KEY.
 const REQUEST_BEFORE_KEY: u32 = 4 + 16 + 4;
 
-/// Bytes: some hundredths of a second of full packets at full speed, for a machine that is busy with other things.
-const DEFAULT_RING: usize = 16 << 20;
-
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    libbpf_log::with(args.verbose, || trace(args))
+    libbpf_log::with(args.trace.verbose, || trace(args))
 }
 
 fn trace(args: &Args) -> anyhow::Result<()> {
-    let targets = [Target::find(args.pid)?];
+    let targets = [Target::find(args.daemon.pid)?];
     privilege::check_privilege()?;
     let only = args.kernel_side.as_deref();
     let mut plan = Plan::new(TOOL.groups, &targets, only)?;
-    let until = Until::new(args.duration)?;
+    let until = Until::new(args.trace.duration)?;
     let mut storage = storage();
-    let (mut skel, attached) = plan.load(&mut storage, args.verbose, |plan, room| {
+    let (mut skel, attached) = plan.load(&mut storage, args.trace.verbose, |plan, room| {
         load(args, plan, &targets[0], room)
     })?;
 
@@ -69,7 +66,10 @@ fn load<'obj>(
     target: &Target,
     room: &'obj mut MaybeUninit<OpenObject>,
 ) -> Result<(UpcallCostSkel<'obj>, Attached), trace::Error> {
-    let ring_bytes = args.buffer_page_count.map_or(DEFAULT_RING, ring::ring_size);
+    let ring_bytes = args
+        .trace
+        .buffer_page_count
+        .map_or(DEFAULT_RING, ring::ring_size);
     let explain = |error| explain_load(error, ring_bytes);
     let mut builder = UpcallCostSkelBuilder::default();
     let _types = EmptyBtf::provide(builder.object_builder_mut())?;

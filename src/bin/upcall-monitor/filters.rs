@@ -8,9 +8,9 @@ use anyhow::{bail, ensure};
 use ovs_tracers::bpf::upcall_monitor::types;
 use ovs_tracers::cli::note;
 use ovs_tracers::run::session::Daemon;
+use ovs_tracers::show::escape::escape;
 use ovs_tracers::trace::libbpf_log;
 use ovs_tracers::upcall::packet_filter::{self, Filter, InKernel, NotInKernel};
-use ovs_tracers::upcall::text::escape;
 
 use crate::args::{Chosen, MAX_COMM};
 use crate::live::{MAX_PORTS, MAX_TARGETS};

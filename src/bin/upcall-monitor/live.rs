@@ -23,7 +23,7 @@ use ovs_tracers::upcall::probes::{self, RECV_UPCALL};
 use ovs_tracers::upcall::record::RECORDS;
 use rustix::thread::CapabilitySet;
 
-use crate::args::{Args, Outcome};
+use crate::args::{Args, DEFAULT_RING, Outcome};
 use crate::filters::{PortFilter, check_names, filter_in_kernel, set_filters};
 use crate::follow::next_daemon;
 use crate::monitor::{Filtered, Monitor};
@@ -33,11 +33,8 @@ pub const MAX_TARGETS: usize = upcall_monitor_limit::MAX_TARGETS.0 as usize;
 pub const MAX_PORTS: usize = upcall_monitor_limit::MAX_PORTS.0 as usize;
 pub const MAX_LOST_FLOWS: u32 = upcall_monitor_limit::MAX_LOST_FLOWS.0;
 
-/// Bytes: some hundredths of a second of jumbo frames at full speed, for a machine that is busy with other things.
-const DEFAULT_RING: usize = 16 << 20;
-
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    libbpf_log::with(args.verbose, || trace(args))
+    libbpf_log::with(args.trace.verbose, || trace(args))
 }
 
 fn trace(args: &Args) -> anyhow::Result<()> {
@@ -48,7 +45,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     };
     let mut targets = find_targets(args)?;
     privilege::check_privilege()?;
-    let until = Until::new(args.duration)?;
+    let until = Until::new(args.trace.duration)?;
     others.retain(|other| targets.iter().all(|target| target.pid() != other.pid));
     let mut run = None;
     loop {
@@ -105,7 +102,7 @@ fn trace_daemons(
     run: &mut Option<(Session, Monitor)>,
 ) -> anyhow::Result<End> {
     let in_kernel = args.filter.as_ref().and_then(|filter| {
-        let filter = filter_in_kernel(filter, args.verbose);
+        let filter = filter_in_kernel(filter, args.trace.verbose);
         let filter = filter.inspect_err(|why| {
             note(format_args!(
                 "the packet filter is applied in user space: {why}"
@@ -131,7 +128,7 @@ fn trace_daemons(
         packet_filter: in_kernel,
     };
     let mut storage = storage();
-    let (mut skel, attached) = plan.load(&mut storage, args.verbose, |plan, room| {
+    let (mut skel, attached) = plan.load(&mut storage, args.trace.verbose, |plan, room| {
         config.load(plan, room)
     })?;
 
@@ -244,7 +241,10 @@ impl Config<'_> {
         room: &'obj mut MaybeUninit<OpenObject>,
     ) -> Result<(UpcallMonitorSkel<'obj>, Attached), trace::Error> {
         let args = self.args;
-        let ring_bytes = args.buffer_page_count.map_or(DEFAULT_RING, ring::ring_size);
+        let ring_bytes = args
+            .trace
+            .buffer_page_count
+            .map_or(DEFAULT_RING, ring::ring_size);
         let explain = |error| explain_load(error, ring_bytes);
         let mut builder = UpcallMonitorSkelBuilder::default();
         let _types = EmptyBtf::provide(builder.object_builder_mut())?;

@@ -47,15 +47,15 @@ pub struct Filtered {
 impl Monitor {
     /// Opens the output files; `files` are those in use already. `start` describes the trace.
     pub fn new(args: &Args, start: &Start, mut files: Files) -> anyhow::Result<(Session, Self)> {
-        let recording = match &args.record {
+        let recording = match &args.recording.record {
             None => None,
-            Some(path) => Some(files.create(path, args.force)?),
+            Some(path) => Some(files.create(path, args.recording.force)?),
         };
         let outputs = Outputs::open(args, start, files)?;
-        let replay = args.replay.is_some();
+        let replay = args.recording.replay.is_some();
         let settings = Settings {
-            count: args.count,
-            interval: args.interval,
+            count: args.trace.count,
+            interval: args.summary.interval,
             reasons: LOST,
             status: match replay {
                 true => None,
@@ -72,7 +72,7 @@ impl Monitor {
             outputs,
             top: args
                 .summary_lines()
-                .map(|lines| TopSources::new(lines, args.interval.is_some())),
+                .map(|lines| TopSources::new(lines, args.summary.interval.is_some())),
             summary: Summary::default(),
             name: String::new(),
             port: String::new(),

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use anstream::{AutoStream, ColorChoice};
+use ovs_tracers::cli::options::Format;
 use ovs_tracers::cli::{StatusLine, erase_status, note};
 use ovs_tracers::run::output::{Files, Output, stdout};
 use ovs_tracers::run::recording::Start;
@@ -15,7 +16,7 @@ use ovs_tracers::upcall::json::Json;
 use ovs_tracers::upcall::summary::Summary;
 use ovs_tracers::upcall::text::Table;
 
-use crate::args::{Args, Format};
+use crate::args::Args;
 use crate::capture::Capture;
 
 /// Each is closed if it is not asked for. As tcpdump has it, standard output is either text or a capture.
@@ -56,7 +57,7 @@ impl Outputs {
         let (mut table, mut json, mut summary) = (None, None, None);
         match (&args.pcap, args.format) {
             (Some(path), _) if path == Path::new("-") => {}
-            (_, Format::Text) if args.quiet => summary = Some(stdout()?),
+            (_, Format::Text) if args.summary.quiet => summary = Some(stdout()?),
             (_, Format::Text) => {
                 table = Some(Table::new(
                     stdout()?,
@@ -73,7 +74,7 @@ impl Outputs {
             json: Sink::new("standard output", json),
             capture: Sink::new("the capture", capture),
             summary: Sink::new("standard output", summary),
-            show_events: !args.quiet,
+            show_events: !args.summary.quiet,
             files,
         })
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use libbpf_rs::MapType;
 use ovs_tracers::ovs::{ports, release};
+use ovs_tracers::show::escape::Escaped;
 use ovs_tracers::trace::kernel::Need;
 use ovs_tracers::trace::plan::{Tool, Usdt, Without};
 use ovs_tracers::trace::target::Target;
@@ -13,7 +14,7 @@ use ovs_tracers::trace::{self, kernel, privilege};
 use ovs_tracers::{bridge_loop, cost, upcall};
 use serde::Serialize;
 
-use crate::show::{self, Escaped};
+use crate::show;
 
 /// The tools that attach to something, each by its own declaration. A new tool gets a row here.
 const TOOLS: [&Tool; 3] = [
@@ -255,7 +256,12 @@ impl Report {
     }
 
     pub fn text(&self, out: &mut impl Write) -> io::Result<()> {
-        writeln!(out, "process {}: {}", self.pid, Escaped(&self.process))?;
+        writeln!(
+            out,
+            "process {}: {}",
+            self.pid,
+            Escaped::text(&self.process)
+        )?;
         let kernel = &self.kernel;
         let facts = [
             ("BPF ring buffers", Some(kernel.ring_buffer)),
@@ -283,7 +289,7 @@ impl Report {
                 ([], without) => format!("can run, but without {}", without.join("; without ")),
                 (lacks, _) => format!("cannot: {}", lacks.join("; ")),
             };
-            writeln!(out, "{tool:width$}  {}", Escaped(&answer))?;
+            writeln!(out, "{tool:width$}  {}", Escaped::text(&answer))?;
         }
         Ok(())
     }

@@ -12,11 +12,13 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use ovs_tracers::cli;
+use ovs_tracers::cli::options::Format;
 use ovs_tracers::run::output;
+use ovs_tracers::show::escape::Escaped;
 use ovs_tracers::trace::libbpf_log;
 use ovs_tracers::trace::target::Target;
 
-use args::{Args, Format};
+use args::Args;
 use attached::Attachments;
 use listing::Listing;
 
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> anyhow::Result<bool> {
     let mut out = output::stdout()?;
     if args.check {
-        let report = check::check(args.pid)?;
+        let report = check::check(args.daemon.pid)?;
         match args.format {
             Format::Text => report.text(&mut out)?,
             Format::Json => report.json(&mut out)?,
@@ -48,10 +50,11 @@ fn run(args: &Args) -> anyhow::Result<bool> {
 
     let mut listing = match &args.list {
         Some(path) => Listing::of_file(path)?,
-        None => Listing::of_process(&Target::find(args.pid)?)?,
+        None => Listing::of_process(&Target::find(args.daemon.pid)?)?,
     };
     for warning in &listing.warnings {
-        cli::note(format_args!("warning: {warning}"));
+        // It names files that a process has mapped.
+        cli::note(format_args!("warning: {}", Escaped::text(warning)));
     }
     listing.keep(args.pattern.as_ref())?;
     let detailed = args.verbose || args.format == Format::Json;

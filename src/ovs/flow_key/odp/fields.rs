@@ -11,12 +11,14 @@ use super::partial::{List, Wrote};
 
 /// The fields of an attribute, joined by commas. One of which no bit matters is left out unless it shall be `verbose`;
 /// one of which some bits do not is followed by its mask: `src=10.0.0.0/255.255.255.0`.
-pub(super) struct Fields<'w, W> {
+///
+/// Without `MASKED` there are no masks, and the code for them is left out: keys of upcalls have none, and are many.
+pub(super) struct Fields<'w, W, const MASKED: bool> {
     list: List<'w, W>,
     verbose: bool,
 }
 
-impl<'w, W: fmt::Write> Fields<'w, W> {
+impl<'w, W: fmt::Write, const MASKED: bool> Fields<'w, W, MASKED> {
     pub fn new(out: &'w mut W, verbose: bool) -> Self {
         Fields {
             list: List::new(out),
@@ -24,14 +26,13 @@ impl<'w, W: fmt::Write> Fields<'w, W> {
         }
     }
 
-    /// Where to write a field, after its name; `None` if it is left out.
+    /// Where to write a field, after its name, which begins with a comma; `None` if it is left out.
+    #[inline]
     pub fn field(&mut self, name: &str, wildcard: bool) -> Result<Option<&mut W>, fmt::Error> {
-        if wildcard && !self.verbose {
+        if MASKED && wildcard && !self.verbose {
             return Ok(None);
         }
-        let out = self.list.item()?;
-        out.write_str(name)?;
-        Ok(Some(out))
+        self.list.named_item(name).map(Some)
     }
 
     /// Where to write what is never left out.
@@ -54,7 +55,9 @@ impl<'w, W: fmt::Write> Fields<'w, W> {
     }
 
     /// A number in decimal.
+    #[inline]
     pub fn dec<N: Number>(&mut self, name: &str, value: N, mask: Option<N>) -> fmt::Result {
+        let mask = mask.filter(|_| MASKED);
         if let Some(out) = self.field(name, mask.is_some_and(is_zero))? {
             dec(out, value.into())?;
             mask_of_number(out, mask)?;
@@ -63,7 +66,9 @@ impl<'w, W: fmt::Write> Fields<'w, W> {
     }
 
     /// A number in hexadecimal; zero as `0`.
+    #[inline]
     pub fn hex<N: Number>(&mut self, name: &str, value: N, mask: Option<N>) -> fmt::Result {
+        let mask = mask.filter(|_| MASKED);
         if let Some(out) = self.field(name, mask.is_some_and(is_zero))? {
             alt_hex(out, value.into().into())?;
             mask_of_number(out, mask)?;
@@ -71,7 +76,9 @@ impl<'w, W: fmt::Write> Fields<'w, W> {
         Ok(())
     }
 
+    #[inline]
     pub fn mac(&mut self, name: &str, address: &[u8; 6], mask: Option<&[u8; 6]>) -> fmt::Result {
+        let mask = mask.filter(|_| MASKED);
         if let Some(out) = self.field(name, mask.is_some_and(|mask| *mask == [0; 6]))? {
             hex_bytes(out, address, ":")?;
             if let Some(mask) = mask.filter(|mask| **mask != [0xff; 6]) {
@@ -82,9 +89,11 @@ impl<'w, W: fmt::Write> Fields<'w, W> {
         Ok(())
     }
 
+    #[inline]
     pub fn ipv4(&mut self, name: &str, address: &[u8; 4], mask: Option<&[u8; 4]>) -> fmt::Result {
+        let mask = mask.filter(|_| MASKED);
         if let Some(out) = self.field(name, mask.is_some_and(|mask| *mask == [0; 4]))? {
-            ipv4(out, "", address)?;
+            dotted(out, address)?;
             if let Some(mask) = mask.filter(|mask| **mask != [0xff; 4]) {
                 ipv4(out, "/", mask)?;
             }
@@ -93,6 +102,7 @@ impl<'w, W: fmt::Write> Fields<'w, W> {
     }
 
     pub fn ipv6(&mut self, name: &str, address: &[u8; 16], mask: Option<&[u8; 16]>) -> fmt::Result {
+        let mask = mask.filter(|_| MASKED);
         if let Some(out) = self.field(name, mask.is_some_and(|mask| *mask == [0; 16]))? {
             ipv6(out, "", address)?;
             if let Some(mask) = mask.filter(|mask| **mask != [0xff; 16]) {
@@ -104,7 +114,8 @@ impl<'w, W: fmt::Write> Fields<'w, W> {
 
     /// The flow label of IPv6: 20 bits, whose upper neighbours may or may not be in the mask.
     pub fn ipv6_label(&mut self, label: u32, mask: Option<u32>) -> fmt::Result {
-        if let Some(out) = self.field("label=", mask.is_some_and(is_zero))? {
+        let mask = mask.filter(|_| MASKED);
+        if let Some(out) = self.field(",label=", mask.is_some_and(is_zero))? {
             alt_hex(out, label.into())?;
             mask_of_number(out, mask.filter(|mask| !mask & 0xf_ffff != 0))?;
         }
@@ -113,14 +124,17 @@ impl<'w, W: fmt::Write> Fields<'w, W> {
 
     /// `OVS_FRAG_TYPE_*`, of which either all bits matter or none.
     pub fn frag(&mut self, kind: u8, mask: Option<u8>) -> fmt::Result {
-        match mask {
+        match mask.filter(|_| MASKED) {
             Some(0) => Ok(()),
-            None | Some(0xff) => self.list.item()?.write_str(match kind {
-                0 => "frag=no",
-                1 => "frag=first",
-                2 => "frag=later",
-                _ => "frag=<error>",
-            }),
+            None | Some(0xff) => {
+                let text = match kind {
+                    0 => ",frag=no",
+                    1 => ",frag=first",
+                    2 => ",frag=later",
+                    _ => ",frag=<error>",
+                };
+                self.list.named_item(text).map(drop)
+            }
             Some(mask) => write!(
                 self.list.item()?,
                 "error: partial mask not supported for frag ({mask:#x})"
@@ -246,11 +260,15 @@ pub(in crate::ovs) fn ipv4(
     name: &str,
     address: &[u8; 4],
 ) -> fmt::Result {
-    let [a, b, c, d] = *address;
-    number(out, name, a)?;
-    number(out, ".", b)?;
-    number(out, ".", c)?;
-    number(out, ".", d)
+    out.write_str(name)?;
+    dotted(out, address)
+}
+
+fn dotted(out: &mut impl fmt::Write, [a, b, c, d]: &[u8; 4]) -> fmt::Result {
+    dec(out, (*a).into())?;
+    number(out, ".", *b)?;
+    number(out, ".", *c)?;
+    number(out, ".", *d)
 }
 
 /// Writes an address as the C library's `inet_ntop()` does: `::1.2.3.4` for the deprecated

@@ -54,7 +54,7 @@ pub fn odp(key: &[u8], out: &mut impl fmt::Write) -> fmt::Result {
     if key.is_empty() {
         return out.write_str("<empty>");
     }
-    let printer = Printer {
+    let printer = Printer::<_, false> {
         verbose: true,
         upcall: true,
         port_name: no_names,
@@ -97,7 +97,7 @@ pub fn odp_masked<N: Display>(
     if key.payload_len() == 0 {
         return out.write_str("<empty>");
     }
-    let printer = Printer {
+    let printer = Printer::<_, true> {
         verbose,
         upcall: false,
         port_name,
@@ -123,7 +123,7 @@ pub(in crate::ovs) fn odp_set(
     mask: Option<Attribute<'_>>,
     out: &mut impl fmt::Write,
 ) -> fmt::Result {
-    let printer = Printer {
+    let printer = Printer::<_, true> {
         verbose: mask.is_none(),
         upcall: false,
         port_name: no_names,
@@ -140,14 +140,16 @@ pub fn no_names(_: u32) -> Option<&'static str> {
 const LOST: &str = "/<mask cut>";
 
 /// How a key is shown.
-struct Printer<F> {
+///
+/// Without `MASKED` it has no mask, and the code for masks is left out: keys of upcalls have none, and are many.
+struct Printer<F, const MASKED: bool> {
     verbose: bool,
     /// Whether it is the key of an upcall, which differs as the documentation of [`odp`] lists.
     upcall: bool,
     port_name: F,
 }
 
-impl<F: Fn(u32) -> Option<N>, N: Display> Printer<F> {
+impl<F: Fn(u32) -> Option<N>, N: Display, const MASKED: bool> Printer<F, MASKED> {
     /// Writes the attributes of a key or of an encapsulated one. Tells whether it wrote anything.
     fn run(
         &self,
@@ -163,7 +165,12 @@ impl<F: Fn(u32) -> Option<N>, N: Display> Printer<F> {
             has_eth_type |= attribute.kind == OVS_KEY_ATTR_ETHERTYPE;
             has_packet_type |= attribute.kind == OVS_KEY_ATTR_PACKET_TYPE;
             let (mut wildcard, mut lost) = (false, false);
-            let mask = match masks.find(attribute.kind, nested) {
+            let found = if MASKED {
+                masks.find(attribute.kind, nested)
+            } else {
+                Found::Exact
+            };
+            let mask = match found {
                 Found::Exact => None,
                 Found::Mask(mask) => {
                     wildcard = mask::is_wildcard(&attribute, &mask);
@@ -193,7 +200,10 @@ impl<F: Fn(u32) -> Option<N>, N: Display> Printer<F> {
                 list.same_item().write_str(LOST)?;
             }
         }
-        if !has_eth_type && let Found::Mask(mask) = masks.find(OVS_KEY_ATTR_ETHERTYPE, false) {
+        if MASKED
+            && !has_eth_type
+            && let Found::Mask(mask) = masks.find(OVS_KEY_ATTR_ETHERTYPE, false)
+        {
             let out = list.item()?;
             out.write_str("eth_type(0/")?;
             hex4(out, mask::net16(Some(mask)).unwrap_or_default())?;
@@ -203,6 +213,7 @@ impl<F: Fn(u32) -> Option<N>, N: Display> Printer<F> {
     }
 
     /// Writes one attribute; without a mask, every bit of it matters.
+    #[inline]
     fn key_attribute(
         &self,
         attribute: &Attribute<'_>,
@@ -210,7 +221,7 @@ impl<F: Fn(u32) -> Option<N>, N: Display> Printer<F> {
         depth: u32,
         out: &mut impl fmt::Write,
     ) -> fmt::Result {
-        let (mask, bad_mask) = match mask {
+        let (mask, bad_mask) = match mask.filter(|_| MASKED) {
             Some(mask) if !mask::fits(attribute, &mask) => (None, Some(mask)),
             mask => (mask, None),
         };
@@ -231,6 +242,7 @@ impl<F: Fn(u32) -> Option<N>, N: Display> Printer<F> {
     }
 
     /// Writes the inside of an attribute's brackets.
+    #[inline]
     fn payload(
         &self,
         attribute: &Attribute<'_>,
@@ -238,6 +250,7 @@ impl<F: Fn(u32) -> Option<N>, N: Display> Printer<F> {
         depth: u32,
         out: &mut impl fmt::Write,
     ) -> fmt::Result {
+        let mask = mask.filter(|_| MASKED);
         match attribute.key() {
             Key::Encap(_) if depth == MAX_NESTED => {
                 out.write_str("<nested too deep: ")?;
@@ -251,7 +264,7 @@ impl<F: Fn(u32) -> Option<N>, N: Display> Printer<F> {
             }
             Key::Tunnel(nested) => {
                 let (masks, complete) = (Masks::in_attribute(mask), attribute.is_complete());
-                let wrote = tunnel::tunnel(nested, &masks, self.verbose, complete, out)?;
+                let wrote = tunnel::tunnel::<MASKED>(nested, &masks, self.verbose, complete, out)?;
                 nested_end(attribute, wrote, out)
             }
             Key::Nsh(nested) => {
@@ -271,11 +284,16 @@ impl<F: Fn(u32) -> Option<N>, N: Display> Printer<F> {
             Key::CtState(state) if self.upcall => flags(out, state, &CT_STATE, "|"),
             Key::CtTuple6(tuple) => {
                 let names = if self.upcall {
-                    ["tp_src=", "tp_dst="]
+                    [",tp_src=", ",tp_dst="]
                 } else {
-                    ["src_port=", "dst_port="]
+                    [",src_port=", ",dst_port="]
                 };
-                value::ct_tuple6(tuple, mask, names, &mut Fields::new(out, self.verbose))
+                value::ct_tuple6(
+                    tuple,
+                    mask,
+                    names,
+                    &mut Fields::<_, MASKED>::new(out, self.verbose),
+                )
             }
             Key::Unknown => {
                 payload(attribute, out)?;
@@ -298,7 +316,7 @@ impl<F: Fn(u32) -> Option<N>, N: Display> Printer<F> {
                     None => Ok(()),
                 }
             }
-            key => value::value(key, mask, self.verbose, out),
+            key => value::value::<MASKED>(key, mask, self.verbose, out),
         }
     }
 }

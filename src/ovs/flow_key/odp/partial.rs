@@ -29,6 +29,16 @@ impl<'w, W: fmt::Write> List<'w, W> {
         Ok(self.out)
     }
 
+    /// Where to write the next item, after its name. The name begins with the comma that the first item has not: one
+    /// write instead of two, of which a key has dozens.
+    #[inline]
+    pub fn named_item(&mut self, name: &str) -> Result<&mut W, fmt::Error> {
+        let first = name.strip_prefix(',').unwrap_or(name);
+        self.out.write_str(if self.wrote { name } else { first })?;
+        self.wrote = true;
+        Ok(self.out)
+    }
+
     /// Where to write what belongs to the last item.
     pub fn same_item(&mut self) -> &mut W {
         self.out
