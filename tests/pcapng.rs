@@ -5,7 +5,8 @@ use std::cell::Cell;
 use std::io::{self, Write};
 use std::process::Command;
 
-use ovs_tracers::upcall::event::{Captured, Upcall};
+use ovs_tracers::trace::captured::Captured;
+use ovs_tracers::upcall::event::Upcall;
 use ovs_tracers::upcall::pcapng::{LOST, Section, Stats, Writer};
 use pcap_parser::{Block, Linktype, OptionCode, PcapNGOption, parse_block_le};
 use proptest::prelude::*;

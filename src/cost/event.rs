@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::ovs::{flow_key, flow_request};
-use crate::upcall::event::Captured;
+use crate::trace::captured::Captured;
 
 /// What happened: `enum cost_event` of `bpf/upcall_cost.h`, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -105,7 +105,7 @@ fn checksum(at: u32, size: u32) -> Option<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upcall::event::Captured;
+    use crate::trace::captured::Captured;
 
     /// The layout of version 1: numbers, names, the size of a checksum, the key and the packet.
     fn version_1(event: u32, packet_error: i32) -> Vec<u8> {

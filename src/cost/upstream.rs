@@ -12,7 +12,7 @@ use super::event::{Event, KINDS, Kind, short_datapath};
 use crate::bpf::record::c_str;
 use crate::cli::cause;
 use crate::ovs::flow_key;
-use crate::upcall::event::Captured;
+use crate::trace::captured::Captured;
 
 /// How many bytes a line may have, which is far more than the script ever writes.
 const MAX_LINE: u64 = 1 << 20;

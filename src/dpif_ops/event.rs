@@ -6,7 +6,7 @@ use crate::c_str;
 use crate::ovs::flow_request::Operation;
 use crate::run::loss::{ARGUMENTS_UNREADABLE, LARGER_RING, RING_FULL, Reason};
 use crate::run::recording::Records;
-use crate::upcall::event::Captured;
+use crate::trace::captured::Captured;
 
 /// The records of dpif-ops: `struct dpif_op_record` (`bpf/dpif_ops.h`).
 pub const RECORDS: Records = Records {

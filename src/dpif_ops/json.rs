@@ -2,12 +2,10 @@
 
 use std::io::{self, Write};
 
-use crate::dpif_ops::event::Op;
-use crate::dpif_ops::summary::Summary;
-use crate::dpif_ops::text::{Context, write_odp};
-use crate::ovs::flow_key::odp_masked;
-use crate::ovs::flow_request::Request;
+use crate::dpif_ops::summary::Report;
+use crate::dpif_ops::text::Row;
 use crate::ovs::actions;
+use crate::ovs::flow_key::odp_masked;
 use crate::run::loss::Lost;
 use crate::run::recording::Start;
 use crate::show::json::{Line, Text};
@@ -34,50 +32,39 @@ impl<W: Write> Json<W> {
         Ok(json)
     }
 
-    /// Writes an operation that was at `wall_time`, nanoseconds since 1970.
-    pub fn op<'n>(
-        &mut self,
-        op: &Op<'_>,
-        context: &Context<'_, impl Fn(u32) -> Option<&'n str>>,
-        wall_time: u64,
-    ) -> io::Result<()> {
-        let line = &mut self.line;
+    pub fn row(&mut self, row: &Row<'_>) -> io::Result<()> {
+        let (line, text) = (&mut self.line, &mut self.text);
         line.record("op");
-        line.field("time_ns", op.time);
-        line.field("wall_time_ns", wall_time);
-        line.field("cpu", op.cpu);
-        line.field("pid", op.pid);
-        line.field("tid", op.tid);
-        line.field("comm", Text(op.comm));
-        line.field("operation", op.operation.name());
-        let request = Request::parse(op.operation, op.request.bytes);
-        line.field("datapath", context.datapath.map(Text));
-        line.begin("request", b'{');
-        line.captured(&op.request);
+        line.field("time", row.op.time);
+        line.field("wall_time_ns", row.wall_time);
+        line.field("cpu", row.op.cpu);
+        line.field("pid", row.op.pid);
+        line.field("tid", row.op.tid);
+        line.field("comm", Text(row.op.comm));
+        line.field("operation", row.op.operation.name());
+        line.field("datapath", row.datapath.map(Text));
+        line.captured("request", &row.op.request);
         line.end(b'}');
-        if let Ok(request) = &request {
+        if let Some(request) = row.request {
             line.field("dp_ifindex", request.headers.dp_ifindex.get());
             line.field("command", request.command().map(|command| command.name()));
-            line.field("flags", request.headers.nlmsg_flags.get());
+            line.field("nlmsg_flags", request.headers.nlmsg_flags.get());
             line.field("probe", request.is_probe());
             line.field("ufid", request.ufid().map(|ufid| ufid.to_string()));
-            let names = &context.port_name;
-            let mut texts = |name: &str, write: &mut dyn FnMut(&mut String)| {
-                self.text.clear();
-                write(&mut self.text);
-                line.field(name, &self.text);
-            };
             // Writing to a String cannot fail.
             if let Some(key) = request.key() {
+                text.clear();
                 let mask = request.mask();
-                texts("key", &mut |text| {
-                    let _ = odp_masked(&key, mask.as_ref(), true, names, text);
-                });
+                let _ = odp_masked(&key, mask.as_ref(), true, |number| row.port(number), text);
+                line.field("flow", &*text);
             }
             if let Some(list) = request.actions() {
-                texts("actions", &mut |text| {
-                    let _ = actions::odp(&list, names, text);
-                });
+                text.clear();
+                let _ = actions::odp(&list, |number| row.port(number), text);
+                line.field("actions", &*text);
+            }
+            if let Some(packet) = request.packet() {
+                line.field("packet_length", packet.payload_len());
             }
             let problems: Vec<String> = request.problems().map(|p| p.to_string()).collect();
             if !problems.is_empty() {
@@ -86,4 +73,48 @@ impl<W: Write> Json<W> {
         }
         self.write()
     }
+
+    pub fn lost(&mut self, lost: &Lost) -> io::Result<()> {
+        self.line.record("lost");
+        self.line.lost(lost);
+        self.write()
+    }
+
+    pub fn interval(&mut self, report: &Report) -> io::Result<()> {
+        self.line.record("interval");
+        self.line.field("operations", report);
+        self.write()
+    }
+
+    /// Writes the last line.
+    pub fn summary(&mut self, totals: &Totals, lost: &Lost, report: &Report) -> io::Result<()> {
+        let line = &mut self.line;
+        line.record("summary");
+        line.field("shown", totals.shown);
+        line.field("filtered", totals.filtered);
+        line.field("undecodable", totals.undecodable);
+        line.field("pending", totals.pending);
+        line.lost(lost);
+        line.field("operations", report);
+        self.write()
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.line.write(&mut self.out)
+    }
+
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// What became of the operations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub shown: u64,
+    pub filtered: u64,
+    /// Records whose bytes make no sense.
+    pub undecodable: u64,
+    /// Records that came after the end of the run.
+    pub pending: u64,
 }

@@ -7,7 +7,8 @@ use clap::ValueEnum;
 
 use crate::dpif_ops::event::Op;
 use crate::ovs::flow_key::{nlraw, odp_masked};
-use crate::ovs::flow_request::{OVS_FLOW_ATTR_KEY, OVS_FLOW_ATTR_MASK, Request};
+use crate::ovs::flow_request::{Operation, Request};
+use crate::ovs::ports::PortNames;
 use crate::ovs::{actions, flow_request};
 use crate::show::escape::Escaped;
 use crate::show::hexdump;
@@ -25,14 +26,56 @@ pub enum Decode {
     Hex,
 }
 
-/// What is known of an operation besides its record.
-pub struct Context<'a, P> {
+/// An operation, with what is known of it besides its record.
+pub struct Row<'a> {
+    pub op: &'a Op<'a>,
+    /// None if the request is shorter than its headers.
+    pub request: Option<&'a Request<'a>>,
     /// The name of the datapath.
     pub datapath: Option<&'a [u8]>,
-    /// Gives a port of it its name.
-    pub port_name: P,
+    pub ports: Option<&'a PortNames>,
+    /// Nanoseconds since 1970.
+    pub wall_time: u64,
 }
 
+impl Row<'_> {
+    /// The name of a port of the datapath.
+    pub fn port(&self, number: u32) -> Option<Escaped<'_>> {
+        let name = self.ports?.known(self.datapath?, number)?;
+        Some(Escaped::text(name))
+    }
+
+    /// What the datapath is called, or its number.
+    pub fn datapath_text(&self) -> String {
+        match (self.datapath, self.request) {
+            (Some(name), _) => Escaped(name).to_string(),
+            (None, Some(request)) => request.headers.dp_ifindex.get().to_string(),
+            (None, None) => "Unknown".to_string(),
+        }
+    }
+
+    /// `put create`, `put modify probe`, `del`: the operation, of a put what becomes of the flow, and whether ovs-vswitchd
+    /// only tries what the datapath can do.
+    pub fn title(&self) -> String {
+        let operation = self.op.operation;
+        let mut title = operation.name().to_string();
+        if let Some(request) = self.request {
+            match request.command() {
+                Some(command) if operation == Operation::Put => {
+                    title.push(' ');
+                    title.push_str(command.name());
+                }
+                _ => {}
+            }
+            if request.is_probe() {
+                title.push_str(" probe");
+            }
+        }
+        title
+    }
+}
+
+/// Writes rows, and what is below them.
 pub struct Table<W> {
     out: W,
     decode: Decode,
@@ -44,24 +87,17 @@ impl<W: Write> Table<W> {
     pub fn new(mut out: W, decode: Decode) -> io::Result<Self> {
         writeln!(
             out,
-            "{:<18} {:<4} {:<16} {:<10} {:<20} {:<18} REQUEST",
+            "{:<18} {:<4} {:<16} {:<10} {:<16} {:<20} REQUEST",
             "TIME", "CPU", "COMM", "TID", "OPERATION", "DATAPATH"
         )?;
-        Ok(Self {
-            out,
-            decode,
-            text: String::new(),
-        })
+        let text = String::new();
+        Ok(Self { out, decode, text })
     }
 
-    pub fn op<'n>(
-        &mut self,
-        op: &Op<'_>,
-        context: &Context<'_, impl Fn(u32) -> Option<&'n str>>,
-    ) -> io::Result<()> {
+    pub fn row(&mut self, row: &Row<'_>) -> io::Result<()> {
         self.text.clear();
         // Writing to a String cannot fail.
-        let _ = write_op(&mut self.text, op, context, self.decode);
+        let _ = write_row(&mut self.text, row, self.decode);
         self.out.write_all(self.text.as_bytes())
     }
 
@@ -70,74 +106,74 @@ impl<W: Write> Table<W> {
     }
 }
 
-/// `put create`, `put modify probe`, `del`: the operation, of a put what becomes of the flow, and whether ovs-vswitchd only
-/// tries what the datapath can do.
-pub fn title(op: &Op<'_>, request: Option<&Request<'_>>) -> String {
-    let mut title = op.operation.name().to_string();
-    if let Some(request) = request {
-        if let Some(command) = request.command().and_then(flow_request::Command::of_put) {
-            title.push(' ');
-            title.push_str(command);
-        }
-        if request.is_probe() {
-            title.push_str(" probe");
-        }
-    }
-    title
-}
-
-fn write_op<'n>(
-    out: &mut String,
-    op: &Op<'_>,
-    context: &Context<'_, impl Fn(u32) -> Option<&'n str>>,
-    decode: Decode,
-) -> fmt::Result {
-    let request = Request::parse(op.operation, op.request.bytes);
-    let known = request.as_ref().ok();
-    let (seconds, nanoseconds) = (op.time / 1_000_000_000, op.time % 1_000_000_000);
-    let time = format!("{seconds}.{nanoseconds:09}");
+fn write_row(out: &mut String, row: &Row<'_>, decode: Decode) -> fmt::Result {
+    let Op { time, request, .. } = row.op;
+    let time = format!("{}.{:09}", time / 1_000_000_000, time % 1_000_000_000);
     write!(
         out,
-        "{time:<18} {:<4} {:<16} {:<10} {:<20} ",
-        op.cpu,
-        Escaped(op.comm),
-        op.tid,
-        title(op, known),
+        "{time:<18} {:<4} {:<16} {:<10} {:<16} {:<20} {} bytes",
+        row.op.cpu,
+        Escaped(row.op.comm),
+        row.op.tid,
+        row.title(),
+        row.datapath_text(),
+        request.len
     )?;
-    match (context.datapath, known) {
-        (Some(name), _) => write!(out, "{:<18} ", Escaped(name))?,
-        (None, Some(request)) => write!(out, "{:<18} ", request.headers.dp_ifindex.get())?,
-        (None, None) => write!(out, "{:<18} ", "Unknown")?,
-    }
-    let captured = op.request.bytes.len();
-    match op.request.error {
-        Some(errno) => writeln!(
-            out,
-            "{} bytes, could not be read (errno {errno})",
-            op.request.len
-        )?,
-        None if captured < op.request.len as usize => {
-            writeln!(out, "{} bytes, {captured} captured", op.request.len)?;
+    match request.error {
+        Some(errno) => write!(out, ", which could not be read (errno {errno})")?,
+        None if request.bytes.len() < request.len as usize => {
+            write!(out, ", {} captured", request.bytes.len())?;
         }
-        None => writeln!(out, "{} bytes", op.request.len)?,
+        None => {}
     }
-    if op.request.error.is_some() || decode == Decode::None {
+    out.push('\n');
+    if request.error.is_some() || decode == Decode::None {
         return Ok(());
     }
-    let request = match &request {
-        Ok(request) if decode != Decode::Hex => request,
-        Ok(_) => return hexdump::write(out, op.request.bytes, 4),
-        Err(error) => return writeln!(out, "    {error}"),
+    if decode == Decode::Hex {
+        return hexdump::write(out, request.bytes, 4);
+    }
+    let Some(parsed) = row.request else {
+        return writeln!(out, "    too short for the headers of a request");
     };
     if decode == Decode::Odp {
         out.push_str("    ");
-        write_odp(out, request, &context.port_name)?;
+        write_odp(out, row, parsed)?;
         out.push('\n');
-        for problem in request.problems() {
-            writeln!(out, "    warning: {problem}")?;
-        }
-        return Ok(());
+    } else {
+        write_nlraw(out, parsed)?;
     }
+    for problem in parsed.problems() {
+        writeln!(out, "    warning: {problem}")?;
+    }
+    Ok(())
+}
+
+/// `ufid:..., in_port(p0),..., actions:p1`, without the statistics that `ovs-dpctl dump-flows -m` has in between.
+fn write_odp(out: &mut String, row: &Row<'_>, request: &Request<'_>) -> fmt::Result {
+    let mut separator = "";
+    if let Some(ufid) = request.ufid() {
+        write!(out, "{ufid}")?;
+        separator = ", ";
+    }
+    if let Some(key) = request.key() {
+        out.push_str(separator);
+        let port = |number| row.port(number);
+        odp_masked(&key, request.mask().as_ref(), true, port, out)?;
+        separator = ", ";
+    }
+    if let Some(packet) = request.packet() {
+        write!(out, "{separator}packet of {} bytes", packet.payload_len())?;
+        separator = ", ";
+    }
+    if let Some(list) = request.actions() {
+        write!(out, "{separator}actions:")?;
+        actions::odp(&list, |number| row.port(number), out)?;
+    }
+    Ok(())
+}
+
+fn write_nlraw(out: &mut String, request: &Request<'_>) -> fmt::Result {
     for attribute in request.attributes() {
         let name = request.name(attribute.kind).unwrap_or("<UNKNOWN>");
         let (len, kind) = (attribute.len, attribute.kind);
@@ -146,45 +182,20 @@ fn write_op<'n>(
             write!(out, " {byte:02x}")?;
         }
         out.push('\n');
-        let is_key = !request.is_packet() && [OVS_FLOW_ATTR_KEY, OVS_FLOW_ATTR_MASK].contains(&kind);
-        if is_key {
+        let keys = match request.is_packet() {
+            true => &[flow_request::OVS_PACKET_ATTR_KEY][..],
+            false => &[
+                flow_request::OVS_FLOW_ATTR_KEY,
+                flow_request::OVS_FLOW_ATTR_MASK,
+            ],
+        };
+        if keys.contains(&kind) {
             let mut lines = String::new();
             nlraw(attribute.payload, &mut lines)?;
             for line in lines.lines() {
                 writeln!(out, "    {line}")?;
             }
         }
-    }
-    for problem in request.problems() {
-        writeln!(out, "    warning: {problem}")?;
-    }
-    Ok(())
-}
-
-/// A flow as `ovs-dpctl dump-flows -m` shows it, as far as the request has it: `ufid:...,in_port(p0),..., actions:p1`.
-pub fn write_odp<'n>(
-    out: &mut String,
-    request: &Request<'_>,
-    port_name: &impl Fn(u32) -> Option<&'n str>,
-) -> fmt::Result {
-    let mut separator = "";
-    if let Some(ufid) = request.ufid() {
-        write!(out, "{ufid}")?;
-        separator = ", ";
-    }
-    if let Some(key) = request.key() {
-        out.push_str(separator);
-        odp_masked(&key, request.mask().as_ref(), true, port_name, out)?;
-        separator = ", ";
-    }
-    if let Some(packet) = request.packet() {
-        write!(out, "{separator}packet of {} bytes", packet.payload_len())?;
-        separator = ", ";
-    }
-    if let Some(list) = request.actions() {
-        out.push_str(separator);
-        out.push_str("actions:");
-        actions::odp(&list, port_name, out)?;
     }
     Ok(())
 }

@@ -78,6 +78,20 @@ pub enum Operation {
     Execute,
 }
 
+impl Operation {
+    pub const ALL: [Self; 4] = [Self::Put, Self::Del, Self::Get, Self::Execute];
+
+    /// The end of the name of its probe.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Del => "del",
+            Self::Get => "get",
+            Self::Execute => "execute",
+        }
+    }
+}
+
 /// What the kernel is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Command {
@@ -90,6 +104,19 @@ pub enum Command {
     Delete,
     Get,
     Execute,
+}
+
+impl Command {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::CreateOrModify => "create-or-modify",
+            Self::Modify => "modify",
+            Self::Delete => "delete",
+            Self::Get => "get",
+            Self::Execute => "execute",
+        }
+    }
 }
 
 /// The three headers of a message, 24 bytes. At the probes those fields of which it is said are 0.
@@ -307,7 +334,8 @@ impl<'a> Request<'a> {
         })
     }
 
-    fn is_packet(&self) -> bool {
+    /// Whether its attributes are `OVS_PACKET_ATTR_*`, and not `OVS_FLOW_ATTR_*`.
+    pub fn is_packet(&self) -> bool {
         self.operation == Operation::Execute
     }
 

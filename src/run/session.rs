@@ -360,11 +360,13 @@ impl Session {
     }
 
     /// The names of a daemon's ports, with that of the datapath which has this number: the kernel is asked for it if it is
-    /// not known yet.
-    pub fn names(&mut self, daemon: usize, ifindex: u32) -> Option<&PortNames> {
-        let ports = &mut self.daemons.get_mut(daemon)?.ports;
-        ports.datapath(ifindex);
-        Some(ports)
+    /// not known yet. Beside them what takes the failure of an output that shows them.
+    pub fn names(&mut self, daemon: usize, ifindex: u32) -> (Option<&PortNames>, &mut Failure) {
+        let ports = self.daemons.get_mut(daemon).map(|daemon| {
+            daemon.ports.datapath(ifindex);
+            &daemon.ports
+        });
+        (ports, &mut self.failure)
     }
 
     fn ports_have_changed(&mut self) -> bool {

@@ -16,8 +16,11 @@ use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 
+use crate::run::loss::Lost;
 use crate::run::recording::Start;
+use crate::show::errno;
 use crate::show::escape::plain;
+use crate::trace::captured::Captured;
 
 /// The fields of a start record that are text, and those that are numbers.
 const START_TEXTS: [&str; 4] = ["tool", "tool_version", "machine", "kernel"];
@@ -134,6 +137,29 @@ impl Line {
 
     pub fn end(&mut self, bracket: u8) {
         self.text.push(bracket);
+    }
+
+    /// Begins an object with what there is of something that was copied.
+    pub fn captured(&mut self, name: &str, captured: &Captured<'_>) {
+        self.begin(name, b'{');
+        self.field("length", captured.len);
+        self.field("captured", captured.bytes.len());
+        if let Some(errno) = captured.error {
+            self.field("error", errno);
+            if let Some(name) = errno::name(errno) {
+                self.field("error_name", name);
+            }
+        }
+    }
+
+    /// How many were lost, in all and by reason.
+    pub fn lost(&mut self, lost: &Lost) {
+        self.field("lost", lost.total());
+        self.begin("lost_reasons", b'{');
+        for (reason, count) in lost.by_reason() {
+            self.field(&reason.why.replace(' ', "_"), count);
+        }
+        self.end(b'}');
     }
 
     /// Ends the line and writes it.

@@ -5,6 +5,7 @@
 //! [`ring`] drains what the programs send, [`until`] something ends it.
 
 pub mod attach;
+pub mod captured;
 mod error;
 pub mod kernel;
 pub mod libbpf_log;

@@ -1,17 +1,7 @@
 //! What the tracers show: typed views of the records that the kernel delivers.
 
 use crate::ovs::flow_key;
-
-/// Bytes copied from the traced process, of which the kernel or a snap length may have cut the end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Captured<'a> {
-    /// Length in the traced process, in bytes.
-    pub len: u32,
-    /// What was copied: a prefix of the original; empty if it was not asked for or could not be read.
-    pub bytes: &'a [u8],
-    /// The errno with which reading the traced process's memory failed. `bytes` is empty then.
-    pub error: Option<i32>,
-}
+use crate::trace::captured::Captured;
 
 /// One upcall: one that ovs-vswitchd received, which is the arguments of `dpif_recv:recv_upcall` (`lib/dpif.c` of Open
 /// vSwitch), or one that failed in the kernel before (`ovs_dp_upcall()`, `net/openvswitch/datapath.c` of Linux).

@@ -10,7 +10,8 @@ use crate::bpf::upcall_monitor::types::{
 };
 use crate::c_str;
 use crate::run::recording::Records;
-use crate::upcall::event::{Captured, FailedFrom, Upcall};
+use crate::trace::captured::Captured;
+use crate::upcall::event::{FailedFrom, Upcall};
 use crate::upcall::summary::LOST;
 
 /// The records of upcall-monitor: `struct upcall_record` (`bpf/upcall_monitor.h`).

@@ -108,7 +108,7 @@ impl Display for Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upcall::event::Captured;
+    use crate::trace::captured::Captured;
 
     /// Check that the lines say each figure once and that the sums hold.
     #[test]

@@ -12,7 +12,8 @@ use crate::cli::cause;
 use crate::ovs::{flow_key, packet};
 use crate::show::escape::escape;
 use crate::show::hexdump;
-use crate::upcall::event::{Captured, Upcall};
+use crate::trace::captured::Captured;
+use crate::upcall::event::Upcall;
 
 /// How a flow key is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

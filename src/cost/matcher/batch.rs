@@ -8,7 +8,7 @@ use super::found::{Found, Reason, Set, Unmatched};
 use super::same::{Name, same_bytes, same_port};
 use crate::cost::event::{Event, Kind, short_datapath};
 use crate::ovs::{flow_key, flow_request};
-use crate::upcall::event::Captured;
+use crate::trace::captured::Captured;
 
 /// How many upcalls a batch may have. One of Open vSwitch has 64 at most (`UPCALL_MAX_BATCH`), but upcalls that led to
 /// no operation are added to the next batch.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cost::event::Kind;
-use crate::upcall::event::Captured;
+use crate::trace::captured::Captured;
 
 /// All events of an upcall. Times are nanoseconds of `CLOCK_MONOTONIC`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -398,7 +398,7 @@ fn next_source(pairs: &[(u64, Flow)]) -> Option<Source> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upcall::event::Captured;
+    use crate::trace::captured::Captured;
 
     fn v4(bytes: [u8; 4]) -> IpAddr {
         bytes.into()

@@ -18,7 +18,7 @@ use crate::run::loss::Lost;
 use crate::run::recording::Start;
 use crate::show::errno;
 use crate::show::json::{Line, Text};
-use crate::upcall::event::{Captured, Upcall};
+use crate::upcall::event::Upcall;
 use crate::upcall::flows::Report;
 use crate::upcall::summary::Summary;
 use crate::upcall::text::PacketDecode;
@@ -170,27 +170,5 @@ impl Line {
             // Writing to memory cannot fail.
             let _ = packets::write_value(text, value);
         });
-    }
-
-    /// Begins an object with what there is of something that was copied.
-    pub(crate) fn captured(&mut self, name: &str, captured: &Captured<'_>) {
-        self.begin(name, b'{');
-        self.field("length", captured.len);
-        self.field("captured", captured.bytes.len());
-        if let Some(errno) = captured.error {
-            self.field("error", errno);
-            if let Some(name) = errno::name(errno) {
-                self.field("error_name", name);
-            }
-        }
-    }
-
-    fn lost(&mut self, lost: &Lost) {
-        self.field("lost", lost.total());
-        self.begin("lost_reasons", b'{');
-        for (reason, count) in lost.by_reason() {
-            self.field(&reason.why.replace(' ', "_"), count);
-        }
-        self.end(b'}');
     }
 }
