@@ -5,7 +5,7 @@
  *
  * A uprobe's program can be preempted, and another thread may then run into
  * the same program on the same CPU. So everything is kept by thread, or added
- * to atomically; nothing is kept by CPU.
+ * atomically; nothing is kept by CPU.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
@@ -18,7 +18,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Send a record for intervals of at least this many ns; by kind. */
 const volatile __u64 targ_threshold[KINDS];
-/* Stop a thread's account after this many runs; 0: never. */
+/* Stop counting a thread's intervals after this many runs; 0: never. */
 const volatile __u64 targ_count;
 /* Count in the buckets of bridge_loop.bt too. */
 const volatile __u8 targ_linear;
@@ -40,7 +40,7 @@ struct {
 	__type(value, struct thread_state);
 } threads SEC(".maps");
 
-/* Too large for the stack. */
+/* It is too large for the stack. */
 static const struct thread_state new_thread;
 
 #define barrier() asm volatile("" ::: "memory")
@@ -91,7 +91,7 @@ static __always_inline void send(void *ctx, struct thread_state *thread, __u32 k
 				 __u64 duration, __u32 unseen)
 {
 	struct loop_record *record;
-	/* A wait's stack would be that of the main loop itself; take_stack() knows no unseen run. */
+	/* The stack of a wait would always be that of the main loop. take_stack() has none of an unseen run. */
 	int with_stack = targ_stack && kind == KIND_RUN && !unseen;
 
 	thread->lines[kind]++;
@@ -154,7 +154,7 @@ static __always_inline int turn(void *ctx, __u32 ends)
 	/* From here on take_stack() leaves the stack alone. */
 	thread->kind = KIND_WAIT;
 	barrier();
-	/* Else its beginning was missed, while the other probe was being detached. */
+	/* If not, its beginning was missed while the other probe was being detached. */
 	if (was == ends) {
 		duration = now - since;
 		thread->count[ends]++;
@@ -179,7 +179,7 @@ static __always_inline int turn(void *ctx, __u32 ends)
 UPROBE_PROGRAMS(run_start, turn(ctx, KIND_WAIT))
 UPROBE_PROGRAMS(poll_block, turn(ctx, KIND_RUN))
 
-/* A clock of the traced thread: it ticks in an interrupt, on top of the thread. */
+/* A clock event of the traced thread: it runs in an interrupt, on top of the thread. */
 SEC("perf_event")
 int take_stack(void *ctx)
 {

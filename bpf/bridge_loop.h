@@ -51,7 +51,7 @@ struct thread_state {
 	__u64 min[KINDS];
 	__u64 max[KINDS];
 	__u64 count[KINDS];
-	/* of these, how many deserve a line */
+	/* how many of these get a line */
 	__u64 lines[KINDS];
 	/* The stack of the first sample of this run past the threshold. */
 	__u64 stack[MAX_FRAMES];

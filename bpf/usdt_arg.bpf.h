@@ -2,11 +2,11 @@
 /*
  * Reads the arguments of a USDT probe.
  *
- * The specs come from the note's argument string (src/trace/usdt.rs) and stand in
- * .rodata, which is frozen before the program is loaded: the verifier knows
- * their values and prunes all of this to one register read, or one user
- * read, an argument. Hence everything is inlined, and nothing here may be
- * turned into a table lookup or a computed pointer by the compiler.
+ * The specs come from the note's argument string (src/trace/spec.rs) and are in
+ * .rodata, which is frozen before the program is loaded. So the verifier knows
+ * their values, and removes all but one register read, or one user read, for
+ * each argument. That is why everything is inlined, and why the compiler must
+ * not make a table lookup or a computed pointer of anything here.
  */
 #ifndef __USDT_ARG_BPF_H__
 #define __USDT_ARG_BPF_H__
@@ -41,17 +41,17 @@ struct usdt_arg {
 	/* 1, 2, 4 or 8 bytes. */
 	__u8 size;
 	__u8 is_signed;
-	/* Words of the pt_regs that a program sees. */
+	/* Indices of 8-byte words in the pt_regs that a program sees. */
 	__u8 reg;
 	__u8 index_reg;
 	/* The index is shifted left by this. */
 	__u8 index_shift;
-	/* In memory: the first of those that are read with it, which may be itself. */
+	/* In memory: the first of the arguments that are read together with it, which may be itself. */
 	__u8 window;
 	__u8 pad[5];
-	/* Where it is in what is read for them, in bytes. */
+	/* Where it is in what is read for all of them, in bytes. */
 	__u16 at;
-	/* Of the first of them: how many bytes are read. */
+	/* In the first of them: how many bytes are read. */
 	__u16 span;
 };
 
@@ -86,7 +86,7 @@ static __always_inline __u64 usdt_register(void *ctx, __u8 reg)
 	return v;
 }
 
-/* The low bytes of v as a value of the argument's type: the programs' targets are little-endian. */
+/* The low bytes of v as a value of the argument's type. All supported machines are little-endian. */
 static __always_inline __u64 usdt_extend(const volatile struct usdt_arg *arg, __u64 v)
 {
 	__u8 size = arg->size;
@@ -109,7 +109,7 @@ static __always_inline __u64 usdt_extend(const volatile struct usdt_arg *arg, __
 	return v;
 }
 
-/* The constant, what is in the register, or the address in memory. */
+/* The constant, the content of the register, or the address in memory. */
 static __always_inline __u64 usdt_operand(void *ctx, const volatile struct usdt_arg *arg)
 {
 	__u8 index_reg = arg->index_reg;
@@ -122,7 +122,7 @@ static __always_inline __u64 usdt_operand(void *ctx, const volatile struct usdt_
 	return v;
 }
 
-/* The argument of that operand. Returns 0, or the errno of a failed user read; *value is 0 then. */
+/* Fetches the argument whose operand is v. Returns 0, or the errno of a failed user read, and *value is 0 then. */
 static __always_inline long usdt_value(const volatile struct usdt_arg *arg, __u64 v, __u64 *value)
 {
 	__u8 size = arg->size;
@@ -158,11 +158,11 @@ static __always_inline long usdt_arg(void *ctx, const volatile struct usdt_arg *
 }
 
 /*
- * Fetches n arguments: a register or a constant each, or what lies in memory,
- * by one read for all that lie close together: a read costs much, and its
- * length little. window has room for USDT_WINDOW bytes, or is NULL; then each is
- * read by itself. Returns 0, or the errno of a failed read; the values that it
- * was for are 0 then.
+ * Fetches n arguments. One read fetches all arguments in memory that lie close
+ * together, since a read costs much, and its length little. window has room for
+ * USDT_WINDOW bytes; if it is NULL, each argument in memory takes a read.
+ * Returns 0, or the errno of a failed read, and the values that it was for are
+ * 0 then.
  */
 static __always_inline long usdt_args(void *ctx, const volatile struct usdt_arg *args, __u32 n,
 				      __u64 *window, __u64 *values)
@@ -176,7 +176,7 @@ static __always_inline long usdt_args(void *ctx, const volatile struct usdt_arg 
 		long failed;
 		__u64 v;
 
-		/* It came with an earlier one. */
+		/* An earlier read has fetched it. */
 		if (in_window && arg->window != i)
 			continue;
 		v = usdt_operand(ctx, arg);
@@ -184,7 +184,7 @@ static __always_inline long usdt_args(void *ctx, const volatile struct usdt_arg 
 			err |= usdt_value(arg, v, &values[i]);
 			continue;
 		}
-		/* The verifier wants a constant, and has one. */
+		/* The verifier wants a constant size, and knows the span. */
 		failed = bpf_probe_read_user(window, arg->span, (void *)(v - arg->at));
 		err |= failed;
 #pragma unroll
@@ -211,9 +211,9 @@ static __always_inline long usdt_args(void *ctx, const volatile struct usdt_arg 
 }
 
 /*
- * The specs of the site that fired: the spec'th of n_specs in all. Their place
- * is a constant that is added on each path, so that the verifier knows what it
- * reads there; clang would compute it from spec.
+ * The specs of the site that fired: the spec'th of n_specs in all. A constant
+ * is added on each path, so that the verifier knows what it reads there; clang
+ * would compute the address from spec.
  */
 #define USDT_SPECS(all, n_specs, spec)						\
 	({									\

@@ -477,7 +477,7 @@ fn damage_is_reported() {
     let mut flipped = recording.clone();
     flipped[recording.len() / 2] ^= 4;
     let mut newer = recording.clone();
-    newer[8] += 1;
+    newer[8] += 2;
     let mut line = upstream.clone();
     let place = upstream.len() / 2;
     line[place..place + 9].copy_from_slice(b"'\\q', 1: ");
@@ -485,7 +485,11 @@ fn damage_is_reported() {
         (&recording[..recording.len() / 2], "cut off at byte", true),
         (&recording[..5], "cut off at byte 5", false),
         (&flipped, "damaged at byte", true),
-        (&newer, "version 3, and this program reads version 2", false),
+        (
+            &newer,
+            "version 4, and this program reads versions 2 to 3",
+            false,
+        ),
         (&upstream[..upstream.len() / 2], "cut off in line", true),
         (&line, "damaged in line", true),
         (

@@ -96,23 +96,30 @@ static __always_inline int handle_upcall_ends(int result)
 	return 0;
 }
 
-/*
- * Where skb_checksum_help() will put a checksum into the packet; 0: nowhere.
- * Sets is_crc if it is skb_crc32c_csum_help(), and of four bytes.
- */
-static __always_inline __u32 unfinished_checksum(const struct sk_buff *skb,
-						 const struct queued_packet *packet, int *is_crc)
+/* Where the kernel will put a checksum into a packet, and its bytes; 0: nowhere. */
+struct checksum {
+	__u32 at;
+	__u32 size;
+};
+
+static __always_inline struct checksum unfinished_checksum(const struct sk_buff *skb,
+							   const struct queued_packet *packet)
 {
 	__u64 head = (__u64)BPF_CORE_READ(skb, head);
-	__u32 at;
+	struct checksum checksum = {};
 
 	if (BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed) != CHECKSUM_PARTIAL)
-		return 0;
-	if (bpf_core_field_exists(skb->csum_not_inet))
-		*is_crc = BPF_CORE_READ_BITFIELD_PROBED(skb, csum_not_inet);
-	at = head + BPF_CORE_READ(skb, csum_start) + BPF_CORE_READ(skb, csum_offset) -
-	     (__u64)packet->data;
-	return packet->has_vlan ? at + VLAN_HLEN : at;
+		return checksum;
+	checksum.at = head + BPF_CORE_READ(skb, csum_start) + BPF_CORE_READ(skb, csum_offset) -
+		      (__u64)packet->data;
+	if (packet->has_vlan)
+		checksum.at += VLAN_HLEN;
+	/* skb_checksum_help() writes 2 bytes, skb_crc32c_csum_help() 4. */
+	checksum.size = 2;
+	if (bpf_core_field_exists(skb->csum_not_inet) &&
+	    BPF_CORE_READ_BITFIELD_PROBED(skb, csum_not_inet))
+		checksum.size = 4;
+	return checksum;
 }
 
 static __always_inline int handle_queue_begins(struct sk_buff *skb, __u32 cutlen)
@@ -121,8 +128,7 @@ static __always_inline int handle_queue_begins(struct sk_buff *skb, __u32 cutlen
 	struct queued_packet packet = {};
 	struct cost_record *record;
 	__u64 packet_len, room;
-	int is_crc = 0;
-	__u32 checksum;
+	struct checksum checksum;
 	long err;
 
 	if (!upcall || !upcall->dp)
@@ -131,7 +137,7 @@ static __always_inline int handle_queue_begins(struct sk_buff *skb, __u32 cutlen
 	upcall->queued = 1;
 
 	queued_packet(&packet, skb, cutlen);
-	checksum = unfinished_checksum(skb, &packet, &is_crc);
+	checksum = unfinished_checksum(skb, &packet);
 	packet_len = packet.readable;
 	if (packet_len > targ_packet_size)
 		packet_len = targ_packet_size;
@@ -142,15 +148,15 @@ static __always_inline int handle_queue_begins(struct sk_buff *skb, __u32 cutlen
 	}
 	begin_record(record, EVENT_DP_UPCALL);
 	record->skb = upcall->skb;
-	upcall_fields(record, upcall);
 	BPF_CORE_READ_STR_INTO(&record->device, skb, dev, name);
-	record->unfinished_checksum = checksum;
-	if (checksum)
-		record->checksum_size = is_crc ? 4 : 2;
+	record->unfinished_checksum = checksum.at;
+	record->checksum_size = checksum.size;
 	record->captured.packet_size = packet.size;
 	err = copy_packet(record->data, packet_len, room, &packet);
 	record->captured.packet_error = err;
 	record->captured.packet_len = err ? 0 : packet_len;
+	/* At the end: the verifier follows each path in here for each size of a record. */
+	upcall_fields(record, upcall);
 	ring_submit(record);
 	return 0;
 }

@@ -24,16 +24,19 @@
 //! A block of an unknown kind is passed over.
 //!
 //! The version at the beginning is that of the blocks. The layout of its records is a tool's own matter, and has a
-//! version of its own: `records` in the start block, 1 if that is absent. A tool reads its older records too, which
-//! become current ones on the way ([`Records`]).
+//! version of its own: `records` in the start block. A recording of version 2 does not have it, and its records are of
+//! version 1. A tool reads its older records too, which become current ones on the way ([`Records`]).
 
 use std::io::{self, Read, Write};
 
 use crate::cli::cause;
 
 const MAGIC: &[u8; 8] = b"OVSTRACE";
-/// Changes with the layout of any block.
-pub const VERSION: u32 = 2;
+/// Changes with the layout of any block. Version 3 added `records` to the start block: a program that knows only version 2
+/// would take newer records for older ones.
+pub const VERSION: u32 = 3;
+/// The oldest that is read.
+const OLDEST: u32 = 2;
 const MAX_PAYLOAD: u32 = 1 << 20;
 
 const START: u32 = 1;
@@ -52,7 +55,7 @@ pub enum Error {
     Io(#[from] io::Error),
     #[error("not a recording: it does not begin with OVSTRACE\n--replay reads what --record wrote")]
     Foreign,
-    #[error("a recording of version {0}, and this program reads version {VERSION}\nuse {age} {tool}", age = age(*.0), tool = env!("CARGO_PKG_NAME"))]
+    #[error("a recording of version {0}, and this program reads versions {OLDEST} to {VERSION}\nuse {age} {tool}", age = age(*.0), tool = env!("CARGO_PKG_NAME"))]
     Version(u32),
     #[error("a recording of {tool} whose records are of version {version}, made by a newer version of it; this one reads up to version {known}\nuse a newer {package}", package = env!("CARGO_PKG_NAME"))]
     Records {
@@ -272,9 +275,9 @@ impl<R: Read> Reader<R> {
         if reader.fill(&mut version)? < version.len() {
             return Err(Error::Cut(reader.offset));
         }
-        let version = u32::from_le_bytes(version);
-        if version != VERSION {
-            return Err(Error::Version(version));
+        let layout = u32::from_le_bytes(version);
+        if !(OLDEST..=VERSION).contains(&layout) {
+            return Err(Error::Version(layout));
         }
         match reader.read_block()? {
             Some(START) => {}
@@ -298,8 +301,10 @@ impl<R: Read> Reader<R> {
             }
             None => return Err(Error::Damaged(reader.offset)),
         }
-        if let Some(recorded) = reader.start.get("records") {
-            reader.version = match recorded.parse() {
+        reader.version = match (layout, reader.start.get("records")) {
+            (OLDEST, None) => 1,
+            (OLDEST, Some(_)) | (_, None) => return Err(Error::Damaged(reader.offset)),
+            (_, Some(recorded)) => match recorded.parse() {
                 Ok(0) | Err(_) => return Err(Error::Damaged(reader.offset)),
                 Ok(recorded) if recorded <= version => recorded,
                 Ok(newer) => {
@@ -309,8 +314,8 @@ impl<R: Read> Reader<R> {
                         known: version,
                     });
                 }
-            };
-        }
+            },
+        };
         Ok(reader)
     }
 
@@ -534,7 +539,7 @@ mod tests {
             blocks(b"\x0a\x0d\x0d\x0apcapng").1,
             Some(Error::Foreign)
         ));
-        for (version, hint) in [(VERSION - 1, "an older"), (VERSION + 1, "a newer")] {
+        for (version, hint) in [(OLDEST - 1, "an older"), (VERSION + 1, "a newer")] {
             let mut other = recording();
             other[8..12].copy_from_slice(&version.to_le_bytes());
             let error = blocks(&other).1.expect("an error");
@@ -564,7 +569,11 @@ mod tests {
             writer.record(b"record").unwrap();
             writer.clock(1).unwrap();
             writer.record(b"").unwrap();
-            blocks(&writer.finish().unwrap())
+            let mut bytes = writer.finish().unwrap();
+            if version.is_none() {
+                bytes[8] = OLDEST as u8;
+            }
+            blocks(&bytes)
         };
         let shown = |records: [&[u8]; 2]| {
             let blocks = [
