@@ -6,19 +6,19 @@
 
 pub mod analysis;
 mod axis;
-mod event;
-mod groups;
+pub mod event;
+pub mod groups;
 pub mod histogram;
 pub mod json;
 pub mod matcher;
 pub mod probes;
 mod record;
 pub mod report;
-mod stage;
+pub mod stage;
 pub mod stats;
 pub mod svg;
 mod text;
-mod timeline;
+pub mod timeline;
 mod transport;
 pub mod upstream;
 
