@@ -62,7 +62,7 @@ check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-TOOLS := upcall-monitor upcall-cost bridge-loop usdt-probes
+TOOLS := upcall-monitor upcall-cost bridge-loop dpif-ops usdt-probes
 
 # Not built here: root, whom it mostly takes, has no Rust toolchain as a rule.
 install:

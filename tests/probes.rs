@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use ovs_tracers::trace::plan::{Group, Point, Tool};
-use ovs_tracers::{bpf, bridge_loop, cost, upcall};
+use ovs_tracers::{bpf, bridge_loop, cost, dpif_ops, upcall};
 
 /// The names of the programs of a BPF object, with their sections.
 fn programs<'obj>(builder: impl SkelBuilder<'obj>) -> Vec<(String, String)> {
@@ -86,6 +86,12 @@ fn declared_programs() {
         bpf::bridge_loop::BridgeLoopSkelBuilder::default(),
         &["take_stack"],
     );
+    check(
+        &dpif_ops::probes::TOOL,
+        &[],
+        bpf::dpif_ops::DpifOpsSkelBuilder::default(),
+        &[],
+    );
 }
 
 /// Check that the arguments which are fetched, and those which must be pointers, are among those that a probe has.
@@ -95,6 +101,7 @@ fn declared_arguments() {
         &upcall::probes::TOOL,
         &cost::probes::TOOL,
         &bridge_loop::probes::TOOL,
+        &dpif_ops::probes::TOOL,
     ] {
         let ways = tool.groups.iter().flat_map(|group| group.ways);
         for probe in ways.flat_map(|way| way.probes()) {

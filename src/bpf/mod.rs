@@ -152,6 +152,9 @@ mod tests {
         let (all, with) = with_tail_call(super::upcall_cost::UpcallCostSkelBuilder::default());
         assert_eq!(all.len(), 6);
         assert_eq!(all, with);
+        let (all, with) = with_tail_call(super::dpif_ops::DpifOpsSkelBuilder::default());
+        assert_eq!(all.len(), 8);
+        assert_eq!(all, with);
         let (all, with) = with_tail_call(super::bridge_loop::BridgeLoopSkelBuilder::default());
         assert_eq!(all.len(), 4);
         assert_eq!(all, with);

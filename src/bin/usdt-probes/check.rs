@@ -11,16 +11,17 @@ use ovs_tracers::trace::plan::{Tool, Usdt, Without};
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::usdt::{self, parse_args};
 use ovs_tracers::trace::{self, kernel, privilege};
-use ovs_tracers::{bridge_loop, cost, upcall};
+use ovs_tracers::{bridge_loop, cost, dpif_ops, upcall};
 use serde::Serialize;
 
 use crate::show;
 
 /// The tools that attach to something, each by its own declaration. A new tool gets a row here.
-const TOOLS: [&Tool; 3] = [
+const TOOLS: [&Tool; 4] = [
     &upcall::probes::TOOL,
     &cost::probes::TOOL,
     &bridge_loop::probes::TOOL,
+    &dpif_ops::probes::TOOL,
 ];
 
 /// The answer for one process.
