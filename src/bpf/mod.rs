@@ -96,6 +96,7 @@ usdt_arg!(upcall_cost);
 plain! {
     bridge_loop::loop_record before stack,
     bridge_loop::thread_state,
+    dpif_ops::event_head,
     dpif_ops::dpif_op_record before data,
     upcall_monitor::upcall_record before data,
     upcall_monitor::failed_from,

@@ -1,5 +1,7 @@
 //! The C structs that BPF programs write, and their bytes.
 
+use crate::bpf::dpif_ops::types::event_head;
+
 /// A C struct of integers and arrays of them, as the bindings have it.
 ///
 /// # Safety
@@ -34,6 +36,39 @@ macro_rules! c_str {
         let size = |value: &$struct| size_of_val(&value.$($field).+);
         $crate::bpf::record::c_str(&$bytes[OFFSET..][..size(&Default::default())])
     }};
+}
+
+/// What each record begins with: `struct event_head` of `bpf/event.h`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head<'a> {
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    pub time: u64,
+    /// The current task.
+    pub pid: u32,
+    pub tid: u32,
+    pub cpu: u32,
+    /// An enum of the tool.
+    pub kind: u16,
+    /// Which of the traced daemons, from 0 on.
+    pub target: u16,
+    /// Name of the thread, at most 15 bytes.
+    pub comm: &'a [u8],
+}
+
+impl<'a> Head<'a> {
+    /// Reads the head of a record; none if there are too few bytes for one.
+    pub fn read(record: &'a [u8]) -> Option<Self> {
+        let (head, _) = read::<event_head>(record)?;
+        Some(Self {
+            time: head.time,
+            pid: head.pid,
+            tid: head.tid,
+            cpu: head.cpu,
+            kind: head.kind,
+            target: head.target,
+            comm: crate::c_str!(record, event_head, comm),
+        })
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What bridge-loop attaches to.
 
-use crate::trace::plan::{Group, Point, Tool, Usdt, Way, Without};
+use crate::trace::plan::{Group, Tool, Usdt};
+use crate::usdt_group;
 
 /// `vswitchd/ovs-vswitchd.c` of Open vSwitch: a run of the main loop begins.
 pub static RUN_START: Usdt = Usdt {
@@ -18,26 +19,11 @@ pub static POLL_BLOCK: Usdt = Usdt {
 };
 
 /// Runs of the main loop, and the waits between them.
-pub static LOOP: Group = Group {
-    what: "the main loop",
-    ways: &[Way {
-        name: "usdt",
-        needs: &[],
-        // So that the beginnings of runs are attached first and detached last: the program would take a poll_block whose
-        // run_start it missed for the end of a run that had begun before.
-        points: &[
-            Point::Usdt {
-                probe: &POLL_BLOCK,
-                program: "poll_block",
-            },
-            Point::Usdt {
-                probe: &RUN_START,
-                program: "run_start",
-            },
-        ],
-    }],
-    without: Without::Error,
-};
+// In this order the beginnings of runs are attached first and detached last: the program would take a poll_block whose
+// run_start it missed for the end of a run that had begun before.
+pub static LOOP: Group = usdt_group!(
+    "the main loop": POLL_BLOCK => "poll_block", RUN_START => "run_start"
+);
 
 pub static TOOL: Tool = Tool {
     name: "bridge-loop",

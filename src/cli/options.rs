@@ -3,12 +3,16 @@
 //! A tool whose events have a name of their own says so with `mut_arg`, as in
 //! `#[command(mut_arg("count", |arg| arg.help("Stop after N runs")))]`.
 
-use std::path::PathBuf;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use crate::cli::duration;
+use crate::run::output::{self, Files, Output};
+use crate::run::recording::{Reader, Records};
+use crate::trace::ring::ring_size;
 
 /// The forms of the standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -46,6 +50,62 @@ pub struct Trace {
     /// Show libbpf's messages and the verifier's log if the kernel refuses a BPF program
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+impl Trace {
+    /// The bytes of the ring, of which a tool has so many by default.
+    pub fn ring_bytes(&self, default: usize) -> usize {
+        self.buffer_page_count.map_or(default, ring_size)
+    }
+}
+
+/// The thread whose events are shown.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Thread {
+    /// Show only events of this thread, a name (handler1) or a thread id
+    #[arg(long, value_name = "THREAD", value_parser = thread_name)]
+    pub thread: Option<String>,
+}
+
+/// The kernel keeps so many bytes of a thread's name.
+const MAX_COMM: usize = 15;
+
+impl Thread {
+    /// Whether events of the thread with this id and name are shown.
+    pub fn has(&self, tid: u32, comm: &[u8]) -> bool {
+        let name = self.name();
+        let has_name = || name.is_none_or(|name| comm == name);
+        self.id().map_or_else(has_name, |id| id == tid)
+    }
+
+    /// The id, if that is what was asked for: `targ_tid` of `bpf/filter.bpf.h`.
+    pub fn id(&self) -> Option<u32> {
+        self.thread.as_ref()?.parse().ok()
+    }
+
+    /// The name as the kernel keeps it, if that is what was asked for.
+    fn name(&self) -> Option<&[u8]> {
+        let thread = self.thread.as_ref().filter(|_| self.id().is_none())?;
+        Some(&thread.as_bytes()[..thread.len().min(MAX_COMM)])
+    }
+
+    /// The same as `targ_by_comm` and `targ_comm` of `bpf/filter.bpf.h`.
+    pub fn comm(&self) -> (u8, [i8; 16]) {
+        let mut comm = [0; 16];
+        for (to, from) in comm.iter_mut().zip(self.name().unwrap_or_default()) {
+            *to = from.cast_signed();
+        }
+        (self.name().is_some().into(), comm)
+    }
+}
+
+fn thread_name(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("no thread has an empty name".to_string()),
+        // In the programs it stands for none being asked for.
+        "0" => Err("no thread has the id 0".to_string()),
+        _ => Ok(text.to_string()),
+    }
 }
 
 /// What a tool shows that has a summary.
@@ -89,5 +149,50 @@ pub fn output_name(text: &str) -> Result<PathBuf, String> {
     match text {
         "-" => Err("standard output is taken already; name a file".to_string()),
         _ => Ok(text.into()),
+    }
+}
+
+/// What nearly every tool has that traces one process and shows its events.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Common {
+    #[command(flatten)]
+    pub daemon: Daemon,
+
+    #[command(flatten)]
+    pub summary: Summary,
+
+    /// Print a table, or JSON Lines for programs
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+
+    #[command(flatten)]
+    pub trace: Trace,
+
+    #[command(flatten)]
+    pub recording: Recording,
+}
+
+impl Recording {
+    /// Opens the recording to be shown.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or is no recording with such records.
+    pub fn open(
+        &self,
+        files: &mut Files,
+        records: &Records,
+    ) -> anyhow::Result<Reader<BufReader<Box<dyn Read>>>> {
+        let path = self.replay.as_deref().unwrap_or(Path::new("-"));
+        let (input, _) = files.open(path)?;
+        Ok(Reader::new(BufReader::new(input), records)?)
+    }
+
+    /// The file to record to, if one is asked for.
+    ///
+    /// # Errors
+    /// Those of [`Files::create`].
+    pub fn create(&self, files: &mut Files) -> Result<Option<Output>, output::Error> {
+        let create = |path: &PathBuf| files.create(path, self.force);
+        self.record.as_ref().map(create).transpose()
     }
 }

@@ -3,6 +3,7 @@
 use crate::trace::kernel::Need;
 use crate::trace::plan::{Group, Point, Tool, Usdt, Way, Without};
 use crate::upcall::probes::RECV_UPCALL;
+use crate::usdt_group;
 
 /// `lib/dpif-netlink.c` of Open vSwitch. Fetched is the request, a `struct ofpbuf *`.
 pub static OP_FLOW_PUT: Usdt = Usdt {
@@ -78,28 +79,12 @@ pub static DATAPATH: Group = Group {
 };
 
 /// From the receipt of an upcall to what the daemon asks of the datapath.
-pub static DAEMON: Group = Group {
-    what: "received upcalls",
-    ways: &[Way {
-        name: "usdt",
-        needs: &[],
-        points: &[
-            Point::Usdt {
-                probe: &RECV_UPCALL,
-                program: "recv_upcall",
-            },
-            Point::Usdt {
-                probe: &OP_FLOW_PUT,
-                program: "op_flow_put",
-            },
-            Point::Usdt {
-                probe: &OP_FLOW_EXECUTE,
-                program: "op_flow_execute",
-            },
-        ],
-    }],
-    without: Without::Error,
-};
+pub static DAEMON: Group = usdt_group!(
+    "received upcalls":
+        RECV_UPCALL => "recv_upcall",
+        OP_FLOW_PUT => "op_flow_put",
+        OP_FLOW_EXECUTE => "op_flow_execute",
+);
 
 /// The packet is back in the datapath.
 pub static EXECUTE: Group = Group {

@@ -1,7 +1,5 @@
 //! What dpif-ops shows: the requests of ovs-vswitchd to the kernel's datapath.
 
 pub mod event;
-pub mod json;
 pub mod probes;
-pub mod summary;
-pub mod text;
+pub mod show;

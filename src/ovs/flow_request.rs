@@ -9,6 +9,7 @@
 
 use std::fmt::{self, Display};
 
+use clap::ValueEnum;
 use zerocopy::native_endian::{I32, U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
@@ -70,11 +71,15 @@ pub const OVS_UFID_F_OMIT_ACTIONS: u32 = 1 << 2;
 
 /// What a request is for. The probe says so; the message itself does not, for `genlmsghdr.cmd` has the same numbers for
 /// flows and for packets, and the kernel gives the families their numbers as it loads them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
 pub enum Operation {
+    /// Create or modify a flow
     Put,
+    /// Delete a flow
     Del,
+    /// Look a flow up
     Get,
+    /// Execute actions on a packet
     Execute,
 }
 
@@ -363,12 +368,12 @@ impl<'a> Request<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ufid(pub [u8; 16]);
 
-/// As `ovs-dpctl dump-flows -m` shows it: `ufid:0d1a2b3c-4d5e-6f70-8192-a3b4c5d6e7f8`.
+/// As `ovs-dpctl dump-flows -m` shows it behind `ufid:`: `0d1a2b3c-4d5e-6f70-8192-a3b4c5d6e7f8`.
 impl Display for Ufid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d] = self.words();
         let (b1, b2, c1, c2) = (b >> 16, b & 0xffff, c >> 16, c & 0xffff);
-        write!(f, "ufid:{a:08x}-{b1:04x}-{b2:04x}-{c1:04x}-{c2:04x}{d:08x}")
+        write!(f, "{a:08x}-{b1:04x}-{b2:04x}-{c1:04x}-{c2:04x}{d:08x}")
     }
 }
 

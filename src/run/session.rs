@@ -100,6 +100,11 @@ pub struct Session {
     status_received: u64,
     /// Records that came after the end of the run.
     pub pending: u64,
+    /// Whether this is no recording.
+    is_live: bool,
+    started: Instant,
+    /// Times of the first and the last event that was shown, in nanoseconds.
+    times: Option<(u64, u64)>,
 }
 
 struct Recording {
@@ -193,6 +198,9 @@ impl Session {
             status: settings.status,
             status_received: 0,
             pending: 0,
+            is_live: false,
+            started: Instant::now(),
+            times: None,
         })
     }
 
@@ -210,6 +218,7 @@ impl Session {
             attached: Attached { links, what },
             keep,
         } = live;
+        self.is_live = true;
         let mut clock = WallClock::now();
         let _ = self.set_clock(clock.offset());
         let mut named = Instant::now();
@@ -429,6 +438,23 @@ impl Session {
             }
             Ok(())
         })
+    }
+
+    /// How long the run was until now: that of a recording is from its first event to its last.
+    pub fn elapsed(&self) -> Duration {
+        match (self.is_live, self.times) {
+            (true, _) => self.started.elapsed(),
+            (false, times) => {
+                let (first, last) = times.unwrap_or_default();
+                Duration::from_nanos(last.saturating_sub(first))
+            }
+        }
+    }
+
+    /// Takes note of the time of an event.
+    pub fn seen(&mut self, time: u64) {
+        let (first, last) = self.times.unwrap_or((time, time));
+        self.times = Some((first.min(time), last.max(time)));
     }
 
     /// Counts an event that was shown; breaks with the last one that was asked for.

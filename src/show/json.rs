@@ -9,13 +9,15 @@
 //! * bytes are base64 (RFC 4648, with padding);
 //! * text is the text itself, see [`Text`]; escapes for terminals are no part of it.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, Write};
+use std::time::{Duration, UNIX_EPOCH};
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 
+use crate::bpf::record::Head;
 use crate::run::loss::Lost;
 use crate::run::recording::Start;
 use crate::show::errno;
@@ -33,6 +35,8 @@ const START_NUMBERS: [&str; 3] = ["pid", "packet_size", "flow_key_size"];
 #[derive(Debug, Default)]
 pub struct Line {
     text: Vec<u8>,
+    /// Room for the text of a field.
+    room: String,
 }
 
 impl Line {
@@ -108,6 +112,16 @@ impl Line {
         });
     }
 
+    /// A field that is text which `write` appends to a buffer.
+    pub fn text(&mut self, name: &str, write: impl FnOnce(&mut String) -> fmt::Result) {
+        let mut room = std::mem::take(&mut self.room);
+        room.clear();
+        // Writing to a String cannot fail.
+        let _ = write(&mut room);
+        self.field(name, &room);
+        self.room = room;
+    }
+
     pub fn base64(&mut self, name: &str, bytes: &[u8]) {
         self.plain(name, Base64Display::new(bytes, &STANDARD));
     }
@@ -150,6 +164,17 @@ impl Line {
                 self.field("error_name", name);
             }
         }
+    }
+
+    /// The head of a record, and its time of day in nanoseconds since 1970.
+    pub fn head(&mut self, head: &Head<'_>, wall: u64) {
+        self.field("time_ns", head.time);
+        let wall = UNIX_EPOCH + Duration::from_nanos(wall);
+        self.plain("wall_time", humantime::format_rfc3339_nanos(wall));
+        self.field("cpu", head.cpu);
+        self.field("comm", Text(head.comm));
+        self.field("pid", head.pid);
+        self.field("tid", head.tid);
     }
 
     /// How many were lost, in all and by reason.

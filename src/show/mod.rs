@@ -1,5 +1,8 @@
 //! How things are shown that more than one tool shows.
 
+pub mod columns;
+pub mod counts;
+pub mod decode;
 pub mod errno;
 pub mod escape;
 pub mod hexdump;

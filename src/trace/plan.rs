@@ -74,6 +74,26 @@ pub struct Group {
     pub without: Without,
 }
 
+/// The group of events that only USDT probes show: `usdt_group!("puts": OP_FLOW_PUT => "op_flow_put")`, with the probes
+/// in the order of [`Way::points`] and the programs for them. The tool cannot do without.
+#[macro_export]
+macro_rules! usdt_group {
+    ($what:literal: $($probe:ident => $program:literal),+ $(,)?) => {
+        $crate::trace::plan::Group {
+            what: $what,
+            ways: &[$crate::trace::plan::Way {
+                name: "usdt",
+                needs: &[],
+                points: &[$($crate::trace::plan::Point::Usdt {
+                    probe: &$probe,
+                    program: $program,
+                }),+],
+            }],
+            without: $crate::trace::plan::Without::Error,
+        }
+    };
+}
+
 /// What a tool declares.
 #[derive(Debug)]
 pub struct Tool {

@@ -2,6 +2,7 @@
 
 use crate::trace::kernel::Need;
 use crate::trace::plan::{Group, Point, Tool, Usdt, Way, Without};
+use crate::usdt_group;
 
 /// `lib/dpif.c` of Open vSwitch, 2.17 and later. Its arguments: the datapath's name, the type of the upcall, the packet
 /// and its size, the flow key and its size. upcall-cost fetches them too.
@@ -17,18 +18,7 @@ pub static RECV_UPCALL: Usdt = Usdt {
 /// where it returns.
 macro_rules! groups {
     ($received:ident, $failed:ident, $failed_too:ident: $at_probe:literal, $at_end:literal, $at_return:literal) => {
-        pub static $received: Group = Group {
-            what: "received upcalls",
-            ways: &[Way {
-                name: "usdt",
-                needs: &[],
-                points: &[Point::Usdt {
-                    probe: &RECV_UPCALL,
-                    program: $at_probe,
-                }],
-            }],
-            without: Without::Error,
-        };
+pub static $received: Group = usdt_group!("received upcalls": RECV_UPCALL => $at_probe);
         /// Nothing else is asked for.
         pub static $failed: Group = Group {
             without: Without::Error,

@@ -10,22 +10,12 @@ use clap::ValueEnum;
 
 use crate::cli::cause;
 use crate::ovs::{flow_key, packet};
+use crate::show::columns::{column, decimal};
+use crate::show::decode::Decode;
 use crate::show::escape::escape;
 use crate::show::hexdump;
 use crate::trace::captured::Captured;
 use crate::upcall::event::Upcall;
-
-/// How a flow key is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum KeyDecode {
-    None,
-    /// Bytes
-    Hex,
-    /// Netlink attributes, their values as bytes
-    Nlraw,
-    /// The syntax of ovs-dpctl dump-flows and ovs-appctl ofproto/trace
-    Odp,
-}
 
 /// How a packet is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -177,8 +167,8 @@ fn row(text: &mut String, upcall: &Upcall<'_>, port: &str) -> fmt::Result {
 }
 
 /// Appends the lines that show a flow key: one with its sizes, then the key itself.
-pub fn key_lines(text: &mut String, key: &Captured<'_>, decode: KeyDecode) -> fmt::Result {
-    if decode == KeyDecode::None || (key.bytes.is_empty() && key.error.is_none()) {
+pub fn key_lines(text: &mut String, key: &Captured<'_>, decode: Decode) -> fmt::Result {
+    if decode == Decode::None || (key.bytes.is_empty() && key.error.is_none()) {
         return Ok(());
     }
     text.push_str("  Flow key size ");
@@ -189,10 +179,10 @@ pub fn key_lines(text: &mut String, key: &Captured<'_>, decode: KeyDecode) -> fm
         return Ok(());
     }
     match decode {
-        KeyDecode::None => Ok(()),
-        KeyDecode::Hex => hexdump::write(text, key.bytes, INDENT),
-        KeyDecode::Nlraw => flow_key::nlraw(key.bytes, text),
-        KeyDecode::Odp => {
+        Decode::None => Ok(()),
+        Decode::Hex => hexdump::write(text, key.bytes, INDENT),
+        Decode::Nlraw => flow_key::nlraw(key.bytes, text),
+        Decode::Odp => {
             write!(text, "{:INDENT$}", "")?;
             flow_key::odp(key.bytes, text)?;
             text.push('\n');
@@ -219,31 +209,6 @@ fn captured(text: &mut String, captured: &Captured<'_>) -> fmt::Result {
             Ok(())
         }
     }
-}
-
-/// Appends a number. A row has eight of them, which through `write!` would take half of its time.
-pub(crate) fn decimal(text: &mut String, number: impl itoa::Integer) {
-    text.push_str(itoa::Buffer::new().format(number));
-}
-
-/// Appends a value, padded to `width` characters, and the space behind a column.
-fn column(
-    text: &mut String,
-    width: usize,
-    value: impl FnOnce(&mut String) -> fmt::Result,
-) -> fmt::Result {
-    let start = text.len();
-    value(text)?;
-    let shown = &text[start..];
-    let shown = if shown.is_ascii() {
-        shown.len()
-    } else {
-        shown.chars().count()
-    };
-    /// As wide as the widest column.
-    const SPACES: &str = "                                         ";
-    text.push_str(&SPACES[..width.saturating_sub(shown) + 1]);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -223,8 +223,8 @@ pub fn synthetic(out: impl Write, events: u64, received_percent: u64) -> (u64, u
     (written, upcalls)
 }
 
-pub fn captured(bytes: &[u8], len: usize) -> ovs_tracers::upcall::event::Captured<'_> {
-    ovs_tracers::upcall::event::Captured {
+pub fn captured(bytes: &[u8], len: usize) -> ovs_tracers::trace::captured::Captured<'_> {
+    ovs_tracers::trace::captured::Captured {
         len: len as u32,
         bytes,
         error: None,

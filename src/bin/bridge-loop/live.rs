@@ -162,10 +162,7 @@ fn load<'obj>(
     plan: &Plan,
     room: &'obj mut MaybeUninit<OpenObject>,
 ) -> Result<(BridgeLoopSkel<'obj>, Attached), trace::Error> {
-    let ring_bytes = args
-        .trace
-        .buffer_page_count
-        .map_or(DEFAULT_RING, ring::ring_size);
+    let ring_bytes = args.trace.ring_bytes(DEFAULT_RING);
     let explain = |error| explain_load(error, ring_bytes);
     let mut open = BridgeLoopSkelBuilder::default()
         .open(room)

@@ -1,37 +1,117 @@
 //! Shows every operation that ovs-vswitchd asks of the kernel datapath.
 
 mod args;
-mod live;
 mod manual;
 mod ops;
 
-use std::io::BufReader;
-use std::path::Path;
+use std::mem::MaybeUninit;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering::Relaxed;
 
+use libbpf_rs::OpenObject;
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use ovs_tracers::bpf::dpif_ops::{DpifOpsSkel, DpifOpsSkelBuilder};
 use ovs_tracers::cli;
 use ovs_tracers::dpif_ops::event::RECORDS;
+use ovs_tracers::dpif_ops::probes::OPERATIONS;
 use ovs_tracers::run::output::Files;
-use ovs_tracers::run::recording::Reader;
+use ovs_tracers::run::session::{self, Daemon, Live, Step};
+use ovs_tracers::trace::attach::explain_load;
+use ovs_tracers::trace::kernel::EmptyBtf;
+use ovs_tracers::trace::plan::{Attached, Group, Plan, storage};
+use ovs_tracers::trace::ring::{self, RingState, shared};
+use ovs_tracers::trace::target::Target;
+use ovs_tracers::trace::until::Until;
+use ovs_tracers::trace::{self, libbpf_log, privilege};
+use rustix::thread::CapabilitySet;
 
-use args::Args;
+use args::{Args, DEFAULT_RING, MAX_REQUEST};
 use ops::Ops;
 
 fn main() -> ExitCode {
     let args: Args = cli::parse(manual::SECTIONS);
-    cli::exit(match &args.recording.replay {
-        Some(path) => replay(&args, path),
-        None => live::run(&args),
+    cli::exit(match args.common.recording.replay {
+        Some(_) => replay(&args),
+        None => libbpf_log::with(args.common.trace.verbose, || trace(&args)),
     })
 }
 
 /// Shows a recording.
-fn replay(args: &Args, path: &Path) -> anyhow::Result<()> {
+fn replay(args: &Args) -> anyhow::Result<()> {
     let mut files = Files::default();
-    let (input, _) = files.open(path)?;
-    let mut reader = Reader::new(BufReader::new(input), &RECORDS)?;
+    let mut reader = args.common.recording.open(&mut files, &RECORDS)?;
     let (mut session, mut ops) = Ops::new(args, reader.start(), files)?;
     let read = session.replay(&mut reader, |session, step| ops.take(session, step));
-    ops.finish(session)?;
+    ops.events.finish(session)?;
     read.map_err(|error| anyhow::anyhow!("{error}\nwhat comes before is shown above"))
+}
+
+/// Shows what a running ovs-vswitchd does.
+fn trace(args: &Args) -> anyhow::Result<()> {
+    let targets = [Target::find(args.common.daemon.pid)?];
+    privilege::check_privilege()?;
+    let wanted = OPERATIONS
+        .iter()
+        .filter(|(_, operation, ..)| args.has(*operation));
+    let groups: Vec<&Group> = wanted.map(|(_, _, group, _)| *group).collect();
+    let mut plan = Plan::new(&groups, &targets, None)?;
+    let until = Until::new(args.common.trace.duration)?;
+    let mut storage = storage();
+    let (mut skel, attached) =
+        plan.load(&mut storage, args.common.trace.verbose, |plan, room| {
+            load(args, plan, room)
+        })?;
+
+    let start = session::start(&RECORDS, &targets);
+    let (mut session, mut ops) = Ops::new(args, &start, Files::default())?;
+    session.set_daemons(targets.iter().map(Daemon::new).collect());
+    let bss = skel.maps.bss_data.as_deref_mut();
+    let bss = bss.ok_or(trace::Error::NoVariables)?;
+    let filtered = shared(&mut bss.filtered);
+    let live = Live {
+        ring: &skel.maps.ring,
+        state: RingState::new(&mut bss.ring_sleeping, &mut bss.lost),
+        until: &until,
+        targets: &targets,
+        attached,
+        keep: Some(CapabilitySet::empty()),
+    };
+    session.live(live, |session, step| {
+        if let Step::Pause = step {
+            ops.events.filtered = filtered.iter().map(|count| count.load(Relaxed)).sum();
+        }
+        ops.take(session, step)
+    });
+    ops.events.finish(session)
+}
+
+fn load<'obj>(
+    args: &Args,
+    plan: &Plan,
+    room: &'obj mut MaybeUninit<OpenObject>,
+) -> Result<(DpifOpsSkel<'obj>, Attached), trace::Error> {
+    let ring_bytes = args.common.trace.ring_bytes(DEFAULT_RING);
+    let explain = |error| explain_load(error, ring_bytes);
+    let mut builder = DpifOpsSkelBuilder::default();
+    let _types = EmptyBtf::provide(builder.object_builder_mut())?;
+    let mut open = builder.open(room).map_err(explain)?;
+    plan.select(open.open_object_mut(), &[]);
+    let max_entries = ring::max_entries(ring_bytes)?;
+    open.maps
+        .ring
+        .set_max_entries(max_entries)
+        .map_err(explain)?;
+    let rodata = open.maps.rodata_data.as_deref_mut();
+    let rodata = rodata.ok_or(trace::Error::NoVariables)?;
+    for (op, _, _, probe) in OPERATIONS {
+        let op = op.0 as usize;
+        rodata.targ_specs[op] = plan.sites().install(probe, &mut rodata.targ_args[op]);
+    }
+    rodata.targ_request_size = args.nlmsg_size.unwrap_or(MAX_REQUEST);
+    rodata.targ_wake_at = ring_bytes as u64 / 4;
+    rodata.targ_tid = args.thread.id().unwrap_or(0);
+    (rodata.targ_by_comm, rodata.targ_comm) = args.thread.comm();
+    let skel = open.load().map_err(explain)?;
+    let attached = plan.attach(skel.object())?;
+    Ok((skel, attached))
 }

@@ -66,10 +66,7 @@ fn load<'obj>(
     target: &Target,
     room: &'obj mut MaybeUninit<OpenObject>,
 ) -> Result<(UpcallCostSkel<'obj>, Attached), trace::Error> {
-    let ring_bytes = args
-        .trace
-        .buffer_page_count
-        .map_or(DEFAULT_RING, ring::ring_size);
+    let ring_bytes = args.trace.ring_bytes(DEFAULT_RING);
     let explain = |error| explain_load(error, ring_bytes);
     let mut builder = UpcallCostSkelBuilder::default();
     let _types = EmptyBtf::provide(builder.object_builder_mut())?;

@@ -8,9 +8,10 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use ovs_tracers::bpf::upcall_monitor::types::capture_limit;
 use ovs_tracers::cli::options::{Format, Recording, Summary, Trace, ring_help};
 use ovs_tracers::run::rotation::Criterion;
+use ovs_tracers::show::decode::Decode;
 use ovs_tracers::upcall::event::Upcall;
 use ovs_tracers::upcall::packet_filter::Filter;
-use ovs_tracers::upcall::text::{KeyDecode, PacketDecode};
+use ovs_tracers::upcall::text::PacketDecode;
 
 /// The most that a record of the kernel carries.
 pub const MAX_PACKET_SIZE: u32 = capture_limit::MAX_PACKET.0;
@@ -106,7 +107,7 @@ pub struct Args {
 
     /// Show the flow key of each upcall; JSON always has it
     #[arg(short = 'k', long, value_name = "FORM", default_value = "none")]
-    pub flow_key_decode: KeyDecode,
+    pub flow_key_decode: Decode,
 
     /// Show the packet of each upcall
     #[arg(short = 'd', long, value_name = "FORM", default_value = "none")]

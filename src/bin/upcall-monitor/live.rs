@@ -241,10 +241,7 @@ impl Config<'_> {
         room: &'obj mut MaybeUninit<OpenObject>,
     ) -> Result<(UpcallMonitorSkel<'obj>, Attached), trace::Error> {
         let args = self.args;
-        let ring_bytes = args
-            .trace
-            .buffer_page_count
-            .map_or(DEFAULT_RING, ring::ring_size);
+        let ring_bytes = args.trace.ring_bytes(DEFAULT_RING);
         let explain = |error| explain_load(error, ring_bytes);
         let mut builder = UpcallMonitorSkelBuilder::default();
         let _types = EmptyBtf::provide(builder.object_builder_mut())?;

@@ -7,10 +7,11 @@ use ovs_tracers::cli::note;
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::recording::Start;
 use ovs_tracers::run::session::{Session, Settings, Step};
+use ovs_tracers::show::decode::Decode;
 use ovs_tracers::upcall::event::Upcall;
 use ovs_tracers::upcall::packet_filter::Filter;
 use ovs_tracers::upcall::summary::{LOST, Summary};
-use ovs_tracers::upcall::text::{KeyDecode, key_lines};
+use ovs_tracers::upcall::text::key_lines;
 
 use crate::args::{Args, Chosen};
 use crate::outputs::{Outputs, Row};
@@ -25,7 +26,7 @@ pub struct Monitor {
     /// Upcalls that were filtered here although less is there than the packet filter looks at.
     cut: u64,
     replay: bool,
-    key_decode: KeyDecode,
+    key_decode: Decode,
     outputs: Outputs,
     /// Who causes the upcalls, if that is to be shown.
     pub top: Option<TopSources>,

@@ -1,0 +1,62 @@
+//! An operation as text and as JSON; `docs/dpif-ops.schema.json` says what is in the latter.
+
+use std::fmt::{self, Write as _};
+
+use crate::dpif_ops::event::Op;
+use crate::ovs::ports::PortNames;
+use crate::show::columns::column;
+use crate::show::decode::Decode;
+use crate::show::escape::Escaped;
+use crate::show::json::{Line, Text};
+
+/// Changes when a field of JSON changes its meaning or goes, not when one is added.
+pub const SCHEMA: u32 = 1;
+
+/// The heading of the table.
+pub const HEADING: &str = "TIME               CPU  COMM             TID        OPERATION        DATAPATH             REQUEST";
+
+/// An operation, with what is known of it besides its record.
+pub struct Row<'a> {
+    pub op: &'a Op<'a>,
+    /// [`Request::title`](crate::ovs::flow_request::Request::title).
+    pub title: &'a str,
+    /// The name of the datapath, and that or the number as text.
+    pub datapath: Option<&'a [u8]>,
+    pub datapath_text: &'a str,
+    pub ports: Option<&'a PortNames>,
+    /// Nanoseconds since 1970.
+    pub wall_time: u64,
+}
+
+impl Row<'_> {
+    /// The name of a port of the datapath.
+    fn port(&self, number: u32) -> Option<Escaped<'_>> {
+        let name = self.ports?.known(self.datapath?, number)?;
+        Some(Escaped::text(name))
+    }
+
+    /// Appends the row, and below it the request.
+    pub fn text(&self, decode: Decode, out: &mut String) -> fmt::Result {
+        let message = &self.op.message;
+        self.op.head.columns(out)?;
+        column(out, 16, |out| out.write_str(self.title))?;
+        column(out, 20, |out| out.write_str(self.datapath_text))?;
+        writeln!(out, "{message}")?;
+        let Some(request) = &self.op.request else {
+            return Ok(());
+        };
+        request.lines(message.bytes, decode, |number| self.port(number), out)
+    }
+
+    /// Writes the fields of the record.
+    pub fn json(&self, line: &mut Line) {
+        line.head(&self.op.head, self.wall_time);
+        line.field("operation", self.op.operation.name());
+        line.field("datapath", self.datapath.map(Text));
+        line.captured("request", &self.op.message);
+        line.end(b'}');
+        if let Some(request) = &self.op.request {
+            request.json(|number| self.port(number), line);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! A request as text and as JSON.
+
+use std::fmt::{self, Display, Write as _};
+
+use super::actions;
+use super::flow_key::{nlraw, odp_masked};
+use super::flow_request::{
+    OVS_FLOW_ATTR_KEY, OVS_FLOW_ATTR_MASK, OVS_PACKET_ATTR_KEY, Operation, Request,
+};
+use crate::show::decode::Decode;
+use crate::show::hexdump;
+use crate::show::json::Line;
+
+impl Request<'_> {
+    /// `put create`, `put modify probe`, `del`: the operation, of a put what becomes of the flow, and whether ovs-vswitchd
+    /// only tries what the datapath can do.
+    ///
+    /// # Errors
+    ///
+    /// Only those of `out`.
+    pub fn title(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        out.write_str(self.operation.name())?;
+        if let (Operation::Put, Some(command)) = (self.operation, self.command()) {
+            write!(out, " {}", command.name())?;
+        }
+        if self.is_probe() {
+            out.write_str(" probe")?;
+        }
+        Ok(())
+    }
+
+    /// Writes `ufid:..., in_port(p0),..., actions:p1`: what `ovs-dpctl dump-flows -m` shows of a flow, without the
+    /// statistics that it has in between. `port_name` is that of [`odp_masked`].
+    ///
+    /// # Errors
+    ///
+    /// Only those of `out`.
+    pub fn odp<N: Display>(
+        &self,
+        port_name: impl Fn(u32) -> Option<N>,
+        out: &mut impl fmt::Write,
+    ) -> fmt::Result {
+        let mut separator = "";
+        if let Some(ufid) = self.ufid() {
+            write!(out, "ufid:{ufid}")?;
+            separator = ", ";
+        }
+        if let Some(key) = self.key() {
+            out.write_str(separator)?;
+            odp_masked(&key, self.mask().as_ref(), true, &port_name, out)?;
+            separator = ", ";
+        }
+        if let Some(packet) = self.packet() {
+            write!(out, "{separator}packet of {} bytes", packet.payload_len())?;
+            separator = ", ";
+        }
+        if let Some(list) = self.actions() {
+            write!(out, "{separator}actions:")?;
+            actions::odp(&list, &port_name, out)?;
+        }
+        Ok(())
+    }
+
+    /// Appends the request in the form that is asked for, line by line: `bytes` are all of it. What is wrong with it
+    /// follows. `port_name` is that of [`odp_masked`].
+    ///
+    /// # Errors
+    ///
+    /// Only those of `out`.
+    pub fn lines<N: Display>(
+        &self,
+        bytes: &[u8],
+        decode: Decode,
+        port_name: impl Fn(u32) -> Option<N>,
+        out: &mut String,
+    ) -> fmt::Result {
+        match decode {
+            Decode::None => return Ok(()),
+            Decode::Hex => return hexdump::write(out, bytes, 4),
+            Decode::Nlraw => self.nlraw(out)?,
+            Decode::Odp => {
+                out.push_str("    ");
+                self.odp(port_name, out)?;
+                out.push('\n');
+            }
+        }
+        let mut problems = self.problems();
+        problems.try_for_each(|problem| writeln!(out, "    warning: {problem}"))
+    }
+
+    /// Writes one line for each attribute, as [`nlraw`] does for keys, with the attributes of keys and masks below theirs.
+    ///
+    /// # Errors
+    ///
+    /// Only those of `out`.
+    pub fn nlraw(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        let keys: &[u16] = match self.is_packet() {
+            true => &[OVS_PACKET_ATTR_KEY],
+            false => &[OVS_FLOW_ATTR_KEY, OVS_FLOW_ATTR_MASK],
+        };
+        for attribute in self.attributes() {
+            let name = self.name(attribute.kind).unwrap_or("<UNKNOWN>");
+            let (len, kind) = (attribute.len, attribute.kind);
+            write!(out, "    nla_len {len}, nla_type {name}[{kind}], data:")?;
+            for byte in attribute.payload {
+                write!(out, " {byte:02x}")?;
+            }
+            out.write_char('\n')?;
+            if keys.contains(&kind) {
+                let mut lines = String::new();
+                nlraw(attribute.payload, &mut lines)?;
+                for line in lines.lines() {
+                    writeln!(out, "    {line}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes its fields. `port_name` is that of [`odp_masked`].
+    pub fn json<N: Display>(&self, port_name: impl Fn(u32) -> Option<N>, line: &mut Line) {
+        line.field("dp_ifindex", self.headers.dp_ifindex.get());
+        line.field("command", self.command().map(|command| command.name()));
+        line.field("nlmsg_flags", self.headers.nlmsg_flags.get());
+        line.field("probe", self.is_probe());
+        line.field("ufid", self.ufid().map(|ufid| ufid.to_string()));
+        if let Some(key) = self.key() {
+            let mask = self.mask();
+            line.text("flow", |out| {
+                odp_masked(&key, mask.as_ref(), true, &port_name, out)
+            });
+        }
+        if let Some(list) = self.actions() {
+            line.text("actions", |out| actions::odp(&list, &port_name, out));
+        }
+        let packet = self.packet();
+        line.field("packet_length", packet.map(|packet| packet.payload_len()));
+        let problems = self.problems().map(|problem| problem.to_string());
+        line.field("problems", problems.collect::<Vec<_>>());
+    }
+}

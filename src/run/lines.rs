@@ -1,0 +1,122 @@
+//! The standard output of a tool that writes lines: text, JSON Lines, or only summaries.
+
+use std::fmt::{self, Display};
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+
+use serde::Serialize;
+
+use crate::cli::options::Format;
+use crate::cli::{StatusLine, erase_status, note};
+use crate::run::loss::Lost;
+use crate::run::output::{Output, stdout};
+use crate::run::recording::Start;
+use crate::run::sink::{Failure, Sink};
+use crate::show::json;
+
+pub struct Lines {
+    out: Sink<Output>,
+    format: Format,
+    /// Whether events are left out.
+    quiet: bool,
+    /// Room for an event.
+    text: String,
+    line: json::Line,
+}
+
+impl Lines {
+    /// Begins with the heading, or with the start record of JSON that has the number of a schema.
+    pub fn new(
+        format: Format,
+        quiet: bool,
+        heading: impl Display,
+        schema: u32,
+        start: &Start,
+    ) -> io::Result<Self> {
+        let mut out = stdout()?;
+        let mut line = json::Line::default();
+        match format {
+            Format::Json => {
+                line.start(schema, start);
+                line.write(&mut out)?;
+            }
+            Format::Text if quiet => {}
+            Format::Text => writeln!(out, "{heading}")?,
+        }
+        Ok(Self {
+            out: Sink::new("standard output", Some(out)),
+            format,
+            quiet,
+            text: String::new(),
+            line,
+        })
+    }
+
+    /// A line on the terminal that says how the trace goes, where it is not in the way of these.
+    pub fn status_line(&self) -> Option<StatusLine> {
+        StatusLine::new(self.quiet && self.format == Format::Text)
+    }
+
+    /// Writes an event: its text, or a JSON record with this tag.
+    pub fn event(
+        &mut self,
+        failure: &mut Failure,
+        tag: &str,
+        text: impl FnOnce(&mut String) -> fmt::Result,
+        json: impl FnOnce(&mut json::Line),
+    ) -> ControlFlow<()> {
+        if self.quiet {
+            return ControlFlow::Continue(());
+        }
+        if self.format == Format::Json {
+            self.line.record(tag);
+            json(&mut self.line);
+            return self.out.write(failure, |out| self.line.write(out));
+        }
+        self.text.clear();
+        // Writing to a String cannot fail.
+        let _ = text(&mut self.text);
+        self.out
+            .write(failure, |out| out.write_all(self.text.as_bytes()))
+    }
+
+    /// Says that events are missing here. In the order of events for whoever sees standard error too.
+    pub fn lost(&mut self, failure: &mut Failure, new: &Lost) -> ControlFlow<()> {
+        if self.format == Format::Json {
+            self.line.record("lost");
+            self.line.lost(new);
+            self.out.write(failure, |out| self.line.write(out))?;
+        }
+        self.flush(failure)
+    }
+
+    /// Shows a summary of an interval or of the run, in JSON in the field `name` of a record with this tag, behind what
+    /// `json` writes.
+    pub fn summary(
+        &mut self,
+        failure: &mut Failure,
+        (tag, name): (&str, &str),
+        summary: impl Display + Serialize,
+        json: impl FnOnce(&mut json::Line),
+    ) -> ControlFlow<()> {
+        if self.format == Format::Json {
+            self.line.record(tag);
+            json(&mut self.line);
+            self.line.field(name, summary);
+            self.out.write(failure, |out| self.line.write(out))?;
+        } else if self.quiet {
+            erase_status();
+            self.out.write(failure, |out| writeln!(out, "{summary}"))?;
+        } else {
+            // In the order of events for whoever sees both.
+            self.flush(failure)?;
+            note(summary);
+        }
+        self.flush(failure)
+    }
+
+    /// Lets a reader see what there is.
+    pub fn flush(&mut self, failure: &mut Failure) -> ControlFlow<()> {
+        self.out.write(failure, Output::flush)
+    }
+}
