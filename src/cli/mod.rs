@@ -1,5 +1,8 @@
 //! What the command lines of all tools have in common: the manual page, shell completions, the form of an error.
 
+pub mod duration;
+pub mod options;
+
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
@@ -120,17 +123,6 @@ pub fn exit(result: Result<(), impl Display>) -> ExitCode {
             ));
             ExitCode::FAILURE
         }
-    }
-}
-
-/// Takes the value of an option that is a time in seconds.
-pub fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text
-        .parse()
-        .map_err(|_| "not a number of seconds".to_string())?;
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("not a positive number of seconds".to_string()),
     }
 }
 

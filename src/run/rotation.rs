@@ -14,7 +14,7 @@ use crate::run::output::{Error, Files, Output};
 /// A value of dumpcap's option `-b`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Criterion {
-    /// `duration:SECONDS`: of the times that a file has events of.
+    /// `duration:TIME`: of the times that a file has events of.
     Duration(Duration),
     /// `filesize:KB`: in bytes here.
     Size(u64),
@@ -35,17 +35,17 @@ impl FromStr for Criterion {
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, value) = text
             .split_once(':')
-            .ok_or("not duration:SECONDS, filesize:KB or files:N")?;
+            .ok_or("not duration:TIME, filesize:KB or files:N")?;
         let number = || match value.parse::<u32>() {
             Ok(number) if number > 0 => Ok(number),
             _ => Err(format!("{name} takes a positive number")),
         };
         match name {
-            "duration" => crate::cli::seconds(value).map(Self::Duration),
+            "duration" => crate::cli::duration::parse(value).map(Self::Duration),
             // Of 1000 bytes, as dumpcap has them.
             "filesize" => Ok(Self::Size(u64::from(number()?) * 1000)),
             "files" => Ok(Self::Files(number()? as usize)),
-            _ => Err("not duration:SECONDS, filesize:KB or files:N".to_string()),
+            _ => Err("not duration:TIME, filesize:KB or files:N".to_string()),
         }
     }
 }

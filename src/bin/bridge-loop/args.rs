@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use ovs_tracers::cli::seconds;
+use ovs_tracers::cli::duration;
+use ovs_tracers::cli::options::{Daemon, Format, Summary, Trace, ring_help};
+
+/// Bytes of the ring: several seconds of a loop that does nothing.
+pub const DEFAULT_RING: usize = 4 << 20;
 
 /// Time the main loop of ovs-vswitchd and its waits
 ///
@@ -15,6 +19,13 @@ use ovs_tracers::cli::seconds;
     name = "bridge-loop",
     version,
     max_term_width = 100,
+    mut_arg("count", |arg| arg.help("Stop after N runs")),
+    mut_arg("quiet", |arg| {
+        arg.help("Print no lines, only the figures: at the end, and with --interval")
+            .conflicts_with_all(["threshold", "only", "stack"])
+    }),
+    mut_arg("interval", |arg| arg.help("Print the figures of every TIME as well: 1 (second), 200ms, 5m")),
+    mut_arg("buffer_page_count", |arg| arg.help(ring_help(DEFAULT_RING))),
     after_help = "\
 Examples:
   bridge-loop                                 a line for every run and wait, then the histograms
@@ -25,52 +36,34 @@ Examples:
   bridge-loop -q --format json --duration 10  figures for a script"
 )]
 pub struct Args {
-    /// The ovs-vswitchd to trace [default: the one that runs]
-    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]
-    pub pid: Option<u32>,
+    #[command(flatten)]
+    pub daemon: Daemon,
 
-    /// Print no lines, only the figures at the end and at each interval
-    #[arg(short, long, conflicts_with_all = ["threshold", "only", "stack"])]
-    pub quiet: bool,
+    #[command(flatten)]
+    pub summary: Summary,
 
-    /// Print lines of what took TIME or longer only: 10ms, 1.5s, 200us; everything is counted all the same
-    #[arg(short, long, value_name = "TIME", value_parser = time)]
+    /// Print only lines of runs and waits that took TIME or longer: 10ms, 1.5s, 200us; all of them are counted
+    #[arg(short, long, value_name = "TIME", value_parser = duration::parse)]
     pub threshold: Option<Duration>,
 
-    /// Print lines of runs or of waits only
+    /// Print only lines of runs, or only lines of waits
     #[arg(long, value_name = "KIND")]
     pub only: Option<Kind>,
 
-    /// Show what the daemon did when a run passed the threshold
+    /// Show what the daemon was doing when a run passed the threshold
     #[arg(long, requires = "threshold")]
     pub stack: bool,
 
-    /// Stop after N runs
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
-
-    /// Stop after this many seconds
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub duration: Option<Duration>,
-
-    /// Print the figures every so many seconds
-    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
-    pub interval: Option<Duration>,
-
-    /// Let the histograms have the buckets of bridge_loop.bt: 1 ms for runs, 30 ms for waits
+    /// Print the histograms of bridge_loop.bt: buckets of 1 ms for runs, of 30 ms for waits
     #[arg(long)]
     pub linear: bool,
 
-    #[arg(long, value_name = "FORM", default_value = "text")]
+    /// Form of the standard output
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
 
-    /// Size of the ring buffer in memory pages, rounded up to a power of two [default: 4 MiB]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 18))]
-    pub buffer_page_count: Option<u32>,
-
-    /// When the kernel refuses the BPF program, show libbpf's messages and the verifier's log
-    #[arg(short, long)]
-    pub verbose: bool,
+    #[command(flatten)]
+    pub trace: Trace,
 }
 
 /// What the main loop does: `enum interval_kind` of bpf/bridge_loop.h, in its order.
@@ -82,48 +75,4 @@ pub enum Kind {
 
 impl Kind {
     pub const ALL: [Self; 2] = [Self::Run, Self::Wait];
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Text,
-    /// An object a line
-    Json,
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    let form = || "not a time such as 10ms, 1.5s or 200us".to_string();
-    let split = text
-        .find(|c: char| c.is_ascii_alphabetic())
-        .ok_or_else(form)?;
-    let (number, unit) = text.split_at(split);
-    let unit = match unit {
-        "ns" => 1e-9,
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        _ => return Err(form()),
-    };
-    let number: f64 = number.parse().map_err(|_| form())?;
-    match Duration::try_from_secs_f64(number * unit) {
-        Ok(time) if !time.is_zero() => Ok(time),
-        _ => Err("not a positive time".to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Check that a threshold takes each unit, and that what is no time is refused.
-    #[test]
-    fn times() {
-        assert_eq!(time("10ms"), Ok(Duration::from_millis(10)));
-        assert_eq!(time("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(time("200us"), Ok(Duration::from_micros(200)));
-        assert_eq!(time("7ns"), Ok(Duration::from_nanos(7)));
-        for text in ["", "10", "ms", "-1s", "0s", "1e400s", "1m", "nans", "infs"] {
-            assert!(time(text).is_err(), "{text}");
-        }
-    }
 }

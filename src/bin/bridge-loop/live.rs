@@ -17,13 +17,10 @@ use ovs_tracers::trace::tracer::{self, Delivery, End, RingState, Until};
 use rustix::thread::CapabilitySet;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::args::{Args, Kind};
+use crate::args::{Args, DEFAULT_RING, Kind};
 use crate::report::{Figures, Lost, Report, Totals};
 
 const PROVIDER: &str = "main";
-
-/// Bytes: several seconds of a loop that does nothing.
-const DEFAULT_RING: usize = 4 << 20;
 
 /// At most one message a second tells of lost lines.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
@@ -32,11 +29,11 @@ const LOSS_INTERVAL: Duration = Duration::from_secs(1);
 const STACK_PERIOD: Duration = Duration::from_millis(1);
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    tracer::with_libbpf_log(args.verbose, || trace(args))
+    tracer::with_libbpf_log(args.trace.verbose, || trace(args))
 }
 
 fn trace(args: &Args) -> anyhow::Result<()> {
-    let target = Target::find(args.pid)?;
+    let target = Target::find(args.daemon.pid)?;
     let pid = target.pid();
     tracer::check_privilege()?;
     let starts = target.find_probe(PROVIDER, "run_start")?;
@@ -44,6 +41,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
 
     let multi = tracer::has_uprobe_multi();
     let ring_bytes = args
+        .trace
         .buffer_page_count
         .map_or(DEFAULT_RING, tracer::ring_size);
     let mut storage = MaybeUninit::uninit();
@@ -60,13 +58,13 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         .set_max_entries(tracer::max_entries(ring_bytes)?)?;
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.targ_threshold = Kind::ALL.map(|kind| {
-            if args.quiet || args.only.is_some_and(|only| only != kind) {
+            if args.summary.quiet || args.only.is_some_and(|only| only != kind) {
                 u64::MAX
             } else {
                 nanoseconds(args.threshold.unwrap_or_default())
             }
         });
-        rodata.targ_count = args.count.unwrap_or(0);
+        rodata.targ_count = args.trace.count.unwrap_or(0);
         rodata.targ_linear = args.linear.into();
         rodata.targ_stack = args.stack.into();
         rodata.targ_wake_at = ring_bytes as u64 / 4;
@@ -79,7 +77,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     };
 
     let mut report = Report::new(args, pid)?;
-    let until = Until::new(args.duration)?;
+    let until = Until::new(args.trace.duration)?;
     let (run_start, poll_block) = if multi {
         (&skel.progs.run_start_multi, &skel.progs.poll_block_multi)
     } else {
@@ -132,7 +130,10 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     let mut told = None::<Instant>;
     let mut lost_now = Lost::default();
     // The end of the interval, and what had been counted at its beginning.
-    let mut interval = args.interval.map(|interval| (begun + interval, begun));
+    let mut interval = args
+        .summary
+        .interval
+        .map(|interval| (begun + interval, begun));
     let mut before = counts.figures()?;
     let mut failure = None;
     let (mut records, mut was_done) = (0u64, false);
@@ -170,7 +171,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
                         }
                     }
                     *since = Instant::now();
-                    let step = args.interval.unwrap_or_default();
+                    let step = args.summary.interval.unwrap_or_default();
                     // Never two at once, after we were stopped for long.
                     while *due <= *since {
                         *due += step;

@@ -11,12 +11,13 @@ use anyhow::anyhow;
 use blazesym::symbolize::source::{Process, Source};
 use blazesym::symbolize::{Input, Reason, Symbolized, Symbolizer};
 use ovs_tracers::bpf::bridge_loop::types::loop_record;
+use ovs_tracers::cli::options::Format;
 use ovs_tracers::cli::{cause, note};
 use ovs_tracers::run::output::{Output, stdout};
 use ovs_tracers::show::histogram::{self, Histogram, Row};
 use ovs_tracers::upcall::text::escape;
 
-use crate::args::{Args, Format, Kind};
+use crate::args::{Args, Kind};
 
 /// The main loop is said to be in a run if that takes as long as what ovs-vswitchd's log calls an unreasonably long
 /// poll interval.

@@ -1,10 +1,9 @@
 //! What can be typed. Nothing here looks at the machine.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
-use ovs_tracers::cli::seconds;
+use clap::Parser;
+use ovs_tracers::cli::options::{self, Daemon, Format, Recording, Trace, ring_help};
 
 use crate::live::KernelSide;
 
@@ -12,14 +11,9 @@ use crate::live::KernelSide;
 pub const MAX_PACKET_SIZE: u32 = 65535;
 pub const MAX_KEY_SIZE: u32 = 2048;
 
-/// What is written to standard output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Lines of events, tables and histograms
-    Text,
-    /// JSON Lines: an object for each event, and for each figure of the report
-    Json,
-}
+/// Bytes of the ring. Some hundredths of a second of full packets at full speed fit into it, while the machine is busy with
+/// other things.
+pub const DEFAULT_RING: usize = 16 << 20;
 
 /// Time each upcall on its way from the kernel datapath to ovs-vswitchd and back
 ///
@@ -31,6 +25,24 @@ pub enum Format {
     name = "upcall-cost",
     version,
     max_term_width = 100,
+    // The names that upcall_cost.py has, besides those of the other tools.
+    mut_arg("record", |arg| {
+        arg.help("Record what the kernel delivers to FILE, for -r")
+            .short('w')
+            .long("write-events")
+            .visible_alias("record")
+    }),
+    mut_arg("replay", |arg| {
+        arg.help(
+            "Analyse a recording, or a file that upcall_cost.py wrote, instead of a running ovs-vswitchd; \"-\" is \
+             standard input; needs no privilege",
+        )
+        .short('r')
+        .long("read-events")
+        .visible_alias("replay")
+    }),
+    mut_arg("count", |arg| arg.help("Stop after N upcalls that were received")),
+    mut_arg("buffer_page_count", |arg| arg.help(ring_help(DEFAULT_RING))),
     after_help = "\
 Examples:
   upcall-cost -q                             the report alone, at Ctrl-C
@@ -43,47 +55,22 @@ Examples:
   upcall-cost -q -r f --format json | jq 'select(.record == \"stage\") | {name, p99_us}'"
 )]
 pub struct Args {
-    /// The ovs-vswitchd to trace [default: the one that runs]
-    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]
-    pub pid: Option<u32>,
+    #[command(flatten)]
+    pub daemon: Daemon,
 
-    /// Record everything that the kernel delivers to FILE, for -r
-    #[arg(short, long, value_name = "FILE", value_parser = recording_name)]
-    pub write_events: Option<PathBuf>,
-
-    /// Analyse a recording, or a file that upcall_cost.py wrote, instead of a running ovs-vswitchd; "-" is standard
-    /// input; needs no privilege
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        conflicts_with_all = ["pid", "write_events", "packet_size", "flow_key_size", "duration", "buffer_page_count"]
-    )]
-    pub read_events: Option<PathBuf>,
+    #[command(flatten)]
+    pub recording: Recording,
 
     /// Print no events, only the report
     #[arg(short, long)]
     pub quiet: bool,
 
-    /// Stop after N upcalls that were received
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
-
     /// Stop after this many events of any kind [0: never]
     #[arg(short, long, value_name = "EVENTS")]
     pub stop: Option<u64>,
 
-    /// Stop after this many seconds
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub duration: Option<Duration>,
-
     /// With --read-events, analyse only what these threads did, for example handler1,handler2
-    #[arg(
-        long,
-        value_name = "NAMES",
-        value_delimiter = ',',
-        requires = "read_events"
-    )]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "replay")]
     pub handler_filter: Vec<String>,
 
     /// Let the histograms of times have N buckets
@@ -108,48 +95,28 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(..=10_000))]
     pub slowest: u32,
 
-    /// Write the events and the report in this form
+    /// Form of the standard output
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
 
     /// Draw the distribution of each stage, and its course over time, to FILE
-    #[arg(long, value_name = "FILE", value_parser = picture_name)]
+    #[arg(long, value_name = "FILE", value_parser = options::output_name)]
     pub svg: Option<PathBuf>,
 
-    /// Overwrite the file of --write-events or --svg if it exists
-    #[arg(long)]
-    pub force: bool,
-
     /// Capture at most N bytes of a flow key [default: all; 0: all]
-    #[arg(short = 'f', long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=MAX_KEY_SIZE as i64))]
+    #[arg(short = 'f', long, value_name = "N", conflicts_with = "replay", value_parser = clap::value_parser!(u32).range(..=MAX_KEY_SIZE as i64))]
     pub flow_key_size: Option<u32>,
 
     /// Capture at most N bytes of a packet, by which the events of an upcall find each other [default: 256; 0: all]
-    #[arg(short = 'P', long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=MAX_PACKET_SIZE as i64))]
+    #[arg(short = 'P', long, value_name = "N", conflicts_with = "replay", value_parser = clap::value_parser!(u32).range(..=MAX_PACKET_SIZE as i64))]
     pub packet_size: Option<u32>,
-
-    /// Size of the ring buffer in memory pages, rounded up to a power of two [default: 16 MiB]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 18))]
-    pub buffer_page_count: Option<u32>,
 
     /// Attach the kernel's side in no other way than this: for tests
     #[arg(long, value_name = "WAY", hide = true)]
     pub kernel_side: Option<KernelSide>,
 
-    /// When the kernel refuses the BPF program, show libbpf's messages and the verifier's log
-    #[arg(short, long)]
-    pub verbose: bool,
-}
-
-fn recording_name(text: &str) -> Result<PathBuf, String> {
-    match text {
-        "-" => Err("standard output is for the report; name a file".to_string()),
-        _ => Ok(text.into()),
-    }
-}
-
-fn picture_name(text: &str) -> Result<PathBuf, String> {
-    recording_name(text)
+    #[command(flatten)]
+    pub trace: Trace,
 }
 
 impl Args {

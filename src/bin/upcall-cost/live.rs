@@ -19,7 +19,7 @@ use ovs_tracers::trace::tracer::{self, Delivery, End, NoTypes, RingState, Until}
 use ovs_tracers::trace::usdt::{self, Site};
 use rustix::thread::CapabilitySet;
 
-use crate::args::{Args, MAX_KEY_SIZE};
+use crate::args::{Args, DEFAULT_RING, MAX_KEY_SIZE};
 use crate::session::Session;
 
 /// A probe of the daemon: how many arguments it has, which of them are pointers, and which are fetched.
@@ -62,9 +62,6 @@ const _: fn(&types::rodata) -> &[[types::usdt_arg; 2]; MAX_SPECS] = |ro| &ro.tar
 /// the value of OVS_FLOW_ATTR_UFID, and the header of OVS_FLOW_ATTR_KEY.
 const REQUEST_BEFORE_KEY: u32 = 4 + 16 + 4;
 
-/// Bytes: some hundredths of a second of full packets at full speed, for a machine that is busy with other things.
-const DEFAULT_RING: usize = 16 << 20;
-
 /// At most one message a second tells of lost events.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -98,11 +95,11 @@ pub enum KernelSide {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    tracer::with_libbpf_log(args.verbose, || trace(args))
+    tracer::with_libbpf_log(args.trace.verbose, || trace(args))
 }
 
 fn trace(args: &Args) -> anyhow::Result<()> {
-    let target = Target::find(args.pid)?;
+    let target = Target::find(args.daemon.pid)?;
     let pid = target.pid();
     tracer::check_privilege()?;
     let daemon = Daemon {
@@ -111,9 +108,10 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         op_flow_execute: OP_FLOW_EXECUTE.find(&target)?,
     };
     let ring_bytes = args
+        .trace
         .buffer_page_count
         .map_or(DEFAULT_RING, tracer::ring_size);
-    let until = Until::new(args.duration)?;
+    let until = Until::new(args.trace.duration)?;
     let mut storage = [const { MaybeUninit::uninit() }; KernelSide::ALL.len()];
     let (mut skel, side, links) = load(args, &target, &daemon, ring_bytes, &mut storage)?;
 
@@ -218,7 +216,7 @@ fn load<'obj>(
         match load_side(args, target, daemon, ring_bytes, side, storage) {
             Ok((skel, links)) => return Ok((skel, side, links)),
             Err(Failure::KernelSide(error)) if side != KernelSide::Absent => {
-                if args.verbose {
+                if args.trace.verbose {
                     eprint!("{}", tracer::libbpf_log());
                 }
                 let error = error.to_string();

@@ -14,7 +14,7 @@ use args::Args;
 
 fn main() -> ExitCode {
     let args: Args = cli::parse(manual::SECTIONS);
-    cli::exit(match &args.read_events {
+    cli::exit(match &args.recording.replay {
         Some(path) => replay::run(&args, path),
         None => live::run(&args),
     })

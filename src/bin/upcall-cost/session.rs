@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Write};
 use std::ops::ControlFlow;
 
 use anyhow::anyhow;
+use ovs_tracers::cli::options::Format;
 use ovs_tracers::cli::{cause, note};
 use ovs_tracers::cost::analysis::Analysis;
 use ovs_tracers::cost::histogram::Scale;
@@ -14,7 +15,7 @@ use ovs_tracers::ovs::ports::PortNames;
 use ovs_tracers::run::output::{Files, Output, stdout};
 use ovs_tracers::run::recording::{self, Start};
 
-use crate::args::{Args, Format};
+use crate::args::Args;
 
 /// What goes to standard output.
 enum Out {
@@ -58,16 +59,16 @@ impl Session {
     /// Opens the output files; `files` are those in use already. `start` describes the trace: kernel, pid,
     /// packet_size, flow_key_size, as upcall-monitor has them.
     pub fn new(args: &Args, start: &Start, mut files: Files) -> anyhow::Result<Self> {
-        let recording = match &args.write_events {
+        let recording = match &args.recording.record {
             None => None,
             Some(path) => Some(Recording {
-                writer: recording::Writer::new(files.create(path, args.force)?, start)?,
+                writer: recording::Writer::new(files.create(path, args.recording.force)?, start)?,
                 ports: PortNames::default(),
             }),
         };
         let picture = match &args.svg {
             None => None,
-            Some(path) => Some(files.create(path, args.force)?),
+            Some(path) => Some(files.create(path, args.recording.force)?),
         };
         let events = !args.quiet;
         let out = match args.format {
@@ -105,7 +106,7 @@ impl Session {
             ),
             picture,
             ports: PortNames::default(),
-            upcalls_left: args.count,
+            upcalls_left: args.trace.count,
             events_left: args.stop.filter(|events| *events > 0),
             reported: Vec::new(),
             failure: None,

@@ -1,12 +1,11 @@
 //! What can be typed. Nothing here looks at the machine.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
-use ovs_tracers::cli::seconds;
+use ovs_tracers::cli::options::{Format, Recording, Summary, Trace, ring_help};
 use ovs_tracers::run::rotation::Criterion;
 use ovs_tracers::upcall::event::Upcall;
 use ovs_tracers::upcall::packet_filter::Filter;
@@ -21,14 +20,9 @@ pub const MAX_KEY_SIZE: u32 = 2048;
 /// The kernel keeps so many bytes of a thread's name.
 pub const MAX_COMM: usize = 15;
 
-/// What is written to standard output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// A table
-    Text,
-    /// JSON Lines: an object for each upcall, flow key included
-    Json,
-}
+/// Bytes of the ring. Some hundredths of a second of jumbo frames at full speed fit into it, while the machine is busy with
+/// other things.
+pub const DEFAULT_RING: usize = 16 << 20;
 
 /// Which upcalls are shown, by what became of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -60,6 +54,13 @@ pub enum Kind {
     name = "upcall-monitor",
     version,
     max_term_width = 100,
+    mut_arg("quiet", |arg| {
+        arg.help("Show only the summary of who causes the upcalls: at the end, or with --interval")
+            .help_heading("Summary")
+    }),
+    mut_arg("interval", |arg| arg.help_heading("Summary").conflicts_with("replay")),
+    mut_arg("count", |arg| arg.help("Stop after N upcalls")),
+    mut_arg("buffer_page_count", |arg| arg.help(ring_help(DEFAULT_RING))),
     after_help = "\
 Examples:
   upcall-monitor                              a row for every upcall of the ovs-vswitchd that runs
@@ -79,19 +80,14 @@ pub struct Args {
     pub pid: Vec<u32>,
 
     /// When ovs-vswitchd exits, wait for the next one and trace that; wait for the first one, too
-    #[arg(long)]
+    #[arg(long, conflicts_with = "replay")]
     pub follow: bool,
 
     #[command(flatten)]
     pub chosen: Chosen,
 
-    /// Show only the summary of who causes the upcalls, at the end or with --interval
-    #[arg(short, long, help_heading = "Summary")]
-    pub quiet: bool,
-
-    /// Show a summary of the upcalls of every SECONDS
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Summary")]
-    pub interval: Option<Duration>,
+    #[command(flatten)]
+    pub summary: Summary,
 
     /// Lines of each part of a summary; with it there is one at the end [default: 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Summary")]
@@ -105,11 +101,7 @@ pub struct Args {
     #[arg(long, value_name = "WHEN", value_delimiter = ',', requires = "pcap")]
     pub rotate: Vec<Criterion>,
 
-    /// Overwrite the file of --pcap or --record if it exists
-    #[arg(long)]
-    pub force: bool,
-
-    /// Print a table, or JSON Lines for programs
+    /// Form of the standard output
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
 
@@ -122,46 +114,22 @@ pub struct Args {
     pub packet_decode: PacketDecode,
 
     /// Capture at most N bytes of a packet [default: all if it is decoded or written, else none; 0: all]
-    #[arg(short = 's', long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=MAX_PACKET_SIZE as i64))]
+    #[arg(short = 's', long, value_name = "N", conflicts_with = "replay", value_parser = clap::value_parser!(u32).range(..=MAX_PACKET_SIZE as i64))]
     pub packet_size: Option<u32>,
 
     /// Capture at most N bytes of a flow key [default: all; 0: all]
-    #[arg(short = 'f', long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=MAX_KEY_SIZE as i64))]
+    #[arg(short = 'f', long, value_name = "N", conflicts_with = "replay", value_parser = clap::value_parser!(u32).range(..=MAX_KEY_SIZE as i64))]
     pub flow_key_size: Option<u32>,
 
-    /// Stop after N upcalls
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
+    #[command(flatten)]
+    pub trace: Trace,
 
-    /// Stop after this many seconds
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub duration: Option<Duration>,
-
-    /// Size of the ring buffer in memory pages, rounded up to a power of two [default: 16 MiB]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 18))]
-    pub buffer_page_count: Option<u32>,
-
-    /// Record everything that the kernel delivers to FILE, for --replay
-    #[arg(long, value_name = "FILE", value_parser = recording_name)]
-    pub record: Option<PathBuf>,
+    #[command(flatten)]
+    pub recording: Recording,
 
     /// Look for failed upcalls in this way only: for tests of the other ways than the best
     #[arg(long, hide = true)]
     pub kernel_side: Option<KernelSide>,
-
-    /// Show a recording instead of a running ovs-vswitchd; "-" is standard input; needs no privilege
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with_all = [
-            "pid", "follow", "record", "packet_size", "flow_key_size", "duration", "interval", "buffer_page_count"
-        ]
-    )]
-    pub replay: Option<PathBuf>,
-
-    /// When the kernel refuses the BPF program or the packet filter, show libbpf's messages and the verifier's log
-    #[arg(short, long)]
-    pub verbose: bool,
 
     /// Only upcalls with such packets: an expression of tcpdump, udp port 53 for example (pcap-filter(7))
     #[arg(value_name = "EXPRESSION")]
@@ -273,13 +241,6 @@ fn thread_name(text: &str) -> Result<String, String> {
     }
 }
 
-fn recording_name(text: &str) -> Result<PathBuf, String> {
-    match text {
-        "-" => Err("standard output is for the table; name a file".to_string()),
-        _ => Ok(text.into()),
-    }
-}
-
 impl Args {
     /// Ends the process if two arguments contradict each other in a way that clap cannot be told of, or the packet filter
     /// is none.
@@ -302,13 +263,13 @@ impl Args {
         let to_stdout = self.pcap.as_deref() == Some(Path::new("-"));
         let error = if self.format == Format::Json && to_stdout {
             "the argument '--format json' cannot be used with '--pcap -': both go to standard output"
-        } else if self.quiet && to_stdout {
+        } else if self.summary.quiet && to_stdout {
             "the argument '--quiet' cannot be used with '--pcap -': both go to standard output"
         } else if !self.rotate.is_empty() && to_stdout {
             "the argument '--rotate' cannot be used with '--pcap -': standard output is one file"
         } else if !self.rotate.is_empty() && !self.rotate.iter().any(|criterion| criterion.ends()) {
             "the argument '--rotate files:N' needs duration:SECONDS or filesize:KB besides: nothing ends a file"
-        } else if self.pid.len() > 1 && self.record.is_some() {
+        } else if self.pid.len() > 1 && self.recording.record.is_some() {
             "the argument '--record' cannot be used with several '--pid': a recording is of one daemon"
         } else if self.pid.len() > 1 && self.follow {
             "the argument '--follow' cannot be used with several '--pid': it traces one daemon after the other"
@@ -322,7 +283,7 @@ impl Args {
 
     /// Lines of each part of a summary by flow, if there is to be one.
     pub fn summary_lines(&self) -> Option<usize> {
-        let wanted = self.quiet || self.interval.is_some() || self.top.is_some();
+        let wanted = self.summary.quiet || self.summary.interval.is_some() || self.top.is_some();
         wanted.then_some(self.top.unwrap_or(10) as usize)
     }
 
@@ -330,7 +291,7 @@ impl Args {
     pub fn packet_snaplen(&self, filter: Option<&Filter>) -> u32 {
         let wanted = !matches!(self.packet_decode, PacketDecode::None)
             || self.pcap.is_some()
-            || self.record.is_some();
+            || self.recording.record.is_some();
         match self.packet_size {
             Some(0) => MAX_PACKET_SIZE,
             Some(size) => size,

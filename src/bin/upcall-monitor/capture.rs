@@ -41,9 +41,9 @@ impl Capture {
             }
             (stdout()?, None)
         } else if args.rotate.is_empty() {
-            (files.create(path, args.force)?, None)
+            (files.create(path, args.recording.force)?, None)
         } else {
-            let mut series = Series::new(path, args.force, &args.rotate);
+            let mut series = Series::new(path, args.recording.force, &args.rotate);
             (series.next(files)?, Some(series))
         };
         let text = |name| start.get(name).unwrap_or_default();

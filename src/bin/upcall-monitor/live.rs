@@ -28,7 +28,7 @@ use ovs_tracers::upcall::text::escape;
 use rustix::thread::CapabilitySet;
 use zerocopy::FromBytes;
 
-use crate::args::{Args, Chosen, MAX_COMM, Outcome};
+use crate::args::{Args, Chosen, DEFAULT_RING, MAX_COMM, Outcome};
 use crate::monitor::Monitor;
 
 const PROVIDER: &str = "dpif_recv";
@@ -46,9 +46,6 @@ const _: fn(&types::bss) -> &[u64; MAX_PORTS] = |bss| &bss.filter_port;
 const COOKIE_TARGET_SHIFT: u32 = 8;
 /// Arguments that are pointers: the datapath's name, the packet, the flow key.
 const POINTERS: [usize; 3] = [0, 2, 4];
-
-/// Bytes: some hundredths of a second of jumbo frames at full speed, for a machine that is busy with other things.
-const DEFAULT_RING: usize = 16 << 20;
 
 /// At most one message a second tells of lost upcalls.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
@@ -77,7 +74,7 @@ pub enum KernelSide {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    tracer::with_libbpf_log(args.verbose, || trace(args))
+    tracer::with_libbpf_log(args.trace.verbose, || trace(args))
 }
 
 fn trace(args: &Args) -> anyhow::Result<()> {
@@ -104,7 +101,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         targets.collect::<Result<_, _>>()?
     };
     tracer::check_privilege()?;
-    let until = Until::new(args.duration)?;
+    let until = Until::new(args.trace.duration)?;
     others.retain(|other| targets.iter().all(|target| target.pid() != other.pid));
     let mut monitor = None;
     let mut left = 0;
@@ -205,10 +202,11 @@ fn trace_daemons(
     }
 
     let ring_bytes = args
+        .trace
         .buffer_page_count
         .map_or(DEFAULT_RING, tracer::ring_size);
     let in_kernel = match &args.filter {
-        Some(filter) => filter_in_kernel(filter, args.verbose)
+        Some(filter) => filter_in_kernel(filter, args.trace.verbose)
             .inspect_err(|why| {
                 note(format_args!(
                     "the packet filter is applied in user space: {why}"
@@ -431,7 +429,7 @@ impl Config<'_> {
                     lacks.push(error.lines().next().unwrap_or_default().to_string());
                     // It explains nothing that may fail later.
                     let log = tracer::take_libbpf_log();
-                    if self.args.verbose {
+                    if self.args.trace.verbose {
                         eprint!("{log}");
                     }
                 }

@@ -22,7 +22,7 @@ use monitor::Monitor;
 fn main() -> ExitCode {
     let mut args: Args = cli::parse(manual::SECTIONS);
     args.check();
-    cli::exit(match &args.replay {
+    cli::exit(match &args.recording.replay {
         Some(path) => replay(&args, path),
         None => live::run(&args),
     })

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anstream::{AutoStream, ColorChoice};
 use anyhow::anyhow;
+use ovs_tracers::cli::options::Format;
 use ovs_tracers::cli::{StatusLine, cause, erase_status, note};
 use ovs_tracers::ovs::ports::PortNames;
 use ovs_tracers::run::output::{Files, Output, stdout};
@@ -21,7 +22,7 @@ use ovs_tracers::upcall::packet_filter::Filter;
 use ovs_tracers::upcall::summary::{Lost, Summary};
 use ovs_tracers::upcall::text::{KeyDecode, Table, key_lines};
 
-use crate::args::{Args, Chosen, Format};
+use crate::args::{Args, Chosen};
 use crate::capture::Capture;
 
 pub struct Monitor {
@@ -227,10 +228,10 @@ impl Monitor {
     /// Opens the output files; `files` are those in use already. `start` describes the trace.
     pub fn new(args: &Args, start: &Start, mut files: Files) -> anyhow::Result<Self> {
         let capture = Capture::open(args, start, &mut files)?;
-        let recording = match &args.record {
+        let recording = match &args.recording.record {
             None => None,
             Some(path) => Some(Recording {
-                writer: recording::Writer::new(files.create(path, args.force)?, start)?,
+                writer: recording::Writer::new(files.create(path, args.recording.force)?, start)?,
                 ports: PortNames::default(),
             }),
         };
@@ -238,7 +239,7 @@ impl Monitor {
         let (mut table, mut json, mut quiet) = (None, None, None);
         match (&args.pcap, args.format) {
             (Some(path), _) if path == Path::new("-") => {}
-            (_, Format::Text) if args.quiet => quiet = Some(stdout()?),
+            (_, Format::Text) if args.summary.quiet => quiet = Some(stdout()?),
             (_, Format::Text) => {
                 table = Some(Table::new(
                     stdout()?,
@@ -277,19 +278,19 @@ impl Monitor {
             },
             talkers: args
                 .summary_lines()
-                .map(|lines| Talkers::new(lines, args.interval)),
+                .map(|lines| Talkers::new(lines, args.summary.interval)),
             quiet: Sink {
                 name: "standard output",
                 writer: quiet,
             },
-            show_events: !args.quiet,
+            show_events: !args.summary.quiet,
             daemons: daemons.split(' ').flat_map(str::parse).collect(),
             ports: vec![PortNames::default()],
             kept_back: 0,
-            replay: args.replay.is_some(),
+            replay: args.recording.replay.is_some(),
             clock: 0,
-            left: args.count,
-            status: match args.replay {
+            left: args.trace.count,
+            status: match args.recording.replay {
                 Some(_) => None,
                 None => StatusLine::new(only_summary),
             },

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use ovs_tracers::cli::options::{Daemon, Format};
 
 /// List the USDT probes of a file or of a running process
 ///
@@ -13,6 +14,9 @@ use clap::{Parser, ValueEnum};
     name = "usdt-probes",
     version,
     max_term_width = 100,
+    mut_arg("pid", |arg| {
+        arg.help("List the probes of all that this process has mapped [default: the only ovs-vswitchd that is running]")
+    }),
     after_help = "\
 Examples:
   usdt-probes                                 the probes of the ovs-vswitchd that runs
@@ -30,28 +34,20 @@ pub struct Args {
     #[arg(short, long, value_name = "PATH", conflicts_with_all = ["pid", "check"])]
     pub list: Option<PathBuf>,
 
-    /// The probes of all that a process has mapped [default: the ovs-vswitchd that runs]
-    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]
-    pub pid: Option<u32>,
+    #[command(flatten)]
+    pub daemon: Daemon,
 
     /// Show each site of a probe: address, file offset, semaphore, arguments, bytes, who has it attached
     #[arg(short, long)]
     pub verbose: bool,
 
-    /// Form of the output
-    #[arg(long, value_name = "FORM", default_value = "text")]
+    /// Form of the standard output
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
 
     /// Say which of the tracers can run on the process and this kernel, and what the others lack
     #[arg(long, conflicts_with_all = ["verbose", "pattern"])]
     pub check: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Text,
-    /// A JSON object for each probe, one a line
-    Json,
 }
 
 /// Provider and name of a probe, each with `*` for any text.

@@ -12,11 +12,12 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use ovs_tracers::cli;
+use ovs_tracers::cli::options::Format;
 use ovs_tracers::run::output;
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::tracer;
 
-use args::{Args, Format};
+use args::Args;
 use attached::Attachments;
 use listing::Listing;
 
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> anyhow::Result<bool> {
     let mut out = output::stdout()?;
     if args.check {
-        let report = check::check(args.pid)?;
+        let report = check::check(args.daemon.pid)?;
         match args.format {
             Format::Text => report.text(&mut out)?,
             Format::Json => report.json(&mut out)?,
@@ -48,7 +49,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
 
     let mut listing = match &args.list {
         Some(path) => Listing::of_file(path)?,
-        None => Listing::of_process(&Target::find(args.pid)?)?,
+        None => Listing::of_process(&Target::find(args.daemon.pid)?)?,
     };
     for warning in &listing.warnings {
         cli::note(format_args!("warning: {warning}"));
