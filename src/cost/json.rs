@@ -1,4 +1,4 @@
-//! The events and the report as JSON Lines, in the manner of [`crate::upcall::json`].
+//! The events and the report as JSON Lines, see [`crate::show::json`].
 //!
 //! Each object has a `record`: `start`, `event`, `lost`, then those of the report: `events` (of each kind), `thread`,
 //! `batches`, `stage`, `group`, `slow`, `failed`, `unmatched`, and at last `summary`. Times are integers of nanoseconds
@@ -12,7 +12,12 @@ use super::report::{Options, QUANTILES};
 use super::stats::{BATCH_SIZES, GROUP_STAGES, Group, Slow, Stage};
 use super::{Event, Kind};
 use crate::run::recording::Start;
-use crate::upcall::json::{Escaped, Line, errno_name, key};
+use crate::show::errno;
+use crate::show::json::{Line, Text};
+use crate::upcall::json::key;
+
+/// Version of the schema.
+const SCHEMA: u32 = 1;
 
 /// Writes JSON Lines to `out`, a line at a time.
 pub struct Json<W: Write> {
@@ -32,7 +37,7 @@ impl<W: Write> Json<W> {
             out,
             line: Line::default(),
         };
-        json.line.start(start);
+        json.line.start(SCHEMA, start);
         json.write()?;
         Ok(json)
     }
@@ -51,7 +56,7 @@ impl<W: Write> Json<W> {
         line.field("event", event.kind.name());
         line.field("time_ns", event.time);
         line.field("cpu", event.cpu);
-        line.field("comm", Escaped(event.comm));
+        line.field("comm", Text(event.comm));
         line.field("pid", event.pid);
         line.field("tid", event.tid);
         let upcall = matches!(
@@ -59,17 +64,17 @@ impl<W: Write> Json<W> {
             Kind::RecvUpcall | Kind::DpUpcall | Kind::DpFailed
         );
         if upcall {
-            line.field("datapath", Escaped(event.datapath));
+            line.field("datapath", Text(event.datapath));
             line.field("port", event.port);
             line.field("type", event.upcall_type);
         }
         if matches!(event.kind, Kind::DpUpcall | Kind::DpFailed) {
-            line.field("device", Escaped(event.device));
+            line.field("device", Text(event.device));
             line.field("portid", event.portid);
         }
         if event.kind == Kind::DpFailed {
             line.field("result", event.result);
-            if let Some(name) = errno_name(event.result.wrapping_neg()) {
+            if let Some(name) = errno::name(event.result.wrapping_neg()) {
                 line.field("result_name", name);
             }
         }
@@ -110,7 +115,7 @@ impl<W: Write> Json<W> {
         }
         for handler in stats.handlers() {
             self.line.record("thread");
-            self.line.field("comm", Escaped(&handler.comm));
+            self.line.field("comm", Text(&handler.comm));
             self.line.field("tid", handler.tid);
             self.line.field("upcalls", handler.upcalls);
             self.write()?;
@@ -149,7 +154,7 @@ impl<W: Write> Json<W> {
         for (errno, count) in analysis.matcher.failed() {
             self.line.record("failed");
             self.line.field("error", errno);
-            if let Some(name) = errno_name(errno) {
+            if let Some(name) = errno::name(errno) {
                 self.line.field("error_name", name);
             }
             self.line.field("count", count);
@@ -220,7 +225,7 @@ impl<W: Write> Json<W> {
         let line = &mut self.line;
         line.record("group");
         line.field("by", by);
-        line.field("name", Escaped(group.name.as_bytes()));
+        line.field("name", Text(group.name.as_bytes()));
         line.field("upcalls", group.count);
         for (stage, part) in GROUP_STAGES.iter().zip(&group.stages) {
             line.begin(stage.name(), b'{');
@@ -246,11 +251,11 @@ impl<W: Write> Json<W> {
         for (stage, part) in Stage::PARTS.iter().zip(slow.parts) {
             line.field(&format!("{}_ns", stage.name()), part);
         }
-        line.field("comm", Escaped(&slow.comm));
+        line.field("comm", Text(&slow.comm));
         line.field("tid", slow.tid);
         line.field("cpu", slow.cpu);
-        line.field("datapath", Escaped(&slow.datapath));
-        line.field("device", Escaped(&slow.device));
+        line.field("datapath", Text(&slow.datapath));
+        line.field("device", Text(&slow.device));
         line.field("port", slow.port);
         line.field("batch", slow.batch);
         if let Some(ufid) = slow.ufid {

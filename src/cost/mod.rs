@@ -20,8 +20,8 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::ovs::flow_key;
+use crate::show::escape::Escaped;
 use crate::upcall::event::Captured;
-use crate::upcall::text::escape;
 
 /// What happened: `enum cost_event` of `bpf/upcall_cost.h`, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,14 +158,6 @@ pub const HEADER: &str = "EVENT                    COMM                  PID  CP
 pub fn line(out: &mut impl fmt::Write, event: &Event<'_>) -> fmt::Result {
     use fmt::Write as _;
 
-    struct Escaped<'a>(&'a [u8]);
-    impl fmt::Display for Escaped<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            let mut text = String::new();
-            escape(&mut text, self.0)?;
-            f.pad(&text)
-        }
-    }
     let name = event.kind.name();
     match event.kind {
         Kind::RecvUpcall | Kind::DpUpcall => write!(out, "[{name}]")?,

@@ -8,9 +8,9 @@ use super::histogram::{Samples, Scale, us};
 use super::stats::{BATCH_SIZES, Group, STAGES, Stage};
 use super::{Kind, short_datapath};
 use crate::ovs::flow_key;
+use crate::show::errno;
+use crate::show::escape::escape;
 use crate::show::hexdump;
-use crate::upcall::json::errno_name;
-use crate::upcall::text::escape;
 
 /// What the report shows.
 #[derive(Clone, Copy, Debug)]
@@ -339,7 +339,7 @@ fn unmatched(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     if failed.peek().is_some() {
         writeln!(text, "\n=> Failed upcalls by error:")?;
         for (errno, count) in failed {
-            let name = errno_name(errno).unwrap_or("");
+            let name = errno::name(errno).unwrap_or("");
             writeln!(
                 text,
                 "  {:36}: {count:>10}",

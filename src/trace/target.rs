@@ -18,6 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::cli::cause;
+use crate::show::escape::Escaped;
 use crate::trace::usdt::{self, Probe, Probes};
 
 /// What `comm` of the daemon is.
@@ -110,7 +111,7 @@ pub enum Error {
     /// There are probes, but not this one.
     #[error(
         "process {pid} has no probe {probe}{}\nit has {}; usdt-probes -p {pid} --check tells more",
-        since(probe), escape(&present.join(", "))
+        since(probe), Escaped::text(&present.join(", "))
     )]
     NoProbe {
         /// The process.
@@ -151,7 +152,7 @@ impl fmt::Display for Candidate {
         } else {
             ""
         };
-        write!(f, "{} ({}{more})", self.pid, escape(&start))
+        write!(f, "{} ({}{more})", self.pid, Escaped::text(&start))
     }
 }
 
@@ -161,18 +162,6 @@ fn list(candidates: &[Candidate]) -> String {
         .map(Candidate::to_string)
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-/// Text of another process, fit for one line of a terminal.
-fn escape(text: &str) -> String {
-    let one = |c: char| {
-        if c == '"' || c == '\'' {
-            c.into()
-        } else {
-            c.escape_debug().to_string()
-        }
-    };
-    text.chars().map(one).collect()
 }
 
 /// Which release of Open vSwitch brought the probe `provider:name`: the first tag that has it.

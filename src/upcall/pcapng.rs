@@ -41,8 +41,9 @@ use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeade
 use pcap_file::pcapng::{PcapNgBlock, PcapNgWriter};
 use pcap_file::{DataLink, Endianness, PcapError};
 
+use crate::show::escape::plain;
 use crate::upcall::event::Upcall;
-use crate::upcall::text::{decimal, plain};
+use crate::upcall::text::decimal;
 
 /// Name of the interface that carries the count of lost upcalls. There is none if nothing was lost,
 /// unless nothing was received either.

@@ -10,6 +10,7 @@ use clap::ValueEnum;
 
 use crate::cli::cause;
 use crate::ovs::{flow_key, packet};
+use crate::show::escape::escape;
 use crate::show::hexdump;
 use crate::upcall::event::{Captured, Upcall};
 
@@ -242,32 +243,6 @@ fn column(
     const SPACES: &str = "                                         ";
     text.push_str(&SPACES[..width.saturating_sub(shown) + 1]);
     Ok(())
-}
-
-/// Appends text that another process made, without what could steer a terminal or break a row.
-pub fn escape(text: &mut impl fmt::Write, bytes: &[u8]) -> fmt::Result {
-    if let Some(plain) = plain(bytes) {
-        return text.write_str(plain);
-    }
-    for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            if c.is_control() {
-                write!(text, "{}", c.escape_default())?;
-            } else {
-                text.write_char(c)?;
-            }
-        }
-        for byte in chunk.invalid() {
-            write!(text, "\\x{byte:02x}")?;
-        }
-    }
-    Ok(())
-}
-
-/// The bytes as text, if they are printable ASCII, as nearly all names are.
-pub(crate) fn plain(bytes: &[u8]) -> Option<&str> {
-    let printable = bytes.iter().all(|byte| (b' '..=b'~').contains(byte));
-    printable.then(|| str::from_utf8(bytes).ok()).flatten()
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use ovs_tracers::bpf::bridge_loop::types::loop_record;
 use ovs_tracers::cli::options::Format;
 use ovs_tracers::cli::{cause, note};
 use ovs_tracers::run::output::{Output, stdout};
+use ovs_tracers::show::escape::escape;
 use ovs_tracers::show::histogram::{self, Histogram, Row};
-use ovs_tracers::upcall::text::escape;
 
 use crate::args::{Args, Kind};
 

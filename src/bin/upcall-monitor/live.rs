@@ -18,13 +18,13 @@ use ovs_tracers::ovs::ports::PortNames;
 use ovs_tracers::run::clock::WallClock;
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::recording::Start;
+use ovs_tracers::show::escape::escape;
 use ovs_tracers::trace::target::{self, Candidate, Object, Target};
 use ovs_tracers::trace::tracer::{self, Delivery, End, NoTypes, RingState, Until};
 use ovs_tracers::trace::usdt::{self, Site};
 use ovs_tracers::upcall::flows::Flow;
 use ovs_tracers::upcall::packet_filter::{Filter, InKernel, NotInKernel};
 use ovs_tracers::upcall::summary::Lost;
-use ovs_tracers::upcall::text::escape;
 use rustix::thread::CapabilitySet;
 use zerocopy::FromBytes;
 

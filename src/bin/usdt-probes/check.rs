@@ -5,12 +5,13 @@ use std::path::Path;
 
 use libbpf_rs::MapType;
 use ovs_tracers::ovs::ports;
+use ovs_tracers::show::escape::Escaped;
 use ovs_tracers::trace::target::{self, Target};
 use ovs_tracers::trace::tracer;
 use ovs_tracers::trace::usdt::{self, parse_args};
 use serde::Serialize;
 
-use crate::show::{self, Escaped};
+use crate::show;
 
 /// What a tracer needs, besides the privilege to load a BPF program and a kernel with ring buffers.
 struct Tool {
@@ -256,7 +257,12 @@ impl Report {
     }
 
     pub fn text(&self, out: &mut impl Write) -> io::Result<()> {
-        writeln!(out, "process {}: {}", self.pid, Escaped(&self.process))?;
+        writeln!(
+            out,
+            "process {}: {}",
+            self.pid,
+            Escaped::text(&self.process)
+        )?;
         let kernel = &self.kernel;
         let facts = [
             ("BPF ring buffers", Some(kernel.ring_buffer)),
@@ -277,7 +283,7 @@ impl Report {
                 [] => "can run".to_string(),
                 lacks => format!("cannot: {}", lacks.join("; ")),
             };
-            writeln!(out, "{tool:width$}  {}", Escaped(&answer))?;
+            writeln!(out, "{tool:width$}  {}", Escaped::text(&answer))?;
         }
         Ok(())
     }

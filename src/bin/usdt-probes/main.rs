@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use ovs_tracers::cli;
 use ovs_tracers::cli::options::Format;
 use ovs_tracers::run::output;
+use ovs_tracers::show::escape::Escaped;
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::tracer;
 
@@ -52,7 +53,8 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         None => Listing::of_process(&Target::find(args.daemon.pid)?)?,
     };
     for warning in &listing.warnings {
-        cli::note(format_args!("warning: {warning}"));
+        // It names files that a process has mapped.
+        cli::note(format_args!("warning: {}", Escaped::text(warning)));
     }
     listing.keep(args.pattern.as_ref())?;
     let detailed = args.verbose || args.format == Format::Json;

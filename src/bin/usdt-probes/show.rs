@@ -1,30 +1,21 @@
 //! A table of probes, all that is known of each site, or JSON Lines.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use ovs_tracers::cli::cause;
+use ovs_tracers::show::escape::Escaped;
 use ovs_tracers::trace::usdt::{self, Arg, Error, Machine, Operand, parse_arg, split_args};
-use ovs_tracers::upcall::text::escape;
 use serde::{Serialize, Serializer};
 
 use crate::attached::{Attachment, Attachments, By, Holder};
 use crate::code::{Code, Instruction};
 use crate::listing::{Probe, Site};
 
-/// Text of others, fit for a terminal.
-pub struct Escaped<'a>(pub &'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        escape(f, self.0.as_bytes())
-    }
-}
-
 /// Text before others in a column.
 fn name(probe: &Probe<'_>) -> String {
     let usdt::Probe { provider, name, .. } = probe.probe;
-    format!("{}:{}", Escaped(provider), Escaped(name))
+    format!("{}:{}", Escaped::text(provider), Escaped::text(name))
 }
 
 /// A line for each probe.
@@ -50,7 +41,7 @@ pub fn table(out: &mut impl Write, probes: &[Probe<'_>]) -> io::Result<()> {
             (Some(least), Some(most)) if least != most => format!("{least}-{most}"),
             _ => most.copied().unwrap_or(0).to_string(),
         };
-        writeln!(out, "{args:>4}  {}", Escaped(probe.object))?;
+        writeln!(out, "{args:>4}  {}", Escaped::text(probe.object))?;
     }
     Ok(())
 }
@@ -82,7 +73,7 @@ pub fn sites(
             out,
             "{} in {} ({machine})",
             name(probe),
-            Escaped(probe.object)
+            Escaped::text(probe.object)
         )?;
         let count = probe.sites.len();
         for (number, site) in (1..).zip(&probe.sites) {
@@ -105,7 +96,12 @@ pub fn sites(
                 }
             }
             let args: Vec<_> = split_args(&site.site.args)
-                .map(|text| (words(text, probe.probe.machine), Escaped(text).to_string()))
+                .map(|text| {
+                    (
+                        words(text, probe.probe.machine),
+                        Escaped::text(text).to_string(),
+                    )
+                })
                 .collect();
             let width = args.iter().map(|(words, _)| words.chars().count()).max();
             let width = width.unwrap_or(0);
@@ -230,11 +226,11 @@ fn attached(attachment: &Attachment) -> String {
     let holders: Vec<String> = attachment
         .holders
         .iter()
-        .map(|Holder { pid, comm }| format!("{} ({pid})", Escaped(comm)))
+        .map(|Holder { pid, comm }| format!("{} ({pid})", Escaped::text(comm)))
         .collect();
     let mut text = holders.join(", ");
     let name = attachment.program.as_deref().unwrap_or("of unknown name");
-    let name = Escaped(name);
+    let name = Escaped::text(name);
     if attachment.by == By::Tracefs {
         let _ = write!(text, "event {name} of tracefs");
         return text;

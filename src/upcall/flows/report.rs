@@ -5,8 +5,8 @@ use std::fmt::{self, Display};
 use serde::Serialize;
 
 use super::{Flow, Flows, Source};
-use crate::upcall::json::errno_name;
-use crate::upcall::text::escape;
+use crate::show::errno;
+use crate::show::escape::Escaped;
 
 /// What numbers of a flow are called.
 pub trait Names {
@@ -33,7 +33,7 @@ pub struct Report {
     by_protocol: Vec<Part>,
     by_result: Vec<Part>,
     by_thread: Vec<Part>,
-    top: Vec<Talker>,
+    top: Vec<TopSource>,
     #[serde(skip)]
     lines: usize,
 }
@@ -47,7 +47,7 @@ struct Part {
 
 /// The upcalls of one source and destination, of a source with several destinations, or the other way round.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-struct Talker {
+struct TopSource {
     datapath: String,
     port: String,
     protocol: String,
@@ -61,17 +61,16 @@ struct Talker {
 
 impl Report {
     /// Of `flows`, which came in `seconds`. A text has at most `lines` lines of each part, and there are as many
-    /// talkers.
+    /// top sources.
     pub fn new(flows: &Flows, seconds: f64, lines: usize, names: &impl Names) -> Self {
         Self {
             seconds,
             upcalls: flows.total(),
             unknown: flows.unknown(),
             folded: flows.folded(),
-            by_datapath: parts(flows, |flow| escaped(&names.datapath(flow))),
+            by_datapath: parts(flows, |flow| names.datapath(flow)),
             by_port: parts(flows, |flow| {
-                let name = format!("{} ({})", names.port(flow), names.datapath(flow));
-                escaped(&name)
+                format!("{} ({})", names.port(flow), names.datapath(flow))
             }),
             by_type: parts(flows, |flow| match flow.kind {
                 0 => "miss".to_string(),
@@ -81,19 +80,19 @@ impl Report {
             by_protocol: parts(flows, |flow| flow.protocol().to_string()),
             by_result: parts(flows, |flow| match flow.result {
                 0 => "received".to_string(),
-                result => match errno_name(result.wrapping_neg()) {
+                result => match errno::name(result.wrapping_neg()) {
                     Some(name) => format!("{name} ({result})"),
                     None => result.to_string(),
                 },
             }),
             by_thread: parts(flows, |flow| match flow.tid {
                 0 => "none, failed in the kernel".to_string(),
-                _ => escaped(&names.thread(flow)),
+                _ => names.thread(flow),
             }),
             top: flows
                 .top(lines)
                 .iter()
-                .map(|source| Talker::new(source, names))
+                .map(|source| TopSource::new(source, names))
                 .collect(),
             lines,
         }
@@ -105,15 +104,7 @@ fn parts(flows: &Flows, of: impl Fn(&Flow) -> String) -> Vec<Part> {
     sums.map(|(name, upcalls)| Part { name, upcalls }).collect()
 }
 
-/// Text that another process made.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    // Writing to a String cannot fail.
-    let _ = escape(&mut escaped, text.as_bytes());
-    escaped
-}
-
-impl Talker {
+impl TopSource {
     fn new(source: &Source, names: &impl Names) -> Self {
         let flow = &source.flow;
         let addresses = flow.addresses();
@@ -125,8 +116,8 @@ impl Talker {
             .filter(|_| one(source.destinations))
             .map(|(_, dst)| dst);
         Self {
-            datapath: escaped(&names.datapath(flow)),
-            port: escaped(&names.port(flow)),
+            datapath: names.datapath(flow),
+            port: names.port(flow),
             protocol: flow.protocol().to_string(),
             src: src.map(|src| src.to_string()),
             dst: dst.map(|dst| dst.to_string()),
@@ -137,7 +128,7 @@ impl Talker {
     }
 }
 
-impl Display for Talker {
+impl Display for TopSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let side =
             |f: &mut fmt::Formatter<'_>, address: &Option<String>, number: usize| match address {
@@ -145,7 +136,7 @@ impl Display for Talker {
                 None if number > 1 => write!(f, "{number} addresses"),
                 None => f.write_str("any"),
             };
-        write!(f, "{} {}", self.port, self.protocol)?;
+        write!(f, "{} {}", Escaped::text(&self.port), self.protocol)?;
         if self.src.is_none() && self.dst.is_none() {
             return Ok(());
         }
@@ -195,7 +186,7 @@ impl Display for Report {
             writeln!(f, "by {title}")?;
             let (shown, rest) = parts.split_at(parts.len().min(self.lines));
             for part in shown {
-                line(f, part.upcalls, &part.name)?;
+                line(f, part.upcalls, &Escaped::text(&part.name))?;
             }
             if !rest.is_empty() {
                 let upcalls = rest.iter().map(|part| part.upcalls).sum();
@@ -204,11 +195,11 @@ impl Display for Report {
         }
         if !self.top.is_empty() {
             writeln!(f, "by source and destination")?;
-            for talker in &self.top {
-                line(f, talker.upcalls, talker)?;
+            for source in &self.top {
+                line(f, source.upcalls, source)?;
             }
-            let told = self.top.iter().map(|talker| talker.upcalls).sum();
-            let others = (self.upcalls - self.unknown).saturating_sub(told);
+            let shown = self.top.iter().map(|source| source.upcalls).sum();
+            let others = (self.upcalls - self.unknown).saturating_sub(shown);
             if others > 0 {
                 line(f, others, &"others")?;
             }

@@ -1,8 +1,8 @@
 //! A flow key as fields, and as the text of `ovs-dpctl dump-flows`.
 
-use super::Line;
 use crate::ovs::flow_key::*;
 use crate::ovs::packet::Value;
+use crate::show::json::Line;
 
 /// Writes `odp`, `fields`, and `undecoded` if something is in neither.
 ///
@@ -10,10 +10,10 @@ use crate::ovs::packet::Value;
 /// wrong length, unknown, or there a second time is listed in `undecoded` instead.
 pub(crate) fn write(line: &mut Line, key: &[u8]) {
     line.name("odp");
-    line.text.push(b'"');
     // Its characters are letters, digits and brackets.
-    let _ = odp(key, &mut Ascii(&mut line.text));
-    line.text.push(b'"');
+    line.quoted(|text| {
+        let _ = odp(key, &mut Ascii(text));
+    });
 
     let mut undecoded = Vec::new();
     line.begin("fields", b'{');

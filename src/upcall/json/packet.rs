@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::Line;
 use crate::ovs::packet::{Stop, TcpOptions, Value, Visitor, decode};
+use crate::show::json::Line;
 
 /// Writes `layers`, and `stopped` if not all of the packet was decoded.
 ///
