@@ -1298,7 +1298,7 @@ fn filters() {
     assert!(
         output
             .stderr
-            .starts_with("error: no port of the datapath is called no-such-port\n"),
+            .starts_with("error: no port named no-such-port\n"),
         "{}",
         output.stderr
     );

@@ -38,6 +38,7 @@ pub fn check_privilege() -> Result<(), Error> {
     let verb = if missing.len() == 1 { " is" } else { " are" };
     Err(Error::Privilege {
         missing: missing.join(" and ") + verb,
+        root: rustix::process::geteuid().is_root(),
     })
 }
 

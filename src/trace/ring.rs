@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use libbpf_rs::{ErrorKind, Link, MapCore, RingBufferBuilder};
+use libbpf_rs::{ErrorKind, Link, MapCore, OpenMapMut, RingBufferBuilder};
 
 use super::Error;
 use super::target::Target;
@@ -24,9 +24,14 @@ pub fn ring_size(pages: u32) -> usize {
     (pages.max(1) as usize).next_power_of_two() * rustix::param::page_size()
 }
 
-/// That size as the kernel takes it.
-pub fn max_entries(ring_bytes: usize) -> Result<u32, Error> {
-    u32::try_from(ring_bytes).map_err(|_| Error::RingSize(ring_bytes))
+/// Gives the ring of an object that is not loaded yet so many bytes.
+///
+/// # Errors
+/// [`Error::RingSize`].
+pub fn resize(ring: &mut OpenMapMut<'_>, ring_bytes: usize) -> Result<(), Error> {
+    let refused = || Error::RingSize(ring_bytes);
+    let max_entries = u32::try_from(ring_bytes).map_err(|_| refused())?;
+    ring.set_max_entries(max_entries).map_err(|_| refused())
 }
 
 /// The variables of `bpf/ring.bpf.h`, which the program shares.

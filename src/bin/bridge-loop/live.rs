@@ -11,6 +11,8 @@ use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags, OpenObject};
 use ovs_tracers::bpf::bridge_loop::{BridgeLoopSkel, BridgeLoopSkelBuilder, types};
 use ovs_tracers::bpf::record::read;
+use ovs_tracers::bridge_loop::Kind;
+use ovs_tracers::bridge_loop::figures::{Figures, Totals};
 use ovs_tracers::bridge_loop::probes::{LOOP, TOOL};
 use ovs_tracers::cli::{StatusLine, cause, note};
 use ovs_tracers::run::loss::{RING_FULL, Reason};
@@ -26,8 +28,8 @@ use ovs_tracers::trace::{self, libbpf_log, privilege};
 use rustix::thread::CapabilitySet;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::args::{Args, DEFAULT_RING, Kind};
-use crate::report::{self, Figures, Report, Totals};
+use crate::args::{Args, DEFAULT_RING};
+use crate::report::{self, Report};
 
 /// How far past the threshold a stack may be taken, as the CPU time of the thread.
 const STACK_PERIOD: Duration = Duration::from_millis(1);
@@ -92,8 +94,10 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         reasons: LOST,
         status: StatusLine::new(false),
     };
-    let mut session = Session::new(settings, &session::start_of(TOOL.name, &targets), None)?;
-    let mut report = Sink::new("standard output", Some(Report::new(args, pid)?));
+    let start = session::start_of(TOOL.name, &targets);
+    let mut session = Session::new(settings, &start, None)?;
+    let report = Report::new(args, &start, pid)?;
+    let mut report = Sink::new("standard output", Some(report));
     let done = &shared(std::slice::from_mut(&mut bss.done))[0];
     let counts = Counts {
         threads: &skel.maps.threads,
@@ -151,7 +155,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     };
     let lost = session.lost().clone();
     report.complete(&mut session.failure, |report| {
-        report.finish(&figures, &lost, elapsed)
+        report.finish(&figures, elapsed, shown, &lost)
     });
     report::end(&figures, shown, &lost);
     session.finish()
@@ -169,11 +173,7 @@ fn load<'obj>(
         .map_err(explain)?;
     let stack: &[&str] = if args.stack { &["take_stack"] } else { &[] };
     plan.select(open.open_object_mut(), stack);
-    let max_entries = ring::max_entries(ring_bytes)?;
-    open.maps
-        .ring
-        .set_max_entries(max_entries)
-        .map_err(explain)?;
+    ring::resize(&mut open.maps.ring, ring_bytes)?;
     let rodata = open.maps.rodata_data.as_deref_mut();
     let rodata = rodata.ok_or(trace::Error::NoVariables)?;
     rodata.targ_threshold = Kind::ALL.map(|kind| {

@@ -29,7 +29,7 @@ use args::{Args, DEFAULT_RING, MAX_REQUEST};
 use ops::Ops;
 
 fn main() -> ExitCode {
-    let args: Args = cli::parse(manual::SECTIONS);
+    let args: Args = cli::parse(&manual::sections());
     cli::exit(match args.common.recording.replay {
         Some(_) => replay(&args),
         None => libbpf_log::with(args.common.trace.verbose, || trace(&args)),
@@ -50,17 +50,16 @@ fn replay(args: &Args) -> anyhow::Result<()> {
 fn trace(args: &Args) -> anyhow::Result<()> {
     let targets = [Target::find(args.common.daemon.pid)?];
     privilege::check_privilege()?;
-    let wanted = OPERATIONS
-        .iter()
-        .filter(|(_, operation, ..)| args.has(*operation));
-    let groups: Vec<&Group> = wanted.map(|(_, _, group, _)| *group).collect();
+    let wanted = |(_, operation, group, _): &(_, _, &'static Group, _)| {
+        args.has(*operation).then_some(*group)
+    };
+    let groups: Vec<&Group> = OPERATIONS.iter().filter_map(wanted).collect();
     let mut plan = Plan::new(&groups, &targets, None)?;
     let until = Until::new(args.common.trace.duration)?;
     let mut storage = storage();
+    let verbose = args.common.trace.verbose;
     let (mut skel, attached) =
-        plan.load(&mut storage, args.common.trace.verbose, |plan, room| {
-            load(args, plan, room)
-        })?;
+        plan.load(&mut storage, verbose, |plan, room| load(args, plan, room))?;
 
     let start = session::start(&RECORDS, &targets);
     let (mut session, mut ops) = Ops::new(args, &start, Files::default())?;
@@ -96,11 +95,7 @@ fn load<'obj>(
     let _types = EmptyBtf::provide(builder.object_builder_mut())?;
     let mut open = builder.open(room).map_err(explain)?;
     plan.select(open.open_object_mut(), &[]);
-    let max_entries = ring::max_entries(ring_bytes)?;
-    open.maps
-        .ring
-        .set_max_entries(max_entries)
-        .map_err(explain)?;
+    ring::resize(&mut open.maps.ring, ring_bytes)?;
     let rodata = open.maps.rodata_data.as_deref_mut();
     let rodata = rodata.ok_or(trace::Error::NoVariables)?;
     for (op, _, _, probe) in OPERATIONS {

@@ -72,11 +72,7 @@ fn load<'obj>(
     let _types = EmptyBtf::provide(builder.object_builder_mut())?;
     let mut open = builder.open(room).map_err(explain)?;
     plan.select(open.open_object_mut(), &[]);
-    let max_entries = ring::max_entries(ring_bytes)?;
-    open.maps
-        .ring
-        .set_max_entries(max_entries)
-        .map_err(explain)?;
+    ring::resize(&mut open.maps.ring, ring_bytes)?;
     let rodata = open.maps.rodata_data.as_deref_mut();
     let rodata = rodata.ok_or(trace::Error::NoVariables)?;
     let sites = plan.sites();

@@ -12,7 +12,7 @@ use ovs_tracers::show::escape::escape;
 use ovs_tracers::trace::libbpf_log;
 use ovs_tracers::upcall::packet_filter::{self, Filter, InKernel, NotInKernel};
 
-use crate::args::{Chosen, MAX_COMM};
+use crate::args::{Filters, MAX_COMM};
 use crate::live::{MAX_PORTS, MAX_TARGETS};
 
 /// The packet filter as the kernel runs it, if it can.
@@ -30,13 +30,13 @@ pub fn filter_in_kernel(filter: &Filter, verbose: bool) -> Result<InKernel, NotI
 }
 
 /// Tells the programs which upcalls are wanted.
-pub fn set_filters(chosen: &Chosen, rodata: &mut types::rodata) {
-    if let Some(kind) = chosen.kind {
+pub fn set_filters(filters: &Filters, rodata: &mut types::rodata) {
+    if let Some(kind) = filters.kind {
         rodata.targ_by_type = 1;
         rodata.targ_type = kind.number();
     }
-    rodata.targ_min_size = chosen.min_size;
-    if let Some(thread) = &chosen.thread {
+    rodata.targ_min_size = filters.min_size;
+    if let Some(thread) = &filters.thread {
         match thread.parse() {
             Ok(tid) => rodata.targ_tid = tid,
             Err(_) => {
@@ -45,13 +45,13 @@ pub fn set_filters(chosen: &Chosen, rodata: &mut types::rodata) {
             }
         }
     }
-    if let Some(name) = chosen.datapath() {
+    if let Some(name) = filters.datapath() {
         rodata.targ_by_datapath = 1;
         copy_name(&mut rodata.targ_datapath[..31], &name);
     }
-    rodata.targ_by_port = (!chosen.port.is_empty()).into();
+    rodata.targ_by_port = (!filters.port.is_empty()).into();
     rodata.targ_filters =
-        (chosen.min_size > 0 || chosen.dp.is_some() || !chosen.port.is_empty()).into();
+        (filters.min_size > 0 || filters.dp.is_some() || !filters.port.is_empty()).into();
 }
 
 fn copy_name(to: &mut [i8], name: &str) {
@@ -61,9 +61,9 @@ fn copy_name(to: &mut [i8], name: &str) {
 }
 
 /// Fails if a port or the datapath that is asked for has a name that none has now.
-pub fn check_names(chosen: &Chosen, daemons: &[Daemon]) -> anyhow::Result<()> {
+pub fn check_names(filters: &Filters, daemons: &[Daemon]) -> anyhow::Result<()> {
     let known = || daemons.iter().flat_map(|daemon| daemon.ports.snapshot());
-    if let Some(port) = chosen
+    if let Some(port) = filters
         .port
         .iter()
         .find(|port| numbers(port, daemons).is_empty())
@@ -76,7 +76,7 @@ pub fn check_names(chosen: &Chosen, daemons: &[Daemon]) -> anyhow::Result<()> {
         }
     }
     // Where the kernel names none, there is nothing to compare with.
-    if let Some(wanted) = chosen.datapath()
+    if let Some(wanted) = filters.datapath()
         && let Some(datapaths) = list(known().map(|(datapath, _, _)| datapath))
         && !known().any(|(datapath, _, _)| datapath == wanted.as_bytes())
     {
@@ -185,7 +185,7 @@ mod tests {
         let daemons = [PortNames::default(), names].map(|ports| Daemon { pid: 1, ports });
         let check = |daemons: &[Daemon], args: &[&str]| {
             let args = Args::parse_from([&["upcall-monitor"], args].concat());
-            check_names(&args.chosen, daemons).map_err(|error| error.to_string())
+            check_names(&args.filters, daemons).map_err(|error| error.to_string())
         };
         for good in [
             &["--port", "veth0"][..],

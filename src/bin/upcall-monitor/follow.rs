@@ -8,7 +8,7 @@ use ovs_tracers::trace::until::Until;
 use ovs_tracers::trace::{self, Candidate, process};
 use ovs_tracers::upcall::probes::RECV_UPCALL;
 
-use crate::args::{Args, Outcome};
+use crate::args::{Args, ResultFilter};
 
 /// How often --follow looks for the next daemon. What it receives in its first tenth of a second is missed.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(50);
@@ -26,7 +26,7 @@ pub fn next_daemon(
         let mut daemons = process::ovs_vswitchds()?;
         daemons.retain(|daemon| others.iter().all(|other| other.pid != daemon.pid));
         let target = Target::from_pid(process::only(daemons)?)?;
-        if args.chosen.outcome() != Outcome::Error {
+        if args.filters.result() != ResultFilter::Error {
             target.find_probe(RECV_UPCALL.provider, RECV_UPCALL.name)?;
         }
         Ok(target)

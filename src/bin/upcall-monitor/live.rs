@@ -23,7 +23,7 @@ use ovs_tracers::upcall::probes::{self, RECV_UPCALL};
 use ovs_tracers::upcall::record::RECORDS;
 use rustix::thread::CapabilitySet;
 
-use crate::args::{Args, DEFAULT_RING, Outcome};
+use crate::args::{Args, DEFAULT_RING, ResultFilter};
 use crate::filters::{PortFilter, check_names, filter_in_kernel, set_filters};
 use crate::follow::next_daemon;
 use crate::monitor::{Filtered, Monitor};
@@ -114,10 +114,10 @@ fn trace_daemons(
     let groups = groups(args, in_kernel.is_some());
     let mut plan = Plan::new(&groups, targets, args.kernel_side.as_deref())?;
     let daemons: Vec<Daemon> = targets.iter().map(Daemon::new).collect();
-    let mut ports = PortFilter::new(&args.chosen.port)?;
+    let mut ports = PortFilter::new(&args.filters.port)?;
     // The next daemon may make its ports only after we have found it.
     if run.is_none() {
-        check_names(&args.chosen, &daemons)?;
+        check_names(&args.filters, &daemons)?;
     }
 
     let config = Config {
@@ -199,10 +199,10 @@ fn groups(args: &Args, filtered: bool) -> Vec<&'static Group> {
     } else {
         (&probes::RECEIVED, &probes::FAILED, &probes::FAILED_TOO)
     };
-    match args.chosen.outcome() {
-        Outcome::Ok => vec![received],
-        Outcome::Error => vec![failed],
-        Outcome::Any => vec![failed_too, received],
+    match args.filters.result() {
+        ResultFilter::Ok => vec![received],
+        ResultFilter::Error => vec![failed],
+        ResultFilter::Any => vec![failed_too, received],
     }
 }
 
@@ -247,9 +247,8 @@ impl Config<'_> {
         let _types = EmptyBtf::provide(builder.object_builder_mut())?;
         let mut open = builder.open(room).map_err(explain)?;
         plan.select(open.open_object_mut(), &[]);
-        let max_entries = ring::max_entries(ring_bytes)?;
         let maps = &mut open.maps;
-        maps.ring.set_max_entries(max_entries).map_err(explain)?;
+        ring::resize(&mut maps.ring, ring_bytes)?;
         if args.summary_lines().is_some() {
             let flows = maps.lost_flows.set_max_entries(MAX_LOST_FLOWS);
             flows.map_err(explain)?;
@@ -267,7 +266,7 @@ impl Config<'_> {
                 *netns = target.network_namespace()?;
             }
         }
-        set_filters(&args.chosen, rodata);
+        set_filters(&args.filters, rodata);
         if let Some(filter) = &self.packet_filter {
             rodata.set_packet_filter(filter);
         }

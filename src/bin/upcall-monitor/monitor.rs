@@ -13,12 +13,12 @@ use ovs_tracers::upcall::packet_filter::Filter;
 use ovs_tracers::upcall::summary::{LOST, Summary};
 use ovs_tracers::upcall::text::key_lines;
 
-use crate::args::{Args, Chosen};
+use crate::args::{Args, Filters};
 use crate::outputs::{Outputs, Row};
 use crate::top::{TopSources, datapath_label};
 
 pub struct Monitor {
-    filters: Chosen,
+    filters: Filters,
     /// The packet filter, unless the program in the kernel applies it.
     packet_filter: Option<Filter>,
     /// Upcalls that the programs in the kernel filtered.
@@ -64,7 +64,7 @@ impl Monitor {
             },
         };
         let monitor = Self {
-            filters: args.chosen.clone(),
+            filters: args.filters.clone(),
             packet_filter: args.filter.clone(),
             filtered_in_kernel: Filtered::default(),
             cut: 0,

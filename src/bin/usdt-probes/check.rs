@@ -6,13 +6,13 @@ use std::path::Path;
 use libbpf_rs::MapType;
 use ovs_tracers::ovs::{ports, release};
 use ovs_tracers::show::escape::Escaped;
+use ovs_tracers::show::json::Line;
 use ovs_tracers::trace::kernel::Need;
 use ovs_tracers::trace::plan::{Tool, Usdt, Without};
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::usdt::{self, parse_args};
 use ovs_tracers::trace::{self, kernel, privilege};
 use ovs_tracers::{bridge_loop, cost, dpif_ops, upcall};
-use serde::Serialize;
 
 use crate::show;
 
@@ -33,7 +33,7 @@ pub struct Report {
     answers: Vec<Answer>,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq)]
 struct Answer {
     tool: &'static str,
     can_run: bool,
@@ -296,8 +296,21 @@ impl Report {
     }
 
     pub fn json(&self, out: &mut impl Write) -> io::Result<()> {
-        for answer in &self.answers {
-            show::line(out, answer)?;
+        let mut line = Line::default();
+        show::json_start(out, &mut line, Some(self.pid))?;
+        for Answer {
+            tool,
+            can_run,
+            lacks,
+            without,
+        } in &self.answers
+        {
+            line.record("check");
+            line.field("tool", tool);
+            line.field("can_run", can_run);
+            line.field("lacks", lacks);
+            line.field("without", without);
+            line.write(out)?;
         }
         Ok(())
     }

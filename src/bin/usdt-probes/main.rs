@@ -23,7 +23,7 @@ use attached::Attachments;
 use listing::Listing;
 
 fn main() -> ExitCode {
-    let args: Args = cli::parse(manual::SECTIONS);
+    let args: Args = cli::parse(&manual::sections());
     match libbpf_log::with(false, || run(&args)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
