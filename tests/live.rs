@@ -60,6 +60,7 @@ fn main() -> ExitCode {
     trial!(capabilities, "setpriv" if is_installed("setpriv"));
     trial!(finds_the_daemon);
     trial!(no_privilege);
+    trial!(powerless_root, "setpriv" if is_installed("setpriv"));
     trial!(rootless, "user namespaces" if succeeds("unshare", &["--user", "true"]));
     trial!(drops_privilege);
     trial!(status_line, "script" if is_installed("script"));
@@ -948,6 +949,29 @@ fn no_privilege() {
         output.stderr,
         "error: no privilege to trace: CAP_BPF and CAP_PERFMON are missing\n  \
          run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE; usdt-probes --check tells more\n"
+    );
+}
+
+/// Check that a root who lacks capabilities, as in a container, is not advised to be root.
+fn powerless_root() {
+    let target = StandIn::start("standin", &[]);
+    let mut command = Command::new("setpriv");
+    command
+        .args([
+            "--inh-caps",
+            "-all",
+            "--bounding-set",
+            "-all",
+            UPCALL_MONITOR,
+        ])
+        .args(["-p", &target.pid.to_string()]);
+    let output = Monitor::spawn(command).output();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        output.stderr,
+        "error: no privilege to trace: CAP_BPF and CAP_PERFMON are missing\n  \
+         this root has lost them: start its container with --privileged, or run it on the host; usdt-probes --check \
+         tells more\n"
     );
 }
 

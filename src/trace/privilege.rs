@@ -42,7 +42,8 @@ pub fn check_privilege() -> Result<(), Error> {
     })
 }
 
-/// Gives up, for good, all privileges but `keep`: what is attached stays so. For [`Delivery::Ready`].
+/// Gives up, for good, all privileges but `keep`: what is attached stays attached. It is called when the ring is mapped, see
+/// [`Delivery::Ready`](super::ring::Delivery::Ready).
 ///
 /// Of this thread, which is to be the only one. What the system does not let go of, a sandbox for example, is said and
 /// no reason to stop.

@@ -69,6 +69,8 @@ is reliable; frames outside the daemon's memory are left out. Names come from th
 mapped. An address is shown if there is no symbol for it, or if the process has exited.";
 
 const JSON: &str = "\
+The records are
+
     start     the tool, its version, machine, kernel and pid
     run       a run: end_ns (CLOCK_MONOTONIC), duration_ns, begun_before,
               pid, tid, comm; with --stack, stack_at (threshold, end) and

@@ -88,6 +88,8 @@ A slow upcall is one with much time between its dp_upcall and the last event tha
 dump-flows; the first 64 bytes of its packet are shown.";
 
 const JSON: &str = "\
+The records are
+
     start      schema, tool, and of a recording or a live
                trace tool_version, machine, kernel, pid, packet_size,
                flow_key_size
@@ -139,7 +141,8 @@ const RECORDINGS: &str = "
 a VLAN tag was put back, a checksum completed or a packet segmented in between. Failed upcalls are not known, and puts have
 no flow key, so that each belongs to the next upcall in order.";
 
-const LOST: &str = " The events that remain of an upcall
+const LOST: &str = " The report has their
+number by kind. The events that remain of an upcall
 are put together nonetheless. -q, a larger --buffer-page-count and a smaller --packet-size help against losses.";
 
 const LIMITS: &str = "\

@@ -151,6 +151,8 @@ for the first. The next is one that did not run yet when upcall-monitor began. F
 milliseconds, and attaching some tens more: upcalls in that time are missed.";
 
 const JSON: &str = "\
+The records are
+
     start    schema, tool, tool_version, machine, kernel,
              pid, packet_size, flow_key_size
     event    an upcall

@@ -75,6 +75,8 @@ usdt-probes itself has, and what it lacks.
     kernel without ...      and the release that brought it";
 
 const JSON: &str = "\
+The records are
+
     start  the tool, its version and machine; of a process its pid, and
            the kernel
     probe  a probe of one file
