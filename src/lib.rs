@@ -7,10 +7,11 @@
 //! | [`run`] | what a run is: recordings, clocks, output files and their rotation |
 //! | [`show`] | how things are shown that more than one tool shows |
 //! | [`cli`] | what the command lines share |
-//! | [`upcall`], [`cost`] | the own matter of upcall-monitor and upcall-cost |
+//! | [`upcall`], [`cost`], [`bridge_loop`] | the own matter of upcall-monitor, upcall-cost and bridge-loop |
 //! | [`bpf`] | the BPF objects, and the records they share with the programs |
 
 pub mod bpf;
+pub mod bridge_loop;
 pub mod cli;
 pub mod cost;
 pub mod ovs;

@@ -8,6 +8,8 @@
 
 #[path = "common/cost.rs"]
 mod common;
+#[path = "common/schema.rs"]
+mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,6 +22,7 @@ use ovs_tracers::cost::upstream::{self, Item};
 use ovs_tracers::cost::{Event, Kind};
 use ovs_tracers::run::recording::{self, Block};
 use proptest::prelude::*;
+use schema::Schema;
 use serde_json::Value;
 
 const UPCALL_COST: &str = env!("CARGO_BIN_EXE_upcall-cost");
@@ -81,8 +84,7 @@ fn golden() {
 /// The lines of a report in JSON, by their record.
 fn lines(output: &Output) -> BTreeMap<String, Vec<Value>> {
     let mut lines: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for line in text(&output.stdout).lines() {
-        let value: Value = serde_json::from_str(line).expect("a line of JSON");
+    for value in Schema::of("upcall-cost").stream(text(&output.stdout)) {
         let record = value["record"].as_str().expect("a record").to_string();
         lines.entry(record).or_default().push(value);
     }

@@ -6,6 +6,8 @@
 mod common;
 #[path = "common/elf.rs"]
 mod elf;
+#[path = "common/schema.rs"]
+mod schema;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,12 +15,14 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::LazyLock;
 
 use common::{Monitor, StandIn, is_installed, run, standins};
 use elf::Elf;
 use libtest_mimic::{Arguments, Failed, Trial};
 use ovs_tracers::trace::target;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
+use schema::Schema;
 use serde_json::Value;
 
 const USDT_PROBES: &str = env!("CARGO_BIN_EXE_usdt-probes");
@@ -130,16 +134,24 @@ fn output(command: &mut Command) -> Output {
     }
 }
 
+/// The objects of a stream, without its start record.
+#[track_caller]
+fn records(stream: &str, kind: &str) -> Vec<Value> {
+    static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::of("usdt-probes"));
+    let mut records = SCHEMA.stream(stream);
+    let start = records.remove(0);
+    assert_eq!(start["tool"], "usdt-probes");
+    assert!(records.iter().all(|record| record["record"] == kind));
+    records
+}
+
 /// Runs it with --format json.
 #[track_caller]
 fn json(args: &[&str]) -> Vec<Value> {
     let mut command = Command::new(USDT_PROBES);
     let output = output(command.args(["--format", "json"]).args(args));
     assert_eq!(output.code, Some(0), "{}", output.stderr);
-    let lines = output.stdout.lines();
-    lines
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect()
+    records(&output.stdout, "probe")
 }
 
 fn sites(probe: &Value) -> &Vec<Value> {
@@ -260,8 +272,7 @@ fn ours(path: &Path, describe: impl Fn(&Value) -> String) -> BTreeSet<Line> {
     assert_eq!(output.code, Some(0), "{}", output.stderr);
     let data = segments(path);
     let mut lines = BTreeSet::new();
-    for line in output.stdout.lines() {
-        let probe: Value = serde_json::from_str(line).expect("JSON");
+    for probe in records(&output.stdout, "probe") {
         let name = |field: &str| probe[field].as_str().expect("a name").to_string();
         for site in sites(&probe) {
             let semaphore = match &site["semaphore"] {
@@ -453,8 +464,10 @@ fn golden_json() {
     } else {
         "null"
     };
+    let (version, machine) = (env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
     let expected = format!(
-        r#"{{"provider":"forms","name":"element","object":"{path}","machine":"aarch64","pid":null,"sites":[{{"address":"0x554","offset":"0x554","mapped":null,"semaphore":null,"bytes":"1f 20 03 d5","instruction":"nop","armed":null,"arguments":[{{"text":"-8@x1","words":"8 bytes signed in x1","size":8,"signed":true}},{{"text":"-8@[x0, 24]","words":"8 bytes signed at 24 + x0","size":8,"signed":true}}],"attached":{attached}}}]}}
+        r#"{{"record":"start","schema":1,"tool":"usdt-probes","tool_version":"{version}","machine":"{machine}"}}
+{{"record":"probe","provider":"forms","name":"element","object":"{path}","machine":"aarch64","pid":null,"sites":[{{"address":"0x554","offset":"0x554","mapped":null,"semaphore":null,"bytes":"1f 20 03 d5","instruction":"nop","armed":null,"arguments":[{{"text":"-8@x1","words":"8 bytes signed in x1","size":8,"signed":true}},{{"text":"-8@[x0, 24]","words":"8 bytes signed at 24 + x0","size":8,"signed":true}}],"attached":{attached}}}]}}
 "#
     );
     assert_eq!(output.stdout, expected);
@@ -1082,8 +1095,7 @@ fn without_privilege() {
 #[track_caller]
 fn checked(pid: u32) -> Vec<(String, Vec<String>)> {
     let output = probes(&["--check", "--format", "json", "-p", &pid.to_string()]);
-    let answers = output.stdout.lines().map(|line| {
-        let answer: Value = serde_json::from_str(line).expect("JSON");
+    let answers = records(&output.stdout, "check").into_iter().map(|answer| {
         let lacks = answer["lacks"].as_array().expect("an array").iter();
         let lacks: Vec<_> = lacks
             .map(|text| text.as_str().unwrap().to_string())

@@ -1,8 +1,9 @@
-//! What can be typed. Nothing here looks at the machine.
+//! The command line. Nothing here looks at the machine.
 
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use ovs_tracers::bridge_loop::Kind;
 use ovs_tracers::cli::duration;
 use ovs_tracers::cli::options::{Daemon, Format, Summary, Trace, ring_help};
 
@@ -29,9 +30,9 @@ pub const DEFAULT_RING: usize = 4 << 20;
     after_help = "\
 Examples:
   bridge-loop                                 a line for every run and wait, then the histograms
-  bridge-loop -q --duration 60                the histograms of a minute, at the least cost
+  bridge-loop -q --duration 60                the histograms of a minute, with the least overhead
   bridge-loop --threshold 10ms --only run     the runs that took 10 ms or longer
-  bridge-loop --threshold 10ms --stack        ... and what the daemon did when they had
+  bridge-loop --threshold 10ms --stack        ... and what the daemon was doing then
   bridge-loop -q --interval 1                 loops per second and percentiles, every second
   bridge-loop -q --format json --duration 10  figures for a script"
 )]
@@ -64,15 +65,4 @@ pub struct Args {
 
     #[command(flatten)]
     pub trace: Trace,
-}
-
-/// What the main loop does: `enum interval_kind` of bpf/bridge_loop.h, in its order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
-    Run,
-    Wait,
-}
-
-impl Kind {
-    pub const ALL: [Self; 2] = [Self::Run, Self::Wait];
 }

@@ -10,6 +10,8 @@ use anyhow::{bail, ensure};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags};
 use ovs_tracers::bpf::bridge_loop::{BridgeLoopSkelBuilder, types};
+use ovs_tracers::bridge_loop::Kind;
+use ovs_tracers::bridge_loop::figures::{Figures, Lost, Totals};
 use ovs_tracers::cli::{cause, note};
 use ovs_tracers::show::histogram::{BUCKETS, Histogram};
 use ovs_tracers::trace::target::Target;
@@ -17,8 +19,8 @@ use ovs_tracers::trace::tracer::{self, Delivery, End, RingState, Until};
 use rustix::thread::CapabilitySet;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::args::{Args, DEFAULT_RING, Kind};
-use crate::report::{Figures, Lost, Report, Totals};
+use crate::args::{Args, DEFAULT_RING};
+use crate::report::Report;
 
 const PROVIDER: &str = "main";
 

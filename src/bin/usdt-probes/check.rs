@@ -6,10 +6,10 @@ use std::path::Path;
 use libbpf_rs::MapType;
 use ovs_tracers::ovs::ports;
 use ovs_tracers::show::escape::Escaped;
+use ovs_tracers::show::json::Line;
 use ovs_tracers::trace::target::{self, Target};
 use ovs_tracers::trace::tracer;
 use ovs_tracers::trace::usdt::{self, parse_args};
-use serde::Serialize;
 
 use crate::show;
 
@@ -59,7 +59,7 @@ pub struct Report {
     answers: Vec<Answer>,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq)]
 struct Answer {
     tool: &'static str,
     can_run: bool,
@@ -289,8 +289,19 @@ impl Report {
     }
 
     pub fn json(&self, out: &mut impl Write) -> io::Result<()> {
-        for answer in &self.answers {
-            show::line(out, answer)?;
+        let mut line = Line::default();
+        show::json_start(out, &mut line, Some(self.pid))?;
+        for Answer {
+            tool,
+            can_run,
+            lacks,
+        } in &self.answers
+        {
+            line.record("check");
+            line.field("tool", tool);
+            line.field("can_run", can_run);
+            line.field("lacks", lacks);
+            line.write(out)?;
         }
         Ok(())
     }

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use ovs_tracers::cli::cause;
+use ovs_tracers::run::recording::Start;
 use ovs_tracers::show::escape::Escaped;
+use ovs_tracers::show::json::Line;
+use ovs_tracers::trace::tracer;
 use ovs_tracers::trace::usdt::{self, Arg, Error, Machine, Operand, parse_arg, split_args};
 use serde::{Serialize, Serializer};
 
@@ -263,14 +266,19 @@ impl Serialize for Address {
     }
 }
 
-#[derive(Serialize)]
-struct JsonProbe<'a> {
-    provider: &'a str,
-    name: &'a str,
-    object: &'a str,
-    machine: String,
-    pid: Option<u32>,
-    sites: Vec<JsonSite<'a>>,
+/// Version of the schema, `docs/usdt-probes.schema.json`: changes when a field changes its meaning or goes, not when one
+/// is added.
+const SCHEMA: u32 = 1;
+
+/// Writes the first line. `pid` is the process that was asked about.
+pub fn json_start(out: &mut impl Write, line: &mut Line, pid: Option<u32>) -> io::Result<()> {
+    let mut start = Start::new(env!("CARGO_BIN_NAME"));
+    if let Some(pid) = pid {
+        start.set("kernel", tracer::kernel_release());
+        start.set("pid", pid);
+    }
+    line.start(SCHEMA, &start);
+    line.write(out)
 }
 
 #[derive(Serialize)]
@@ -301,60 +309,64 @@ struct JsonArgument<'a> {
     signed: Option<bool>,
 }
 
-/// An object for each probe, on a line of its own.
+/// Writes the start record, and an object for each probe.
 pub fn json(
     out: &mut impl Write,
     probes: &[Probe<'_>],
     attachments: &Attachments,
 ) -> io::Result<()> {
+    let mut line = Line::default();
+    json_start(out, &mut line, probes.iter().find_map(|probe| probe.pid))?;
     for probe in probes {
         let machine_of_args = probe.probe.machine;
-        let sites = probe.sites.iter().map(|described| {
-            let Site { site, code, .. } = described;
-            let code = code.as_ref().ok();
-            JsonSite {
-                address: Address(site.address),
-                offset: Address(site.offset),
-                mapped: described.mapped.map(Address),
-                semaphore: site.semaphore.map(|offset| JsonSemaphore {
-                    offset: Address(offset),
-                    value: described.semaphore,
-                }),
-                bytes: code.map(|code| hex(&code.bytes)),
-                instruction: code.and_then(|code| code.instruction),
-                armed: code.and_then(|code| code.armed),
-                arguments: split_args(&site.args)
-                    .map(|text| {
-                        let arg = parse_arg(text, machine_of_args).ok();
-                        JsonArgument {
-                            text,
-                            words: words(text, machine_of_args),
-                            size: arg.map(|arg| arg.size),
-                            signed: arg.map(|arg| arg.signed),
-                        }
-                    })
-                    .collect(),
-                attached: (!described.attached.is_empty() || attachments.unknown.is_empty())
-                    .then_some(&described.attached),
-            }
-        });
-        let probe = JsonProbe {
-            provider: &probe.probe.provider,
-            name: &probe.probe.name,
-            object: probe.object,
-            machine: machine(machine_of_args),
-            pid: probe.pid,
-            sites: sites.collect(),
-        };
-        line(out, &probe)?;
+        line.record("probe");
+        line.field("provider", &probe.probe.provider);
+        line.field("name", &probe.probe.name);
+        line.field("object", probe.object);
+        line.field("machine", machine(machine_of_args));
+        line.field("pid", probe.pid);
+        line.begin("sites", b'[');
+        for site in &probe.sites {
+            line.value(json_site(site, machine_of_args, attachments));
+        }
+        line.end(b']');
+        line.write(out)?;
     }
     Ok(())
 }
 
-/// An object and the end of its line.
-pub fn line(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, object)?;
-    writeln!(out)
+fn json_site<'a>(
+    described: &'a Site<'a>,
+    machine: Machine,
+    attachments: &Attachments,
+) -> JsonSite<'a> {
+    let Site { site, code, .. } = described;
+    let code = code.as_ref().ok();
+    JsonSite {
+        address: Address(site.address),
+        offset: Address(site.offset),
+        mapped: described.mapped.map(Address),
+        semaphore: site.semaphore.map(|offset| JsonSemaphore {
+            offset: Address(offset),
+            value: described.semaphore,
+        }),
+        bytes: code.map(|code| hex(&code.bytes)),
+        instruction: code.and_then(|code| code.instruction),
+        armed: code.and_then(|code| code.armed),
+        arguments: split_args(&site.args)
+            .map(|text| {
+                let arg = parse_arg(text, machine).ok();
+                JsonArgument {
+                    text,
+                    words: words(text, machine),
+                    size: arg.map(|arg| arg.size),
+                    signed: arg.map(|arg| arg.signed),
+                }
+            })
+            .collect(),
+        attached: (!described.attached.is_empty() || attachments.unknown.is_empty())
+            .then_some(&described.attached),
+    }
 }
 
 #[cfg(test)]

@@ -221,3 +221,51 @@ impl Display for Report {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upcall::event::Upcall;
+
+    struct Hostile;
+
+    impl Names for Hostile {
+        fn datapath(&self, _: &Flow) -> String {
+            "d\x1b".into()
+        }
+
+        fn port(&self, _: &Flow) -> String {
+            "p\u{202e}".into()
+        }
+
+        fn thread(&self, _: &Flow) -> String {
+            "t\n".into()
+        }
+    }
+
+    /// Check that names which other processes chose are escaped for people, and are in JSON as they are.
+    #[test]
+    fn hostile_names() {
+        let mut flows = Flows::default();
+        let flow = Flow::of(&Upcall {
+            tid: 7,
+            ..Upcall::default()
+        });
+        flows.add(&flow, 1);
+        let report = Report::new(&flows, 1.0, 1, &Hostile);
+        let json = serde_json::to_value(&report).unwrap();
+        for (by, name) in [
+            ("by_datapath", "d\x1b"),
+            ("by_port", "p\u{202e} (d\x1b)"),
+            ("by_thread", "t\n"),
+        ] {
+            assert_eq!(json[by][0]["name"], name);
+        }
+        assert_eq!(json["top"][0]["datapath"], "d\x1b");
+        assert_eq!(json["top"][0]["port"], "p\u{202e}");
+        let text = report.to_string();
+        assert!(text.contains("  p\\u{202e} (d\\u{1b})\n"), "{text:?}");
+        assert!(text.contains("  t\\n\n"), "{text:?}");
+        assert!(text.contains("  p\\u{202e} unknown"), "{text:?}");
+    }
+}

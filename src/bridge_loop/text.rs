@@ -1,0 +1,165 @@
+//! The lines and the figures for people.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+use std::time::Duration;
+
+use super::Kind;
+use super::figures::{Figures, LONG};
+use super::record::Record;
+use crate::show::escape::{Escaped, escape};
+use crate::show::histogram;
+
+/// Appends the line of a run or wait, as bridge_loop.bt prints it, and below it the frames of its stack.
+pub fn record(text: &mut String, record: &Record<'_>, frames: &[String]) -> fmt::Result {
+    let header = &record.header;
+    write!(text, "- [{}@", header.tid)?;
+    escape(text, record.comm)?;
+    text.push_str(match record.kind {
+        Kind::Run => "] bridge run loop time  : ",
+        Kind::Wait => "] poll_block() wait time: ",
+    });
+    if header.unseen != 0 {
+        text.push_str("at least ");
+    }
+    clock(text, header.duration)?;
+    if header.unseen != 0 {
+        text.push_str(" (begun before, not counted)");
+    }
+    text.push('\n');
+    if !frames.is_empty() {
+        text.push_str(match header.stack_at_end {
+            0 => "    past the threshold it was in\n",
+            _ => "    not seen past the threshold; at the end of the run it was in\n",
+        });
+        for frame in frames {
+            writeln!(text, "      {}", Escaped::text(frame))?;
+        }
+    }
+    Ok(())
+}
+
+/// Appends the line of an interval.
+pub fn interval(text: &mut String, figures: &Figures, elapsed: Duration) -> fmt::Result {
+    let (rate, busy) = figures.rates(elapsed);
+    write!(text, "= {rate:.1} loops/s")?;
+    if let Some(busy) = busy {
+        write!(text, ", {busy:.2} % busy")?;
+    }
+    for (kind, totals) in Kind::ALL.into_iter().zip(&figures.kinds) {
+        if totals.count > 0 {
+            write!(
+                text,
+                "; {} p50 {}, p90 {}, p99 {}, max {}",
+                kind.name(),
+                human(totals.quantile(0.5)),
+                human(totals.quantile(0.9)),
+                human(totals.quantile(0.99)),
+                human(totals.max)
+            )?;
+        }
+    }
+    if figures.running >= LONG {
+        write!(text, "; in a run for {}", human(figures.running))?;
+    }
+    writeln!(text)
+}
+
+/// Writes the histograms and the figures of all. `linear` histograms are those of bridge_loop.bt.
+pub fn summary(
+    out: &mut impl Write,
+    figures: &Figures,
+    elapsed: Duration,
+    linear: bool,
+) -> io::Result<()> {
+    let [runs, waits] = [0, 1].map(|i| figures.kinds[i].rows(Kind::ALL[i], linear));
+    writeln!(out, "\nTimes in microseconds:\n")?;
+    histogram::print(out, "bridge_run_time", &runs)?;
+    histogram::print(out, "poll_block_wait_time", &waits)?;
+    writeln!(
+        out,
+        "{:<4} {:>10} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12}",
+        "", "COUNT", "TOTAL", "MEAN", "MIN", "P50", "P90", "P99", "MAX"
+    )?;
+    for (kind, totals) in Kind::ALL.into_iter().zip(&figures.kinds) {
+        write!(out, "{:<4} {:>10}", kind.name(), totals.count)?;
+        if totals.count > 0 {
+            for time in [
+                totals.sum,
+                totals.mean(),
+                totals.min,
+                totals.quantile(0.5),
+                totals.quantile(0.9),
+                totals.quantile(0.99),
+                totals.max,
+            ] {
+                write!(out, " {:>12}", human(time))?;
+            }
+        }
+        writeln!(out)?;
+    }
+    let (rate, busy) = figures.rates(elapsed);
+    let seconds = elapsed.as_secs_f64();
+    write!(out, "{rate:.1} loops/s in {seconds:.1} s")?;
+    match busy {
+        Some(busy) => writeln!(out, ", {busy:.2} % busy"),
+        None => writeln!(out),
+    }
+}
+
+/// `h:mm:ss.nanoseconds`
+fn clock(text: &mut String, ns: u64) -> fmt::Result {
+    let seconds = ns / 1_000_000_000;
+    write!(
+        text,
+        "{}:{:02}:{:02}.{:09}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60,
+        ns % 1_000_000_000
+    )
+}
+
+/// A time in the unit that suits it.
+pub fn human(ns: u64) -> String {
+    let time = ns as f64;
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..1_000_000 => format!("{:.2} us", time / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2} ms", time / 1e6),
+        _ => format!("{:.3} s", time / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge_loop::record::tests;
+
+    /// Check that a line is that of bridge_loop.bt, and that a name cannot break it.
+    #[test]
+    fn lines() {
+        let odd = b"a\"\n\\\xff\0garbage...";
+        let bytes = tests::record(0, 0, 3_723_000_209_759, odd, &[0x10, 0x20]);
+        let mut text = String::new();
+        let frames = ["f\x1b+0x1 (x)".to_string()];
+        record(&mut text, &Record::from_bytes(&bytes).unwrap(), &frames).unwrap();
+        assert_eq!(
+            text,
+            "- [42@a\"\\n\\\\xff] bridge run loop time  : 1:02:03.000209759\n    \
+             past the threshold it was in\n      f\\u{1b}+0x1 (x)\n"
+        );
+    }
+
+    /// Check that what began before its thread was seen is said to have.
+    #[test]
+    fn begun_before() {
+        let bytes = tests::record(1, 1, 7, b"ovs-vswitchd\0\0\0\0", &[1, 2]);
+        let mut text = String::new();
+        record(&mut text, &Record::from_bytes(&bytes).unwrap(), &[]).unwrap();
+        assert_eq!(
+            text,
+            "- [42@ovs-vswitchd] poll_block() wait time: at least 0:00:00.000000007 (begun before, not counted)\n"
+        );
+    }
+}
