@@ -60,6 +60,7 @@ fn main() -> ExitCode {
     trial!(capabilities, "setpriv" if is_installed("setpriv"));
     trial!(finds_the_daemon);
     trial!(no_privilege);
+    trial!(powerless_root, "setpriv" if is_installed("setpriv"));
     trial!(rootless, "user namespaces" if succeeds("unshare", &["--user", "true"]));
     trial!(drops_privilege);
     trial!(status_line, "script" if is_installed("script"));
@@ -951,6 +952,29 @@ fn no_privilege() {
     );
 }
 
+/// Check that a root who lacks capabilities, as in a container, is not advised to be root.
+fn powerless_root() {
+    let target = StandIn::start("standin", &[]);
+    let mut command = Command::new("setpriv");
+    command
+        .args([
+            "--inh-caps",
+            "-all",
+            "--bounding-set",
+            "-all",
+            UPCALL_MONITOR,
+        ])
+        .args(["-p", &target.pid.to_string()]);
+    let output = Monitor::spawn(command).output();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        output.stderr,
+        "error: no privilege to trace: CAP_BPF and CAP_PERFMON are missing\n  \
+         this root has lost them: start its container with --privileged, or run it on the host; usdt-probes --check \
+         tells more\n"
+    );
+}
+
 /// Check that root of a user namespace is told that this is not enough, and not that the kernel is too old.
 fn rootless() {
     const SCRIPT: &str = r#"
@@ -1298,7 +1322,7 @@ fn filters() {
     assert!(
         output
             .stderr
-            .starts_with("error: no port of the datapath is called no-such-port\n"),
+            .starts_with("error: no port named no-such-port\n"),
         "{}",
         output.stderr
     );

@@ -37,10 +37,13 @@ const BATCH: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "no privilege to trace: {missing} missing\n\
-         run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE; usdt-probes --check tells more"
+        "no privilege to trace: {missing} missing\n{}; usdt-probes --check tells more",
+        match root {
+            false => "run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE",
+            true => "this root has lost them: start its container with --privileged, or run it on the host",
+        }
     )]
-    Privilege { missing: String },
+    Privilege { missing: String, root: bool },
     #[error(
         "no privilege to trace from within a user namespace, a rootless container's for example\n\
          run it outside of it, with -p and the id that the process has there"
@@ -153,6 +156,7 @@ pub fn check_privilege() -> Result<(), Error> {
     let verb = if missing.len() == 1 { " is" } else { " are" };
     Err(Error::Privilege {
         missing: missing.join(" and ") + verb,
+        root: rustix::process::geteuid().is_root(),
     })
 }
 
