@@ -160,7 +160,7 @@ fn bad_expression() {
     let text = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = text.lines().collect();
     assert!(
-        lines[0].starts_with("error: the packet filter makes no sense: "),
+        lines[0].starts_with("error: invalid packet filter: "),
         "{text}"
     );
     assert_eq!(lines[1..3], ["    udp prt 53", "        ^^^"], "{text}");

@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 use common::{UPCALL_MONITOR, is_installed, run};
 use libtest_mimic::{Arguments, Trial};
 
-/// The section of the manual page, in the form of `ovs_tracers::cli::Section`.
+/// The section of the manual page, in the form of `ovs_tracers::cli::manual::Section`.
 const PAGE: &str = "src/bin/upcall-monitor/jq.txt";
 
 struct Recipe {

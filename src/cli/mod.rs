@@ -1,6 +1,7 @@
-//! What the command lines of all tools have in common: the manual page, shell completions, the form of an error.
+//! What the command lines of all tools have in common: options, manual pages, shell completions, messages.
 
 pub mod duration;
+pub mod manual;
 pub mod options;
 
 use std::fmt::Display;
@@ -12,15 +13,11 @@ use std::time::{Duration, Instant};
 use clap::builder::EnumValueParser;
 use clap::{Arg, Command, Parser, ValueEnum};
 use clap_complete::Shell;
-use clap_mangen::Man;
-use clap_mangen::roff::{Roff, roman};
 use rustix::fs::FileType;
 
-/// A section of a manual page that clap knows nothing of: its title and its text. Blank lines part paragraphs; a
-/// paragraph whose lines begin with four blanks is shown as it is.
-pub type Section = (&'static str, &'static str);
+use crate::cli::manual::Section;
 
-/// What `--generate` writes. It is hidden: who packages the tools needs it, and nobody else.
+/// What `--generate` writes. The option is hidden, because only those who package the tools need it.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Generate {
     Man,
@@ -29,8 +26,8 @@ enum Generate {
     Fish,
 }
 
-/// The arguments of this process, or the end of it: with a message and status 2 if they make no sense, and with
-/// status 0 after `--help`, `--version` and `--generate`.
+/// Reads the arguments of this process. It ends with a message and status 2 if they make no sense, and with status 0
+/// after `--help`, `--version` and `--generate`. `sections` are those of the manual page.
 pub fn parse<T: Parser>(sections: &[Section]) -> T {
     let mut command = T::command().arg(
         Arg::new("generate")
@@ -73,46 +70,11 @@ fn generate(
         Generate::Bash => complete(Shell::Bash),
         Generate::Zsh => complete(Shell::Zsh),
         Generate::Fish => complete(Shell::Fish),
-        Generate::Man => man(command, sections, out),
+        Generate::Man => manual::write(command, sections, out),
     }
 }
 
-fn man(command: &Command, sections: &[Section], out: &mut dyn Write) -> io::Result<()> {
-    // What is below --help, the examples, is a section of its own here.
-    let page = Man::new(command.clone().after_help("").after_long_help(""))
-        .section("8")
-        .manual("Open vSwitch tracers");
-    page.render_title(out)?;
-    page.render_name_section(out)?;
-    page.render_synopsis_section(out)?;
-    page.render_description_section(out)?;
-    page.render_options_section(out)?;
-    for (title, text) in sections {
-        section(title, text).to_writer(out)?;
-    }
-    Ok(())
-}
-
-fn section(title: &str, text: &str) -> Roff {
-    let mut roff = Roff::new();
-    roff.control("SH", [title]);
-    for paragraph in text.trim_matches('\n').split("\n\n") {
-        let literal = paragraph.starts_with("    ");
-        roff.control("PP", []);
-        if literal {
-            roff.control("nf", []);
-        }
-        for line in paragraph.lines() {
-            roff.text([roman(line)]);
-        }
-        if literal {
-            roff.control("fi", []);
-        }
-    }
-    roff
-}
-
-/// The end of a tool: an error is one or two lines, the fact and the way out, and status 1.
+/// Ends a tool. An error is reported in one or two lines, the fact and the way out, and the status is 1.
 pub fn exit(result: Result<(), impl Display>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -132,7 +94,7 @@ static STATUS: AtomicBool = AtomicBool::new(false);
 /// Moves to the beginning of the line and erases it (ECMA-48: CR, EL).
 const ERASE: &str = "\r\x1b[K";
 
-/// Tells the user something on standard error. That nobody reads it any more, as after `2>&1 | head`, ends nothing.
+/// Prints a message on standard error. It does not matter if nobody reads that any more, as after `2>&1 | head`.
 pub fn note(text: impl Display) {
     erase_status();
     let _ = writeln!(io::stderr(), "{text}");
@@ -145,7 +107,7 @@ pub fn erase_status() {
     }
 }
 
-/// A line on standard error that says how a trace goes. The next one takes its place, and [`note`] and [`erase_status`]
+/// A line on standard error that says how a trace goes. The next status takes its place; [`note`] and [`erase_status`]
 /// erase it.
 pub struct StatusLine {
     shown: Instant,
@@ -155,8 +117,9 @@ pub struct StatusLine {
 impl StatusLine {
     const INTERVAL: Duration = Duration::from_millis(500);
 
-    /// None unless standard error is a terminal and standard output is a file or a device: what reads a pipe may write
-    /// to the same terminal. If that is a terminal too, `erased` says whether the line is erased before what goes there.
+    /// There is one only if standard error is a terminal and standard output is a file or a device: a process that reads
+    /// a pipe may write to the same terminal. Standard output may be the terminal too if `erased` says that the line is
+    /// erased before anything is written there.
     pub fn new(erased: bool) -> Option<Self> {
         let output = rustix::fs::fstat(io::stdout()).ok()?;
         let to_file = match FileType::from_raw_mode(output.st_mode) {
@@ -170,13 +133,13 @@ impl StatusLine {
         })
     }
 
-    /// How long ago it was last shown, if it is time to show it again.
+    /// How long ago the line was last shown, if it is time to show it again.
     pub fn is_due(&self) -> Option<Duration> {
         let since = self.shown.elapsed();
         (since >= self.due).then_some(since)
     }
 
-    /// Shows it, as much as fits on a line of the terminal.
+    /// Shows as much of the text as fits on a line of the terminal.
     pub fn show(&mut self, text: &str) {
         self.shown = Instant::now();
         self.due = Self::INTERVAL;

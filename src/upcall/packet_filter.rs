@@ -65,7 +65,7 @@ impl Display for Error {
             message,
             at,
         } = self;
-        write!(f, "the packet filter makes no sense: {message}")?;
+        write!(f, "invalid packet filter: {message}")?;
         // A line that can be pointed into, whatever was typed.
         let shown = |text: &str| text.replace(char::is_control, " ");
         write!(f, "\n    {}", shown(expression))?;

@@ -10,6 +10,6 @@ use std::process::ExitCode;
 use ovs_tracers::cli;
 
 fn main() -> ExitCode {
-    let args = cli::parse(manual::SECTIONS);
+    let args = cli::parse(&manual::sections());
     cli::exit(live::run(&args))
 }

@@ -1,4 +1,4 @@
-//! What can be typed. Nothing here looks at the machine.
+//! The command line. Nothing here looks at the machine.
 
 use std::path::PathBuf;
 
@@ -46,12 +46,12 @@ pub const DEFAULT_RING: usize = 16 << 20;
     after_help = "\
 Examples:
   upcall-cost -q                             the report alone, at Ctrl-C
-  upcall-cost -q --duration 60 --slowest 10  after a minute, with the ten slowest upcalls
-  upcall-cost -q -w f --duration 60          record it as well, to be analysed anywhere by
-  upcall-cost -q -r f --log                  ... this, with logarithmic histograms, or
-  upcall-cost -q -r f --svg cost.svg         ... this, as a picture
+  upcall-cost -q --duration 60 --slowest 10  the report of a minute, with its ten slowest upcalls
+  upcall-cost -q -w f --duration 60          record it as well, and analyse it anywhere:
+  upcall-cost -q -r f --log                  ... with logarithmic histograms
+  upcall-cost -q -r f --svg cost.svg         ... as a picture
   upcall-cost -q -r events.txt               the events that upcall_cost.py wrote
-  upcall-cost -r f --handler-filter handler2 of one handler
+  upcall-cost -r f --handler-filter handler2 the events and the report of one handler
   upcall-cost -q -r f --format json | jq 'select(.record == \"stage\") | {name, p99_us}'"
 )]
 pub struct Args {
@@ -69,11 +69,11 @@ pub struct Args {
     #[arg(short, long, value_name = "EVENTS")]
     pub stop: Option<u64>,
 
-    /// With --read-events, analyse only what these threads did, for example handler1,handler2
+    /// Analyse only what these threads did, handler1,handler2 for example; with --read-events
     #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "replay")]
     pub handler_filter: Vec<String>,
 
-    /// Let the histograms of times have N buckets
+    /// Print the histograms of times with N buckets
     #[arg(
         short = 'b',
         long,
@@ -83,11 +83,11 @@ pub struct Args {
     )]
     pub histogram_buckets: u32,
 
-    /// Let the buckets be powers of two rather than all of one width
+    /// Print histograms whose buckets are powers of two, instead of all having one width
     #[arg(long, conflicts_with = "histogram_buckets")]
     pub log: bool,
 
-    /// Show the times that each histogram is made of
+    /// Print the times that each histogram was made of
     #[arg(long)]
     pub sets: bool,
 
@@ -99,7 +99,7 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
 
-    /// Draw the distribution of each stage, and its course over time, to FILE
+    /// Draw the distribution of each stage, and how it changes over time, to FILE as SVG
     #[arg(long, value_name = "FILE", value_parser = options::output_name)]
     pub svg: Option<PathBuf>,
 
@@ -107,11 +107,11 @@ pub struct Args {
     #[arg(short = 'f', long, value_name = "N", conflicts_with = "replay", value_parser = clap::value_parser!(u32).range(..=MAX_KEY_SIZE as i64))]
     pub flow_key_size: Option<u32>,
 
-    /// Capture at most N bytes of a packet, by which the events of an upcall find each other [default: 256; 0: all]
+    /// Capture at most N bytes of a packet; the events of an upcall are matched by them [default: 256; 0: all]
     #[arg(short = 'P', long, value_name = "N", conflicts_with = "replay", value_parser = clap::value_parser!(u32).range(..=MAX_PACKET_SIZE as i64))]
     pub packet_size: Option<u32>,
 
-    /// Attach the kernel's side in no other way than this: for tests
+    /// Attach the kernel's side in this way only, so that tests can choose another than the best
     #[arg(long, value_name = "WAY", hide = true)]
     pub kernel_side: Option<KernelSide>,
 
@@ -120,7 +120,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// Bytes of a packet to capture at most.
+    /// How many bytes of a packet are captured at most.
     pub fn packet_snaplen(&self) -> u32 {
         match self.packet_size {
             None => 256,
@@ -129,7 +129,7 @@ impl Args {
         }
     }
 
-    /// Bytes of a flow key to capture at most.
+    /// How many bytes of a flow key are captured at most.
     pub fn key_snaplen(&self) -> u32 {
         match self.flow_key_size {
             None | Some(0) => MAX_KEY_SIZE,

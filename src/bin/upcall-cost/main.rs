@@ -13,7 +13,7 @@ use ovs_tracers::cli;
 use args::Args;
 
 fn main() -> ExitCode {
-    let args: Args = cli::parse(manual::SECTIONS);
+    let args: Args = cli::parse(&manual::sections());
     cli::exit(match &args.recording.replay {
         Some(path) => replay::run(&args, path),
         None => live::run(&args),

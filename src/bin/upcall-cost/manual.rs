@@ -1,78 +1,96 @@
 //! The sections of the manual page that clap knows nothing of.
 
-use ovs_tracers::cli::Section;
+use ovs_tracers::cli::manual::{self, Section};
 
-pub const SECTIONS: &[Section] = &[
-    (
-        "THE WAY OF AN UPCALL",
-        "\
-A packet that no flow of the datapath matches is sent up to ovs-vswitchd. upcall-cost sees it pass
+pub fn sections() -> Vec<Section> {
+    vec![
+        Section::new("THE WAY OF AN UPCALL", WAY),
+        Section::new("WHAT BELONGS TOGETHER", TOGETHER),
+        Section::new("THE REPORT", REPORT),
+        manual::json("upcall-cost", JSON),
+        Section::new("THE PICTURE", PICTURE),
+        manual::recordings("-w", "-r", RECORDINGS),
+        manual::lost("LOST EVENTS", "upcall-cost", "events", LOST),
+        manual::times(),
+        manual::limits(LIMITS, ""),
+        manual::privilege(
+            ", and CAP_SYS_ADMIN for the kernel's side and for the names of ports in another network namespace",
+            "Once attached it gives them all up for good, with no_new_privs set.",
+        ),
+        manual::exit_status("--count, --stop, --duration", "events"),
+        Section::new("EXAMPLES", EXAMPLES),
+        Section::new(
+            "SEE ALSO",
+            "upcall-monitor(8), bridge-loop(8), usdt-probes(8), ovs-vswitchd(8), ovs-dpctl(8), jq(1)",
+        ),
+    ]
+}
 
-    D  openvswitch__dp_upcall   it leaves the datapath for a socket of
-                                the daemon
-    R  dpif_recv__recv_upcall   a handler thread has taken it from the
-                                socket
-    P  ..operate__op_flow_put   the thread prepares the request to
-                                install a flow
-    E  ..ate__op_flow_execute   ... and the one to execute the actions
-                                on the packet
-    K  ..s_packet_cmd_execute   the kernel begins to execute them
+const WAY: &str = "\
+A packet that no flow of the datapath matches is sent up to ovs-vswitchd. upcall-cost sees these events of its way:
 
-A thread receives up to 64 upcalls in a row, a batch, and looks each up right after it has received it; only then does it
-prepare the requests of all, and send them. So the times between are
+    dp_upcall          the packet leaves the datapath for a socket of
+                       the daemon (openvswitch__dp_upcall)
+    recv_upcall        a handler thread has taken it from the socket
+                       (dpif_recv__recv_upcall)
+    op_flow_put        the thread prepares the request to install a flow
+                       (dpif_netlink_operate__op_flow_put)
+    op_flow_execute    ... and the one to execute the actions on the
+                       packet (dpif_netlink_operate__op_flow_execute)
+    packet_cmd_execute the kernel begins to execute them
+                       (ktrace__ovs_packet_cmd_execute)
+
+A thread receives up to 64 upcalls in a row, a batch, and looks each of them up right after it has received it. Only then
+does it prepare the requests of all of them, and sends these. The times between the events are therefore
 
     Kernel upcall action to vswitchd receive
-        D to R: queueing, waking the thread
+        dp_upcall to recv_upcall: queueing, waking the thread
     vswitchd lookup of the upcall itself
-        R to the next R of the batch, or of the last one to the batch's
-        first request
+        recv_upcall to the next recv_upcall of the batch, or of the last
+        one to the batch's first request
     vswitchd rest of the batch, lookup to execute
-        from there to E
+        from there to op_flow_execute
     vswitchd execute to kernel receive
-        E to K
+        op_flow_execute to packet_cmd_execute
     Kernel upcall to kernel packet execute
-        D to K: the sum of those above
+        dp_upcall to packet_cmd_execute: the sum of those above
     Upcall overhead (total time minus lookup)
-        D to K less R to P, as upcall_cost.py computes it: R to P has the
-        lookups of all that follow in the batch, too
+        dp_upcall to packet_cmd_execute less recv_upcall to op_flow_put,
+        as upcall_cost.py computes it: the latter has the lookups of all
+        upcalls that follow in the batch, too
 
-Where a batch led to no request at all, its end cannot be seen, and the next batch counts as part of it. The lookup of
-its upcalls is left out then, unless the next upcall is known to have waited already.",
-    ),
-    (
-        "WHAT BELONGS TOGETHER",
-        "\
-D and R are of the same upcall if datapath, port, type, length and all bytes that were captured of both are equal, the
-oldest D first; a checksum that the kernel completes in between does not count. Among equal packets those are preferred
-that were sent to a socket of the thread that received. A D that failed is taken out, and counted by its error.
+If a batch led to no request at all, its end cannot be seen, and the next batch counts as part of it. The lookup of its
+upcalls is left out then, unless the next upcall is known to have waited already.";
 
-P belongs to the upcall of its thread's batch that has the flow key of the request, E to the one that has its packet, K to
-the oldest E of its thread. What belongs to no upcall is counted by reason. An orphan is no error: revalidators put flows
-too, and an event may have been lost.
+const TOGETHER: &str = "\
+A dp_upcall and a recv_upcall are of the same upcall if datapath, port, type, length and all bytes that were captured of
+both are equal; the oldest dp_upcall is taken first. A checksum that the kernel completes in between does not count. Among
+equal packets, those are preferred that were sent to a socket of the receiving thread. A dp_upcall that failed is taken out,
+and counted by its error.
+
+An op_flow_put belongs to the upcall of its thread's batch that has the flow key of the request, an op_flow_execute to the
+one that has its packet, a packet_cmd_execute to the oldest op_flow_execute of its thread. Events that belong to no upcall
+are counted by reason. Such an event is no error: revalidators put flows too, and another event may have been lost.
 
 An upcall in flight is given up after a minute, when one sent 100 ms later to the same socket has been received, and
-when more than 131072 or more than 64 MiB of packets are in flight. Nothing else limits the length of a trace.",
-    ),
-    (
-        "THE REPORT",
-        "\
+when more than 131072 or more than 64 MiB of packets are in flight. Nothing else limits the length of a trace.";
+
+const REPORT: &str = "\
 The sections that upcall_cost.py of Open vSwitch has are there under its titles, with its numbers and in its order; then
 percentiles of each stage, a breakdown by handler, port, datapath and size of the batch, the slowest upcalls, the errors of
 those that failed, and the events that belong to no upcall. Times are microseconds.
 
 Of the first 100,000 times of a stage everything is exact. When there are more, count, minimum, maximum, mean and standard
-deviation stay exact; percentiles, median and histograms are those of buckets that are at most 1/32 wide. The breakdown is
-always; its percentiles are at most 1/32 too high.
+deviation stay exact; percentiles, median and histograms are those of buckets that are at most 1/32 wide. The percentiles of the
+breakdown always come from such buckets, and are at most 1/32 too high.
 
-A slow upcall is one with much time between D and the last that was seen of it. Its flow key is in the syntax of ovs-dpctl
-dump-flows; the first 64 bytes of its packet are shown.",
-    ),
-    (
-        "JSON",
-        "\
---format json writes JSON Lines: an object on each line, whose record says what it is.
+A slow upcall is one with much time between its dp_upcall and the last event that was seen of it. Its flow key is in the syntax of ovs-dpctl
+dump-flows; the first 64 bytes of its packet are shown.";
 
-    start      first line: schema, tool, and of a recording or a live
+const JSON: &str = "\
+The records are
+
+    start      schema, tool, and of a recording or a live
                trace tool_version, machine, kernel, pid, packet_size,
                flow_key_size
     event      an event, unless -q is given: event, time_ns, cpu, comm,
@@ -109,59 +127,32 @@ the slowest bytes as well; a key has what upcall-monitor(8) says of keys. The re
 failed, overtaken, timed_out, pushed_out, in_flight, no_upcall, no_batch, other_flow, no_place, other_packet, not_executed,
 no_execute, other_size and no_such_upcall; text says the same to people.
 
-Fields that end in _ns are integers, those in _us have a fraction. Bytes are base64. Pass over fields you do not know.",
-    ),
-    (
-        "THE PICTURE",
-        "\
+Fields that end in _ns are integers, those in _us have a fraction.";
+
+const PICTURE: &str = "\
 --svg draws, on logarithmic axes, how the times of each stage are spread, with lines at p50, p90 and p99, and how they
-change while the trace goes on: a stronger shade is more upcalls, the lines are p50 and p99. It needs nothing else to be
-shown, and is light or dark as the reader's screen is.",
-    ),
-    (
-        "RECORDINGS",
-        "\
--w keeps what the kernel delivered, with the names of the ports; -r analyses it again, on any machine and without
-privilege. A recording that was cut off, or is damaged, is analysed up to there; the exit status is 1 then.
+change while the trace goes on: a stronger shade is more upcalls, the lines are p50 and p99. It is one file, and
+is light or dark as the reader's screen is.";
+
+const RECORDINGS: &str = "
 
 -r also reads the files that upcall_cost.py -w wrote. Their events are those of a tracepoint: upcalls are matched although
-a VLAN tag was put back, a checksum completed or a packet segmented in between, but failed ones are not known, and puts
-have no flow key, so that they belong to the next upcall in order.",
-    ),
-    (
-        "LOST EVENTS",
-        "\
-What does not fit into the ring buffer because upcall-cost does not keep up is lost to upcall-cost, though not to
-ovs-vswitchd. It is counted by kind, and told at most once a second and in the report. What is left of an upcall is put
-together nonetheless. -q and a larger --buffer-page-count help, and a smaller --packet-size.",
-    ),
-    (
-        "LIMITS",
-        "\
+a VLAN tag was put back, a checksum completed or a packet segmented in between. Failed upcalls are not known, and puts have
+no flow key, so that each belongs to the next upcall in order.";
+
+const LOST: &str = " The report has their
+number by kind. The events that remain of an upcall
+are put together nonetheless. -q, a larger --buffer-page-count and a smaller --packet-size help against losses.";
+
+const LIMITS: &str = "\
 --count and --stop end the trace in the middle of a batch: what follows its last upcall is not seen.
 
 Upcalls of the userspace datapath (netdev) do not pass the probes. Flows that are offloaded are not put by the datapath's
 request. Packets that are equal in all that was captured, as those of a flood, are told apart by their order alone: if one
-of them is lost the others are mistaken for each other, until the next that differs. Of what the kernel executes
-the length alone is known: where one of these events is lost, later ones of the batch that are as long
-take its place.",
-    ),
-    (
-        "PRIVILEGE",
-        "\
-root, or CAP_BPF and CAP_PERFMON to load and attach, CAP_SYS_PTRACE to look at the daemon's memory map,
-CAP_CHECKPOINT_RESTORE for a daemon whose binary was replaced since it started, and CAP_SYS_ADMIN for the kernel's side
-and for the names of ports in another network namespace. Once attached it gives them all up, with no_new_privs set.",
-    ),
-    (
-        "EXIT STATUS",
-        "\
-0 when it was ended by a signal, --count, --stop, --duration, the end of the daemon or a reader that went away; 1 after an
-error; 2 if the command line makes no sense. That events were lost does not change it.",
-    ),
-    (
-        "EXAMPLES",
-        "\
+of them is lost, the others are mistaken for each other until the next packet that differs. Of what the kernel executes,
+only the length is known: where one of these events is lost, later ones of the batch that are as long take its place.";
+
+const EXAMPLES: &str = "\
 Where does the time go? The report alone, of a minute:
 
     upcall-cost -q --duration 60
@@ -179,10 +170,4 @@ Which port's upcalls wait the longest?
 
 What would Open vSwitch do with the slowest one? Paste its flow key:
 
-    ovs-appctl ofproto/trace system@ovs-system 'recirc_id(0),...'",
-    ),
-    (
-        "SEE ALSO",
-        "upcall-monitor(8), bridge-loop(8), usdt-probes(8), ovs-vswitchd(8), ovs-dpctl(8), jq(1)",
-    ),
-];
+    ovs-appctl ofproto/trace system@ovs-system 'recirc_id(0),...'";

@@ -1,4 +1,4 @@
-//! What can be typed. Nothing here looks at the machine.
+//! The command line. Nothing here looks at the machine.
 
 use std::path::{Path, PathBuf};
 
@@ -17,16 +17,16 @@ use crate::live::KernelSide;
 pub const MAX_PACKET_SIZE: u32 = 65535;
 pub const MAX_KEY_SIZE: u32 = 2048;
 
-/// The kernel keeps so many bytes of a thread's name.
+/// How many bytes of a thread's name the kernel keeps.
 pub const MAX_COMM: usize = 15;
 
 /// Bytes of the ring. Some hundredths of a second of jumbo frames at full speed fit into it, while the machine is busy with
 /// other things.
 pub const DEFAULT_RING: usize = 16 << 20;
 
-/// Which upcalls are shown, by what became of them.
+/// Which upcalls are shown, by their result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Outcome {
+pub enum ResultFilter {
     /// Those that ovs-vswitchd received
     Ok,
     /// Those that failed in the kernel, before ovs-vswitchd saw them
@@ -47,8 +47,8 @@ pub enum Kind {
 /// Show, decode and capture every upcall from the kernel datapath to ovs-vswitchd
 ///
 /// Attaches to the USDT probe dpif_recv:recv_upcall of a running ovs-vswitchd (built with --enable-usdt-probes, Open
-/// vSwitch 2.17 or later) and to what tells of upcalls that fail in the kernel before that, prints a row for each
-/// upcall, and goes on until Ctrl-C.
+/// vSwitch 2.17 or later) and to where upcalls fail in the kernel before that, and prints a row for each upcall until
+/// Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(
     name = "upcall-monitor",
@@ -63,10 +63,10 @@ pub enum Kind {
     mut_arg("buffer_page_count", |arg| arg.help(ring_help(DEFAULT_RING))),
     after_help = "\
 Examples:
-  upcall-monitor                              a row for every upcall of the ovs-vswitchd that runs
+  upcall-monitor                              a row for every upcall of the running ovs-vswitchd
   upcall-monitor -k odp                       ... and its flow key, as ovs-dpctl shows it
-  upcall-monitor -k nlraw -d decode -c 10     ten upcalls with all that is in them
-  upcall-monitor udp port 53                  those of DNS, as tcpdump would choose them
+  upcall-monitor -k nlraw -d decode -c 10     ten upcalls with all of their contents
+  upcall-monitor udp port 53                  only those of DNS, in tcpdump's language
   upcall-monitor --quiet --top 5 --duration 5 what floods ovs-vswitchd
   upcall-monitor --result error               what the kernel drops before ovs-vswitchd sees it
   upcall-monitor --pcap out.pcap -p PID       write the packets to a pcapng file as well
@@ -75,29 +75,29 @@ Examples:
   upcall-monitor --record f --duration 60     record a minute; --replay f shows it again, anywhere"
 )]
 pub struct Args {
-    /// The ovs-vswitchd to trace; may be repeated [default: the one that runs]
+    /// Trace the ovs-vswitchd with this process id; may be repeated [default: the only one that is running]
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]
     pub pid: Vec<u32>,
 
-    /// When ovs-vswitchd exits, wait for the next one and trace that; wait for the first one, too
+    /// Wait for ovs-vswitchd to start, and when it exits wait for the next one and trace that
     #[arg(long, conflicts_with = "replay")]
     pub follow: bool,
 
     #[command(flatten)]
-    pub chosen: Chosen,
+    pub filters: Filters,
 
     #[command(flatten)]
     pub summary: Summary,
 
-    /// Lines of each part of a summary; with it there is one at the end [default: 10]
+    /// Show N lines of each part of a summary, and a summary at the end [default: 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Summary")]
     pub top: Option<u32>,
 
-    /// Write the packets to FILE, as pcapng; "-" is standard output, and no table is printed then
+    /// Write the packets to FILE as pcapng; "-" is standard output, where no table is printed then
     #[arg(short = 'w', long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
 
-    /// Go on to another file of --pcap: duration:SECONDS, filesize:KB, files:N to keep the last N; commas between them
+    /// Begin the next file of --pcap at duration:TIME or filesize:KB, and keep the last N with files:N; separate by commas
     #[arg(long, value_name = "WHEN", value_delimiter = ',', requires = "pcap")]
     pub rotate: Vec<Criterion>,
 
@@ -127,43 +127,43 @@ pub struct Args {
     #[command(flatten)]
     pub recording: Recording,
 
-    /// Look for failed upcalls in this way only: for tests of the other ways than the best
+    /// Look for failed upcalls in this way only, so that tests can choose another than the best
     #[arg(long, hide = true)]
     pub kernel_side: Option<KernelSide>,
 
-    /// Only upcalls with such packets: an expression of tcpdump, udp port 53 for example (pcap-filter(7))
+    /// Show only upcalls whose packet matches: an expression of tcpdump, udp port 53 for example (pcap-filter(7))
     #[arg(value_name = "EXPRESSION")]
     pub expression: Vec<String>,
 
-    /// That, compiled.
+    /// The expression, compiled.
     #[arg(skip)]
     pub filter: Option<Filter>,
 }
 
 /// Which upcalls are shown.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Chosen {
-    /// Which upcalls: received by ovs-vswitchd, failed in the kernel before that, or both [default: any]
+pub struct Filters {
+    /// Show only upcalls that ovs-vswitchd received, or only those that failed in the kernel before that [default: any]
     #[arg(short, long, value_name = "WHICH", help_heading = "Filters")]
-    pub result: Option<Outcome>,
+    pub result: Option<ResultFilter>,
 
-    /// Only upcalls of this datapath, ovs-system or system@ovs-system for example
+    /// Show only upcalls of this datapath, ovs-system or system@ovs-system for example
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), help_heading = "Filters")]
     pub dp: Option<String>,
 
-    /// Only upcalls by this port of the datapath, a name or a number; may be repeated
+    /// Show only upcalls from this port of the datapath, a name or a number; may be repeated
     #[arg(long, value_name = "PORT", value_parser = NonEmptyStringValueParser::new(), help_heading = "Filters")]
     pub port: Vec<String>,
 
-    /// Only upcalls of this type
+    /// Show only upcalls of this type
     #[arg(long = "type", value_name = "TYPE", help_heading = "Filters")]
     pub kind: Option<Kind>,
 
-    /// Only upcalls that this thread received, a name (handler1) or a thread id
+    /// Show only upcalls that this thread received, a name (handler1) or a thread id
     #[arg(long, value_name = "THREAD", value_parser = thread_name, help_heading = "Filters")]
     pub thread: Option<String>,
 
-    /// Only upcalls whose packet has at least N bytes
+    /// Show only upcalls whose packet has at least N bytes
     #[arg(
         long,
         value_name = "N",
@@ -174,12 +174,12 @@ pub struct Chosen {
     pub min_size: u32,
 }
 
-impl Chosen {
-    pub fn outcome(&self) -> Outcome {
-        self.result.unwrap_or(Outcome::Any)
+impl Filters {
+    pub fn result(&self) -> ResultFilter {
+        self.result.unwrap_or(ResultFilter::Any)
     }
 
-    /// The datapath as ovs-vswitchd calls it.
+    /// The name that ovs-vswitchd has for the datapath.
     pub fn datapath(&self) -> Option<String> {
         let full = |name: &String| match name.contains('@') {
             true => name.clone(),
@@ -188,19 +188,19 @@ impl Chosen {
         self.dp.as_ref().map(full)
     }
 
-    /// Whether an upcall is one of these, its port aside: what the kernel's side asks of live ones.
+    /// Whether an upcall matches all filters but the one of ports. Live upcalls are filtered in the kernel.
     pub fn has(&self, upcall: &Upcall<'_>) -> bool {
         let received = upcall.result == 0;
-        let outcome = match self.outcome() {
-            Outcome::Ok => received,
-            Outcome::Error => !received,
-            Outcome::Any => true,
+        let result = match self.result() {
+            ResultFilter::Ok => received,
+            ResultFilter::Error => !received,
+            ResultFilter::Any => true,
         };
         let thread = |thread: &String| match thread.parse::<u32>() {
             Ok(tid) => upcall.tid == tid,
             Err(_) => upcall.comm == &thread.as_bytes()[..thread.len().min(MAX_COMM)],
         };
-        outcome
+        result
             && self.kind.is_none_or(|kind| upcall.kind == kind.number())
             && upcall.packet.len >= self.min_size
             && self
@@ -212,7 +212,7 @@ impl Chosen {
                 .is_none_or(|name| upcall.datapath == name.as_bytes())
     }
 
-    /// Whether a port of this number and name is one of these.
+    /// Whether a port of this number and name matches.
     pub fn has_port(&self, number: Option<u32>, name: Option<&str>) -> bool {
         let is = |port: &String| match port.parse() {
             Ok(wanted) => number == Some(wanted),
@@ -235,18 +235,18 @@ impl Kind {
 fn thread_name(text: &str) -> Result<String, String> {
     match text {
         "" => Err("no thread has an empty name".to_string()),
-        // In the program it stands for none being asked for.
+        // In the BPF program, 0 says that every thread matches.
         "0" => Err("no thread has the id 0".to_string()),
         _ => Ok(text.to_string()),
     }
 }
 
 impl Args {
-    /// Ends the process if two arguments contradict each other in a way that clap cannot be told of, or the packet filter
-    /// is none.
+    /// Compiles the packet filter. Ends the process if that fails, or if two arguments contradict each other in a way
+    /// that clap knows nothing of.
     pub fn check(&mut self) {
         self.check_conflicts();
-        // As tcpdump has it.
+        // tcpdump joins its arguments in this way, too.
         let expression = self.expression.join(" ");
         if expression.trim().is_empty() {
             return;
@@ -268,7 +268,7 @@ impl Args {
         } else if !self.rotate.is_empty() && to_stdout {
             "the argument '--rotate' cannot be used with '--pcap -': standard output is one file"
         } else if !self.rotate.is_empty() && !self.rotate.iter().any(|criterion| criterion.ends()) {
-            "the argument '--rotate files:N' needs duration:SECONDS or filesize:KB besides: nothing ends a file"
+            "the argument '--rotate files:N' needs duration:TIME or filesize:KB as well: nothing ends a file"
         } else if self.pid.len() > 1 && self.recording.record.is_some() {
             "the argument '--record' cannot be used with several '--pid': a recording is of one daemon"
         } else if self.pid.len() > 1 && self.follow {
@@ -281,13 +281,13 @@ impl Args {
             .exit();
     }
 
-    /// Lines of each part of a summary by flow, if there is to be one.
+    /// How many lines each part of the summary by flow has, if there is one.
     pub fn summary_lines(&self) -> Option<usize> {
         let wanted = self.summary.quiet || self.summary.interval.is_some() || self.top.is_some();
         wanted.then_some(self.top.unwrap_or(10) as usize)
     }
 
-    /// Bytes of a packet to capture at most, for `filter` too if there is one to apply to them.
+    /// How many bytes of a packet are captured at most. `filter` is a packet filter that is applied to what was captured.
     pub fn packet_snaplen(&self, filter: Option<&Filter>) -> u32 {
         let wanted = !matches!(self.packet_decode, PacketDecode::None)
             || self.pcap.is_some()
@@ -304,7 +304,7 @@ impl Args {
         }
     }
 
-    /// Bytes of a flow key to capture at most.
+    /// How many bytes of a flow key are captured at most.
     pub fn key_snaplen(&self) -> u32 {
         match self.flow_key_size {
             None | Some(0) => MAX_KEY_SIZE,

@@ -28,7 +28,7 @@ use ovs_tracers::upcall::summary::Lost;
 use rustix::thread::CapabilitySet;
 use zerocopy::FromBytes;
 
-use crate::args::{Args, Chosen, DEFAULT_RING, MAX_COMM, Outcome};
+use crate::args::{Args, DEFAULT_RING, Filters, MAX_COMM, ResultFilter};
 use crate::monitor::Monitor;
 
 const PROVIDER: &str = "dpif_recv";
@@ -140,7 +140,7 @@ fn next_daemon(args: &Args, others: &[Candidate], until: &Until) -> anyhow::Resu
         let mut daemons = target::ovs_vswitchds()?;
         daemons.retain(|daemon| others.iter().all(|other| other.pid != daemon.pid));
         let target = Target::from_pid(target::only(daemons)?)?;
-        if args.chosen.outcome() != Outcome::Error {
+        if args.filters.result() != ResultFilter::Error {
             target.find_probe(PROVIDER, PROBE)?;
         }
         Ok(target)
@@ -178,8 +178,8 @@ fn trace_daemons(
     until: &Until,
     monitor: &mut Option<Monitor>,
 ) -> anyhow::Result<(End, u64)> {
-    let outcome = args.chosen.outcome();
-    let probes = if outcome == Outcome::Error {
+    let outcome = args.filters.result();
+    let probes = if outcome == ResultFilter::Error {
         Probes::default()
     } else {
         Probes::find(targets)?
@@ -195,10 +195,10 @@ fn trace_daemons(
         })
     });
     let names: Vec<PortNames> = names.collect();
-    let ports = PortFilter::new(&args.chosen.port)?;
+    let ports = PortFilter::new(&args.filters.port)?;
     // The next daemon may make its ports only after we have found it.
     if monitor.is_none() {
-        check_names(&args.chosen, &names)?;
+        check_names(&args.filters, &names)?;
     }
 
     let ring_bytes = args
@@ -398,20 +398,20 @@ impl Config<'_> {
         &self,
         storage: &'obj mut [MaybeUninit<OpenObject>],
     ) -> anyhow::Result<(UpcallMonitorSkel<'obj>, KernelSide, Vec<Link>)> {
-        let outcome = self.args.chosen.outcome();
+        let outcome = self.args.filters.result();
         // What the best way lacks comes first.
         let mut lacks: Vec<String> = Vec::new();
         for (side, storage) in KernelSide::ALL.into_iter().zip(storage) {
             let why = lacks.join("; ");
             match side {
-                KernelSide::Absent if outcome == Outcome::Error => bail!(
+                KernelSide::Absent if outcome == ResultFilter::Error => bail!(
                     "upcalls that fail in the kernel cannot be seen: {why}\nusdt-probes --check tells more"
                 ),
-                KernelSide::Absent if outcome == Outcome::Any => note(format_args!(
+                KernelSide::Absent if outcome == ResultFilter::Any => note(format_args!(
                     "warning: upcalls that fail in the kernel cannot be seen: {why}"
                 )),
                 KernelSide::Absent => {}
-                _ if outcome == Outcome::Ok => continue,
+                _ if outcome == ResultFilter::Ok => continue,
                 _ if self.args.kernel_side.is_some_and(|wanted| wanted != side) => continue,
                 _ => {
                     if let Err(why) = tracer::check_datapath(side == KernelSide::Fexit) {
@@ -523,7 +523,7 @@ impl Config<'_> {
                 *netns = target.network_namespace()?;
             }
         }
-        set_filters(&args.chosen, rodata);
+        set_filters(&args.filters, rodata);
         if let Some(filter) = &self.packet_filter {
             rodata.set_packet_filter(filter);
         }
@@ -550,7 +550,7 @@ fn filter_in_kernel(filter: &Filter, verbose: bool) -> Result<InKernel, NotInKer
 }
 
 /// Tells the programs which upcalls are wanted.
-fn set_filters(chosen: &Chosen, rodata: &mut types::rodata) {
+fn set_filters(chosen: &Filters, rodata: &mut types::rodata) {
     if let Some(kind) = chosen.kind {
         rodata.targ_by_type = 1;
         rodata.targ_type = kind.number();
@@ -581,7 +581,7 @@ fn copy_name(to: &mut [i8], name: &str) {
 }
 
 /// Fails if a port or the datapath that is asked for has a name that none has now.
-fn check_names(chosen: &Chosen, names: &[PortNames]) -> anyhow::Result<()> {
+fn check_names(chosen: &Filters, names: &[PortNames]) -> anyhow::Result<()> {
     let known = || names.iter().flat_map(PortNames::snapshot);
     if let Some(port) = chosen
         .port
@@ -589,10 +589,8 @@ fn check_names(chosen: &Chosen, names: &[PortNames]) -> anyhow::Result<()> {
         .find(|port| numbers(port, names).is_empty())
     {
         match list(known().map(|(_, _, name)| name.as_bytes())) {
-            None => bail!(
-                "no port of the datapath is called {port}\nthe kernel names no port here; a number would do"
-            ),
-            Some(ports) => bail!("no port of the datapath is called {port}\nthere is {ports}"),
+            None => bail!("no port named {port}\nthe kernel names no port here; use its number"),
+            Some(ports) => bail!("no port named {port}\nknown: {ports}"),
         }
     }
     // Where the kernel names none, there is nothing to compare with.
@@ -600,7 +598,7 @@ fn check_names(chosen: &Chosen, names: &[PortNames]) -> anyhow::Result<()> {
         && let Some(datapaths) = list(known().map(|(datapath, _, _)| datapath))
         && !known().any(|(datapath, _, _)| datapath == wanted.as_bytes())
     {
-        bail!("no datapath is called {wanted}, and bridges are none\nthere is {datapaths}");
+        bail!("no datapath named {wanted}; a bridge is not a datapath\nknown: {datapaths}");
     }
     Ok(())
 }
@@ -787,7 +785,7 @@ mod tests {
         let names = [PortNames::default(), names];
         let check = |names: &[PortNames], args: &[&str]| {
             let args = Args::parse_from([&["upcall-monitor"], args].concat());
-            check_names(&args.chosen, names).map_err(|error| error.to_string())
+            check_names(&args.filters, names).map_err(|error| error.to_string())
         };
         for good in [
             &["--port", "veth0"][..],
@@ -799,18 +797,18 @@ mod tests {
         for (bad, expected) in [
             (
                 ["--port", "veth1"],
-                "no port of the datapath is called veth1\nthere is a\\u{1b}[31m, veth0",
+                "no port named veth1\nknown: a\\u{1b}[31m, veth0",
             ),
             (
                 ["--dp", "br0"],
-                "no datapath is called system@br0, and bridges are none\nthere is system@dp1, system@ovs-system",
+                "no datapath named system@br0; a bridge is not a datapath\nknown: system@dp1, system@ovs-system",
             ),
         ] {
             assert_eq!(check(&names, &bad), Err(expected.to_string()));
         }
         assert_eq!(check(&names[..1], &["--dp", "br0"]), Ok(()));
         let error = check(&names[..1], &["--port", "p"]).unwrap_err();
-        assert!(error.ends_with("a number would do"), "{error}");
+        assert!(error.ends_with("use its number"), "{error}");
 
         let many: Vec<String> = (0..30).map(|i| format!("p{i}")).collect();
         let text = list(many.iter().map(String::as_bytes)).unwrap();

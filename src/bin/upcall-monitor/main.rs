@@ -20,7 +20,7 @@ use args::Args;
 use monitor::Monitor;
 
 fn main() -> ExitCode {
-    let mut args: Args = cli::parse(manual::SECTIONS);
+    let mut args: Args = cli::parse(&manual::sections());
     args.check();
     cli::exit(match &args.recording.replay {
         Some(path) => replay(&args, path),

@@ -1,11 +1,44 @@
 //! The sections of the manual page that clap knows nothing of.
 
-use ovs_tracers::cli::Section;
+use ovs_tracers::cli::manual::{self, Section};
 
-pub const SECTIONS: &[Section] = &[
-    (
-        "THE TABLE",
-        "\
+pub fn sections() -> Vec<Section> {
+    vec![
+        Section::new("THE TABLE", TABLE),
+        Section::new("FAILED UPCALLS", FAILED),
+        Section::new("FILTERS", FILTERS),
+        Section::new("WHO CAUSES THEM", CAUSES),
+        Section::new("SEVERAL DAEMONS", DAEMONS),
+        manual::json("upcall-monitor", JSON),
+        Section::new("JQ RECIPES", include_str!("jq.txt")),
+        Section::new("CAPTURES", CAPTURES),
+        manual::recordings("--record", "--replay", RECORDINGS),
+        manual::lost("LOST UPCALLS", "upcall-monitor", "upcalls", LOST),
+        Section::new("OVERHEAD", OVERHEAD),
+        manual::times(),
+        manual::limits(
+            LIMITS,
+            ", 5.10 for --dp and for summaries by flow when upcalls are lost, 5.15 if the\ncompiler duplicated the probe with \
+             different arguments",
+        ),
+        manual::privilege(
+            ", and CAP_SYS_ADMIN for upcalls that fail in the\nkernel and for the names of ports in another network namespace",
+            "\
+Once attached it gives them all up for good, with no_new_privs set, but for CAP_DAC_OVERRIDE with --rotate, to create the
+next file where the first one could be created, and CAP_BPF for a summary by flow. With --follow it keeps them, for the
+next daemon. Files are created for their owner alone, and not through symbolic links.",
+        ),
+        manual::exit_status("--count, --duration", "upcalls"),
+        Section::new("EXAMPLES", EXAMPLES),
+        Section::new(
+            "SEE ALSO",
+            "upcall-cost(8), bridge-loop(8), usdt-probes(8), ovs-vswitchd(8), ovs-dpctl(8), ovs-appctl(8), tshark(1), jq(1), \
+             pcap-filter(7)",
+        ),
+    ]
+}
+
+const TABLE: &str = "\
 A row for each upcall. Columns and widths are those of upcall_monitor.py of Open vSwitch 3.6.
 
     TIME          when the daemon took the upcall from its socket, or
@@ -24,27 +57,25 @@ A port has the name that the kernel gives it (generic netlink, family ovs_vport)
 know it, or Unknown if the flow key has no port or could not be read. A port that vanished keeps its last name. A port
 that takes over its number is known within a fiftieth of a second, a new name of the same device within ten seconds.
 
-On a terminal, upcalls that failed are red, unless NO_COLOR is set. If standard output is a file, and with --quiet, a
-line on the terminal says how many upcalls there were, how many a second, and how many were lost.
+On a terminal, upcalls that failed are red, unless the environment variable NO_COLOR is set. If standard output is a file,
+and with --quiet, a line on the terminal says how many upcalls there were, how many a second, and how many were lost.
 
 With -k, the flow key is shown below the row; with -d or --pcap the packet is announced there, and with -d it is shown.
-What could not be read of the daemon's memory is said to be unreadable; it is never shown as something else.
+What could not be read of the daemon's memory is shown as unreadable, and never as something else.
 
 -k odp leaves out the attribute OVS_KEY_ATTR_IPV6_EXTHDRS, which Linux 5.18 and later add to the key of every IPv6
-packet and ofproto/trace does not take; it has a line of its own.",
-    ),
-    (
-        "FAILED UPCALLS",
-        "\
+packet and ofproto/trace does not take; it has a line of its own.";
+
+const FAILED: &str = "\
 The kernel cannot always hand an upcall to the daemon: the socket is full because the daemon does not keep up (-11,
 EAGAIN), nobody listens any more (-111, ECONNREFUSED), memory is short (-12, -105). The packet is lost then, and the lost
 counter of ovs-dpctl show goes up by one. Each of these upcalls is a row too, unless --result ok is given. --result error
 shows nothing else; it needs no probes in ovs-vswitchd.
 
-PORT_NAME has the device that the packet came from. COMM, PID and CPU are of whatever ran when the packet was processed,
-mostly a softirq: they say nothing of who sent it. There is no flow key. PKT_LEN is that of the packet as the daemon
-would have got it, its VLAN tag included. Of a packet whose end the kernel has in pages, only the beginning is captured;
-how much is not is said where the packet is announced, and in packet.paged in JSON.
+PORT_NAME has the device that the packet came from. COMM, PID and CPU are those of whatever ran when the packet was
+processed, mostly a softirq: they say nothing about who sent it. There is no flow key. PKT_LEN is that of the packet as the daemon
+would have got it, its VLAN tag included. If the kernel has the end of the packet in pages, only the beginning is
+captured; the announcement of the packet, and packet.paged in JSON, say how much is not.
 
 Only failures of the traced daemon's own datapath are shown: ovs-system in its network namespace.
 
@@ -52,21 +83,20 @@ They are seen by an fexit program on ovs_dp_upcall() of the kernel's module open
 (aarch64 before Linux 6.4, a module without type information), the tracepoint openvswitch:ovs_dp_upcall and a return
 probe are used: Linux 5.14, with tracefs mounted. That way knows neither the number of the port, which --port with a
 number needs, nor the addresses for a summary, nor what an action cut off the packet; and before Linux 6.0 it misses what
-fails in the few microseconds of a probe on the same CPU. Where neither can be had, because the module is not loaded for
-example, --result any warns and goes on, and --result error is an error.",
-    ),
-    (
-        "FILTERS",
-        "\
---dp, --port, --type, --thread and --min-size choose upcalls in the kernel, before anything of them is copied: what they
-keep back costs the daemon least. Each must hold; of several --port one must. What was kept back is counted as filtered.
+fails in the few microseconds of a probe on the same CPU. Where neither is available, because the module is not loaded
+for example, --result any warns and goes on, and --result error is an error.";
 
-A port has its name of now: the kernel tells of ports that come and go, so that one which is deleted and added again is
-found under its new number within a fiftieth of a second. A name that no port or datapath has is an error.
+const FILTERS: &str = "\
+--dp, --port, --type, --thread and --min-size choose upcalls in the kernel, before anything of them is copied: filtered
+upcalls cost the daemon least. An upcall must match each of these options, and one of several --port. Filtered upcalls are
+counted.
 
-No handler thread has an upcall that failed, so that --thread keeps those back.
+A port is known by its current name: the kernel announces ports that come and go, so that one which is deleted and added
+again is found under its new number within a fiftieth of a second. A name that no port or datapath has is an error.
 
-With --replay they choose from a recording.
+Upcalls that failed have no handler thread and do not match --thread.
+
+With --replay they choose from what is in a recording; what a filter kept out of the recording is not there.
 
 What comes after the options is a packet filter in the language of tcpdump, pcap-filter(7), and is compiled by the same
 library, libpcap. The shell must be kept from taking ( ) [ ] & | ! < > for itself. Options may come after it; -- is needed
@@ -82,54 +112,48 @@ upcall-monitor applies it to what it receives:
   - it has more than 128 instructions, as tcpdump -d counts them;
   - the kernel refuses it: that takes Linux 5.14, and --verbose shows what it says.
 
-As much of the packet is captured then as the filter looks at, if nothing else asks for more. It spares the daemon
-nothing, and the ring little, and lost upcalls are counted whatever their packets were. With --replay it is applied in
-that way too.
+Then as much of the packet is captured as the filter looks at, if nothing else asks for more. This saves the daemon
+nothing and the ring little, and lost upcalls are counted whatever their packets were. With --replay the filter is applied
+in that way too.
 
-A packet of which less is there than what the filter looks at does not match, not even \"not udp\": since it could not be
-read, since the kernel has the rest in pages (of a failed upcall), or, if it is not applied in the kernel, since
---packet-size cut it off, also when a recording was made. A warning at the end says how many those were, and they are
-counted as filtered like the rest. --record and --pcap keep only what matches.
+A packet of which less is there than the filter looks at does not match, not even \"not udp\". Less is there if the packet
+could not be read, if the kernel has the rest in pages (of a failed upcall), or, where the filter is not applied in the
+kernel, if --packet-size cut it off, perhaps when a recording was made. A warning at the end says how many those were, and
+they are counted as filtered like the rest. --record and --pcap keep only what matches.
 
 Names of hosts are looked up in /etc/hosts and DNS, those of ports and protocols in /etc/services and /etc/protocols;
-other sources of /etc/nsswitch.conf are not asked.",
-    ),
-    (
-        "WHO CAUSES THEM",
-        "\
+other sources of /etc/nsswitch.conf are not asked.";
+
+const CAUSES: &str = "\
 With --quiet, --interval or --top there is a summary of who causes the upcalls: how many, which share of all and how many
 a second, by datapath, port, type, protocol, result and handler thread, and by source and destination. --quiet shows
 nothing else, on standard output; otherwise it is on standard error, and in JSON in the records interval and summary.
 
-A source and destination is what explains the most upcalls: a pair of addresses that come by one port with one protocol,
+The lines by source and destination are those that explain the most upcalls: a pair of addresses that come by one port with one protocol,
 whatever their TCP or UDP ports, so that a port scan is one line; if no pair has half of what one source causes, the
 source and the number of its destinations, as in a scan of addresses; and in the same way a destination with many sources.
 Addresses are those of IPv4, IPv6 and ARP in the flow key, those inside VLAN tags; of a tunnelled packet, the inner ones.
 
 Lost upcalls are counted as well, by the kernel, so that the sums are exact: up to 16384 different flows of lost ones, and
-131072 of all. Of those beyond, the addresses are left out; and of lost ones beyond that, nothing is known. Both are said.
-What a filter kept back is not counted.
+131072 of all. Beyond that the addresses are left out, and of lost ones nothing at all is known. The summary says so in
+both cases. Filtered upcalls are not counted.
 
 What floods my ovs-vswitchd?
 
-    upcall-monitor --quiet --top 5 --duration 5",
-    ),
-    (
-        "SEVERAL DAEMONS",
-        "\
-With several -p, at most 8 daemons are traced at once, each in its own network namespace for example. Behind each
-datapath is then the process that it belongs to: p-e1 (system@ovs-system of 1234). The trace ends when all have exited.
+    upcall-monitor --quiet --top 5 --duration 5";
+
+const DAEMONS: &str = "\
+With several -p, at most 8 daemons are traced at once, each in its own network namespace for example. Each
+datapath is then followed by the process that it belongs to: p-e1 (system@ovs-system of 1234). The trace ends when all have exited.
 
 With --follow, the trace goes on with the next ovs-vswitchd when one exits, an upgraded one too; if none runs yet, it waits
-for the first. The next is one that did not run yet when upcall-monitor began. Looking for it takes up to 50
-milliseconds, and attaching some tens more: upcalls of that time are missed.",
-    ),
-    (
-        "JSON",
-        "\
---format json writes JSON Lines instead of the table: an object on each line, whose record says what it is.
+for the first. The next is one that did not run yet when upcall-monitor began. Finding it takes up to 50
+milliseconds, and attaching some tens more: upcalls in that time are missed.";
 
-    start    first line: schema, tool, tool_version, machine, kernel,
+const JSON: &str = "\
+The records are
+
+    start    schema, tool, tool_version, machine, kernel,
              pid, packet_size, flow_key_size
     event    an upcall
     lost     how many upcalls are missing since the last such line, or
@@ -162,109 +186,69 @@ bytes or fields an error and an error_name, 14 and EFAULT for example. packet.st
 to its end, key.undecoded which attributes are not in fields; both are there only if they have something to say. The
 name of a port is null if the kernel does not know it.
 
-Bytes are base64. A number that may be larger than 2^53 (tun_id, ct_label) is a string, 0x4d for example. time_ns is a
-number nonetheless; a reader that has only floating point, as jq 1.6, rounds it by a few nanoseconds after 104 days of
-uptime, and wall_time is exact. A number that has a name has it in a second field, proto_name; a set of bits has the
-names of those that are set, ct_state_names. Names of layers and their fields are scapy's, those in key.fields Open
-vSwitch's. A field that occurs again in a layer is called timestamp_2 the second time.
-
-docs/upcall-monitor.schema.json of the source is the schema (JSON Schema, draft 2020-12). Its version is in the start
-record. It changes when a field goes or changes its meaning, not when one is added: pass over those you do not know.
+A number that may be larger than 2^53 (tun_id, ct_label) is a string, 0x4d for example. time_ns is a number nonetheless; a
+reader that has only floating point, as jq 1.6, rounds it by a few nanoseconds after 104 days of uptime, and wall_time is
+exact. A number that has a name has it in a second field, proto_name; a set of bits has the names of those that are set,
+ct_state_names. Names of layers and their fields are scapy's, those in key.fields Open vSwitch's. A field that occurs again
+in a layer is called timestamp_2 the second time.
 
 flows has seconds, upcalls, unknown and folded; by_datapath, by_port, by_type, by_protocol, by_result and by_thread, each
 an array of name and upcalls; and top, an array of datapath, port, protocol, src, dst, sources, destinations and upcalls.
 
--k does not matter to JSON. It cannot be had with --pcap -, which needs standard output for itself.",
-    ),
-    ("JQ RECIPES", include_str!("jq.txt")),
-    (
-        "CAPTURES",
-        "\
+-k changes nothing in JSON. --format json and --pcap - exclude each other: both need standard output.";
+
+const CAPTURES: &str = "\
 --pcap writes pcapng. Each port of each datapath is an interface with the name of the PORT_NAME column. A packet has the
 wall-clock time of its upcall in nanoseconds, its original length, and a comment with cpu, comm, pid, upcall_type and
 result; with -k, the flow key too.
 
-At the end, the interface statistics tell how many upcalls were lost. It is not known of which port they were, so they
-are counted on an interface called \"lost upcalls\", which is there if any were lost.
+At the end, the interface statistics say how many upcalls were lost. Their ports are not known, so that they are counted
+on an interface called \"lost upcalls\", which is there if any were lost.
 
 With --pcap - the capture goes to standard output and no table is printed.
 
-With --rotate there are several files, as dumpcap makes them with -b. duration:SECONDS ends a file before an upcall that is
-so much later than the first one in it, by the clock of the upcalls; filesize:KB ends it when it has that many times 1000
-bytes, the upcall that reaches them included. The statistics at the end of each file come on top, and tell of the upcalls
+With --rotate there are several files, as dumpcap makes them with -b. duration:TIME ends a file before an upcall that is
+that much later than the first one in it, by the clock of the upcalls; filesize:KB ends it when it has that many times 1000
+bytes, the upcall that reaches them included. The statistics at the end of each file come on top, and count the upcalls
 lost since the file before. Each file is a whole capture, and an upcall is in one of them. out.pcapng becomes
 out_00001_20261123105500.pcapng, out_00002_... with the local time at which the file was made. The first one is made at
-once, the others when there is something to write. files:N deletes the oldest so that N remain: of those that this run
-made, and only if they are still the same files. mergecap joins them again.
+once, the others when there is something to write. files:N keeps N files: it deletes the oldest of those that
+this run made, if they are still the same files. mergecap joins them again.
 
-    upcall-monitor -w day.pcapng --rotate duration:3600,files:24",
-    ),
-    (
-        "RECORDINGS",
-        "\
---record keeps what the kernel delivered and the packet filter lets through, with the names of the ports; --replay shows it
-again with any choice of -k, -d, --pcap and -c, on any machine and without privilege. A recording that was cut off, or is
-damaged, is shown up to there; the exit status is 1 then.",
-    ),
-    (
-        "LOST UPCALLS",
-        "\
-The kernel delivers upcalls through a ring buffer. What does not fit into it because upcall-monitor does not keep up is
-lost to upcall-monitor, though not to ovs-vswitchd. Each such upcall is counted, with the reason. A warning tells of
-them at most once a second, and the summary at the end has the sum:
+    upcall-monitor -w day.pcapng --rotate duration:3600,files:24";
+
+const RECORDINGS: &str = "
+
+-k, -d, --pcap, -c and the filters may be others than those with which the recording was made.";
+
+const LOST: &str = " Each has a reason. At the
+end
 
     fired = received + lost
     received = shown + filtered + undecodable
 
-With --count, or when an output takes no more, what came after the last upcall shown is told as a further part of
-received.
+With --count, or when an output takes no more, what came after the last upcall shown is a further part of received.
 
-A larger --buffer-page-count helps against bursts; a smaller --packet-size makes the ring hold more.",
-    ),
-    (
-        "OVERHEAD",
-        "\
+A larger --buffer-page-count helps against bursts; a smaller --packet-size makes the ring hold more.";
+
+const OVERHEAD: &str = "\
 Every upcall runs into a uprobe: the thread of the daemon enters the kernel, a BPF program copies flow key and packet into
 the ring, and the thread goes on. Nobody is woken for it: upcall-monitor looks into the ring 50 times a second, and is
 woken only when a quarter of it is full. Without -d, --pcap or --record no packet is copied, unless a packet filter cannot
-run in the kernel. What a filter keeps back there, a packet filter too, is not copied and takes no room: it costs the
-thread less than what passes, by --thread and --type least.",
-    ),
-    (
-        "LIMITS",
-        "\
+run in the kernel. What a filter, a packet filter too, keeps out there is not copied and takes no room: it costs the
+thread less than what passes, and least with --thread and --type.";
+
+const LIMITS: &str = "\
 Upcalls of the userspace datapath (netdev) do not pass the probe.
 
 At most 2048 bytes of a flow key and 65535 bytes of a packet are captured.
 
-Upcalls are shown in the order in which the kernel made room for them. Those that two threads took at the same moment
-may differ from the order of their times.
+Upcalls are shown in the order in which the kernel made room for them. Those that two threads took at the same moment may
+differ from the order of their times.
 
-The name of a datapath is read from the daemon's memory a hundred times a second at most on each CPU, not for each upcall.
+The name of a datapath is read from the daemon's memory a hundred times a second at most on each CPU, not for each upcall.";
 
-Linux 5.8 or later is needed, 5.10 for --dp and for summaries by flow when upcalls are lost, and 5.15 if the compiler
-duplicated the probe with different arguments; on x86-64 and aarch64.",
-    ),
-    (
-        "PRIVILEGE",
-        "\
-root, or CAP_BPF and CAP_PERFMON to load and attach, CAP_SYS_PTRACE to look at the daemon's memory map,
-CAP_CHECKPOINT_RESTORE for a daemon whose binary was replaced since it started, and CAP_SYS_ADMIN for upcalls that fail
-in the kernel and for the names of ports in another network namespace.
-
-Once attached it gives them all up for good, with no_new_privs set, but for CAP_DAC_OVERRIDE with --rotate, to create the
-next file where the first one could be created, and CAP_BPF for a summary by flow. With --follow it keeps them, for the
-next daemon. Files are created for their owner alone, and not through symbolic links.",
-    ),
-    (
-        "EXIT STATUS",
-        "\
-0 when it was ended by a signal, --count, --duration, the end of the daemon or a reader that went away; 1 after an error;
-2 if the command line makes no sense. That upcalls were lost does not change it.",
-    ),
-    (
-        "EXAMPLES",
-        "\
+const EXAMPLES: &str = "\
 Every upcall of the ovs-vswitchd that runs, with its flow key:
 
     upcall-monitor -k odp
@@ -298,10 +282,4 @@ Look at them live:
 Take a recording home:
 
     upcall-monitor --record upcalls.rec --duration 60 > /dev/null
-    upcall-monitor --replay upcalls.rec -k odp -d decode",
-    ),
-    (
-        "SEE ALSO",
-        "ovs-vswitchd(8), ovs-dpctl(8), ovs-appctl(8), tshark(1), jq(1), pcap-filter(7)",
-    ),
-];
+    upcall-monitor --replay upcalls.rec -k odp -d decode";

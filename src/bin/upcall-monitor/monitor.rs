@@ -22,7 +22,7 @@ use ovs_tracers::upcall::packet_filter::Filter;
 use ovs_tracers::upcall::summary::{Lost, Summary};
 use ovs_tracers::upcall::text::{KeyDecode, Table, key_lines};
 
-use crate::args::{Args, Chosen};
+use crate::args::{Args, Filters};
 use crate::capture::Capture;
 
 pub struct Monitor {
@@ -58,7 +58,7 @@ pub struct Monitor {
     status: Option<StatusLine>,
     /// Upcalls received when it was last shown.
     told: u64,
-    chosen: Chosen,
+    filters: Filters,
     summary: Summary,
     reported: Lost,
     failure: Option<anyhow::Error>,
@@ -295,7 +295,7 @@ impl Monitor {
                 None => StatusLine::new(only_summary),
             },
             told: 0,
-            chosen: args.chosen.clone(),
+            filters: args.filters.clone(),
             summary: Summary::default(),
             reported: Lost::default(),
             failure: None,
@@ -371,8 +371,8 @@ impl Monitor {
         };
         // The kernel has filtered already, by all but the names of devices.
         let by_name = upcall.failed_from.is_some_and(|from| from.port.is_none());
-        let other = self.replay && !self.chosen.has(upcall);
-        let other_port = (self.replay || by_name) && !self.chosen.has_port(number, name);
+        let other = self.replay && !self.filters.has(upcall);
+        let other_port = (self.replay || by_name) && !self.filters.has_port(number, name);
         if other || other_port {
             self.summary.filtered += 1;
             return ControlFlow::Continue(());

@@ -1,4 +1,4 @@
-//! What can be typed. Nothing here looks at the machine.
+//! The command line. Nothing here looks at the machine.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,7 +8,8 @@ use ovs_tracers::cli::options::{Daemon, Format};
 
 /// List the USDT probes of a file or of a running process
 ///
-/// Without -l or -p it is the ovs-vswitchd that runs: its program and every library that it has mapped.
+/// Without -l or -p these are the probes of the running ovs-vswitchd: of its program, and of every library that it has
+/// mapped.
 #[derive(Debug, Parser)]
 #[command(
     name = "usdt-probes",
@@ -19,18 +20,18 @@ use ovs_tracers::cli::options::{Daemon, Format};
     }),
     after_help = "\
 Examples:
-  usdt-probes                                 the probes of the ovs-vswitchd that runs
-  usdt-probes -p PID -v 'dpif_recv:*'         every site: its place, arguments, bytes, and who has it attached
+  usdt-probes                                 the probes of the running ovs-vswitchd
+  usdt-probes -p PID -v 'dpif_recv:*'         every site, its arguments, its bytes, and who has it attached
   usdt-probes -l /usr/sbin/ovs-vswitchd       ... of a file; needs no privilege
   usdt-probes -l FILE --format json | jq .    for programs to read
   usdt-probes --check                         which of the tracers can run here, and what the others lack"
 )]
 pub struct Args {
-    /// List only what matches; * is any text, as in 'dpif_recv:*'
+    /// List only the probes that match; * stands for any text, as in 'dpif_recv:*'
     #[arg(value_name = "PROVIDER:NAME")]
     pub pattern: Option<Pattern>,
 
-    /// The probes of a file: a program, a library, an object of any machine
+    /// List the probes of a file: a program, a library or an object of any machine
     #[arg(short, long, value_name = "PATH", conflicts_with_all = ["pid", "check"])]
     pub list: Option<PathBuf>,
 

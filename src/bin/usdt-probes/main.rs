@@ -23,7 +23,7 @@ use attached::Attachments;
 use listing::Listing;
 
 fn main() -> ExitCode {
-    let args: Args = cli::parse(manual::SECTIONS);
+    let args: Args = cli::parse(&manual::sections());
     match tracer::with_libbpf_log(false, || run(&args)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -1,11 +1,32 @@
 //! The sections of the manual page that clap knows nothing of.
 
-use ovs_tracers::cli::Section;
+use ovs_tracers::cli::manual::{self, Section};
 
-pub const SECTIONS: &[Section] = &[
-    (
-        "THE TABLE",
-        "\
+pub fn sections() -> Vec<Section> {
+    vec![
+        Section::new("THE TABLE", TABLE),
+        Section::new("SITES", SITES),
+        Section::new("CHECK", CHECK),
+        manual::json("usdt-probes", JSON),
+        Section::new(
+            "PRIVILEGE",
+            "\
+None for a readable file. CAP_SYS_PTRACE for a process of another user, CAP_SYS_ADMIN to ask who has a site attached.",
+        ),
+        Section::new(
+            "EXIT STATUS",
+            "\
+0 if something was listed or, with --check, if every tracer can run; 1 otherwise; 2 if the command line makes no sense.",
+        ),
+        Section::new("EXAMPLES", EXAMPLES),
+        Section::new(
+            "SEE ALSO",
+            "upcall-monitor(8), upcall-cost(8), bridge-loop(8), ovs-vswitchd(8), readelf(1), bpftool(8)",
+        ),
+    ]
+}
+
+const TABLE: &str = "\
 A line for each probe of each file.
 
     PROBE   provider and name
@@ -17,11 +38,9 @@ A line for each probe of each file.
     OBJECT  the program or library; of a process, its path as the
             process saw it
 
-Notes that are damaged, or of code that the linker left out, are told as warnings on standard error.",
-    ),
-    (
-        "SITES",
-        "\
+Warnings on standard error report notes that are damaged, or that belong to code which the linker left out.";
+
+const SITES: &str = "\
 With -v each site is shown:
 
     address      as linked, what objdump shows; corrected for a
@@ -34,20 +53,18 @@ With -v each site is shown:
     arg N        the argument in words, and as the compiler wrote it
     attached     who has it attached
 
-Of a process the code is that of its memory, of a file that of the file. An armed site has an instruction of the kernel in
+The code shown is that in the memory of a process, or that in the file. An armed site has an instruction of the kernel in
 place of the nop that the compiler left: int3 on x86, brk on aarch64. Where the nop has five bytes, Linux 6.18 and later
-replace the int3 by a call once it was hit, which is much cheaper. A debugger's breakpoint is an int3 as well.
+replace the int3 by a call, which is much cheaper, once it was hit. A debugger's breakpoint is an int3 as well.
 
-The kernel tells of BPF links (perf event: Linux 6.6 and later; uprobe-multi: 6.8 and later), of perf events with a BPF
-program, and of the events of tracefs. It does not tell of perf events without a program, perf record's for one, nor in
-which processes a perf event is attached. What it refuses to tell is said on standard error. The name of a BPF program
-has 15 characters at most.",
-    ),
-    (
-        "CHECK",
-        "\
---check tells, for each of the tracers, whether it can run on the process and on this kernel with the privilege that
-usdt-probes itself has, and all that it lacks.
+The kernel lists BPF links (perf event: Linux 6.6 and later; uprobe-multi: 6.8 and later), perf events with a BPF program,
+and the events of tracefs. It lists neither perf events without a program, such as those of perf record, nor the processes
+in which a perf event is attached. A warning on standard error says what it refuses to list. The name of a BPF program
+has 15 characters at most.";
+
+const CHECK: &str = "\
+--check says of each of the tracers whether it can run on the process and on this kernel with the privilege that
+usdt-probes itself has, and what it lacks.
 
     built without probes    Open vSwitch was configured without
                             --enable-usdt-probes
@@ -55,13 +72,18 @@ usdt-probes itself has, and all that it lacks.
     no openvswitch module   the tracer would run, but there is nothing
                             that it could show
     no privilege            the capabilities that are missing are named
-    kernel without ...      and the release that brought it",
-    ),
-    (
-        "JSON",
-        "\
-With --format json each line is an object; a value that is not known, or does not apply, is null. Addresses are text, in
-hexadecimal with 0x. A probe has
+    kernel without ...      and the release that brought it";
+
+const JSON: &str = "\
+The records are
+
+    start  the tool, its version and machine; of a process its pid, and
+           the kernel
+    probe  a probe of one file
+    check  with --check, a tracer: tool, can_run, and lacks, an array of
+           text
+
+A value that is not known, or does not apply, is null. Addresses are text, in hexadecimal with 0x. A probe has
 
     provider, name  of the probe
     object          path of the file
@@ -83,23 +105,9 @@ and each site
     attached         of each: by (uprobe_multi, perf_event, tracefs),
                      link (its id), program (name of the BPF program or
                      of the event), pid (the only process that it is
-                     attached in), holders (of each: pid, comm)
+                     attached in), holders (of each: pid, comm)";
 
-With --check an object has tool, can_run and lacks, an array of text.",
-    ),
-    (
-        "PRIVILEGE",
-        "\
-None for a readable file. CAP_SYS_PTRACE for a process of another user, CAP_SYS_ADMIN to ask who has a site attached.",
-    ),
-    (
-        "EXIT STATUS",
-        "\
-0 if something was listed or, with --check, if every tracer can run; 1 otherwise; 2 if the command line makes no sense.",
-    ),
-    (
-        "EXAMPLES",
-        "\
+const EXAMPLES: &str = "\
 Was this ovs-vswitchd built with probes?
 
     usdt-probes -l /usr/sbin/ovs-vswitchd
@@ -110,14 +118,8 @@ Where does the probe of upcall-monitor fire, and who has it attached?
 
 The file offsets of all sites of one provider:
 
-    usdt-probes -l FILE --format json 'main:*' | jq -r '.sites[].offset'
+    usdt-probes -l FILE --format json 'main:*' | jq -r '.sites[]?.offset'
 
 Why does a tracer not run here?
 
-    usdt-probes --check",
-    ),
-    (
-        "SEE ALSO",
-        "upcall-monitor(8), ovs-vswitchd(8), readelf(1), bpftool(8)",
-    ),
-];
+    usdt-probes --check";
