@@ -159,7 +159,8 @@ fn trace(args: &Args) -> anyhow::Result<()> {
                     told = Some(Instant::now());
                     report.lost(lost_now);
                 }
-                if let Some((due, since)) = &mut interval
+                if let Some(step) = args.summary.interval
+                    && let Some((due, since)) = &mut interval
                     && Instant::now() >= *due
                 {
                     match counts.figures() {
@@ -173,11 +174,9 @@ fn trace(args: &Args) -> anyhow::Result<()> {
                         }
                     }
                     *since = Instant::now();
-                    let step = args.summary.interval.unwrap_or_default();
-                    // Never two at once, after we were stopped for long.
-                    while *due <= *since {
-                        *due += step;
-                    }
+                    // Never two at once, after we were stopped for long. The interval may be a nanosecond: no loop.
+                    let late = since.saturating_duration_since(*due).as_nanos() % step.as_nanos();
+                    *due = *since + step - Duration::from_nanos(late as u64);
                 }
                 // What the last run sent is in the ring before the flag is set: the pause after that has it all.
                 if was_done && records == 0 {
