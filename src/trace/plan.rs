@@ -1,4 +1,4 @@
-//! What a tool attaches to, as data: [`Group`] declares it, [`Plan`] is what becomes of it on this kernel.
+//! What a tool attaches to, as data: [`Group`] declares it, [`Plan`] is what is chosen of it on this kernel.
 //!
 //! Attaching, `usdt-probes --check` and the tests read the same declarations.
 
@@ -19,7 +19,7 @@ use crate::cli::note;
 pub struct Usdt {
     pub provider: &'static str,
     pub name: &'static str,
-    /// How many arguments it has; not looked at if none is fetched.
+    /// How many arguments it has. This is not checked if none is fetched.
     pub args: usize,
     /// Which of them are pointers, so that they must have 8 bytes.
     pub pointers: &'static [usize],
@@ -60,7 +60,7 @@ pub enum Without {
     Error,
     /// The tool goes on after a warning, with this as its second line if it is not empty.
     Warning(&'static str),
-    /// Nothing is said, since another group says it.
+    /// There is no message, because another group has one.
     Nothing,
 }
 
@@ -75,7 +75,7 @@ pub struct Group {
 }
 
 /// The group of events that only USDT probes show: `usdt_group!("puts": OP_FLOW_PUT => "op_flow_put")`, with the probes
-/// in the order of [`Way::points`] and the programs for them. The tool cannot do without.
+/// in the order of [`Way::points`] and the programs for them. Without these probes the tool ends with an error.
 #[macro_export]
 macro_rules! usdt_group {
     ($what:literal: $($probe:ident => $program:literal),+ $(,)?) => {
@@ -104,7 +104,7 @@ pub struct Tool {
     pub datapath: bool,
 }
 
-/// The most often that a tool opens its BPF object: once more each time that a way fails.
+/// How often a tool opens its BPF object at most: once, and once more for each way that fails.
 const ATTEMPTS: usize = 8;
 
 /// Room for the BPF object of each attempt.
@@ -128,7 +128,7 @@ pub struct Plan {
 #[derive(Debug)]
 struct Choice {
     group: &'static Group,
-    /// The number of the way; as many as there are if none remains.
+    /// The index of the way; the number of ways if none remains.
     way: usize,
     /// What the ways before it lack.
     lacks: Vec<String>,
@@ -200,11 +200,11 @@ impl Plan {
         }
     }
 
-    /// Calls `load`, which opens a BPF object, loads it and attaches it, with the ways that are taken; again with the next
-    /// way each time that one fails.
+    /// Calls `load`, which opens a BPF object, loads it and attaches it, for the ways that are taken. Each time that a
+    /// way fails, it calls `load` again for the next one.
     ///
     /// # Errors
-    /// Those of `load` if there is no other way, and [`Error::Unseen`].
+    /// Those of `load` if no other way remains, and [`Error::Unseen`].
     pub fn load<'obj, T>(
         &mut self,
         storage: &'obj mut Storage,
@@ -227,9 +227,9 @@ impl Plan {
     /// After a failure to load or to attach: goes on to the next way of the group whose program failed.
     ///
     /// # Errors
-    /// `error` itself, if the fault is not of a way that could be replaced; [`Error::Unseen`] if no way remains.
+    /// `error` itself if no other way could replace what failed; [`Error::Unseen`] if no way remains.
     fn fall_back(&mut self, error: Error, verbose: bool) -> Result<(), Error> {
-        // Taken even if nobody reads it: it explains nothing that fails later.
+        // It is taken even if nobody reads it, so that it does not explain a later failure.
         let log = libbpf_log::take();
         let failed = match &error {
             Error::Load { program, .. } | Error::Rejected { program } => program.as_deref(),
@@ -282,7 +282,7 @@ impl Plan {
                 Point::Usdt { probe, .. } => {
                     for (index, pid, object, sites) in self.sites.of(probe, &self.pids) {
                         let sites = sites.iter().map(|(site, spec)| {
-                            // The argument string below, the daemon above.
+                            // The lower bits number the argument string, those above them the daemon.
                             let cookie = spec | (index as u64) << COOKIE_TARGET_SHIFT;
                             (site.clone(), cookie)
                         });
@@ -336,7 +336,7 @@ fn join(words: &[String]) -> String {
     }
 }
 
-/// The fact without the way out.
+/// The first line of an error: the fact without the way out.
 fn first_line(error: &Error) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or_default().to_string()
