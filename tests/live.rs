@@ -975,7 +975,7 @@ fn powerless_root() {
     );
 }
 
-/// Check that root of a user namespace is told that this is not enough, and not that the kernel is too old.
+/// Check that the error for root of a user namespace says that this is not enough, and not that the kernel is too old.
 fn rootless() {
     const SCRIPT: &str = r#"
         "$standin" >fifo & read -r _ pid <fifo
@@ -997,7 +997,7 @@ fn rootless() {
     );
 }
 
-/// Check that once attached no capability is left but those that are still needed, that they cannot come back, and that
+/// Check that once attached only the capabilities remain that are still needed, that they cannot come back, and that
 /// all goes on to the end without them: a second file, the summary, detaching.
 fn drops_privilege() {
     const DAC_OVERRIDE: u64 = 1 << 1;
@@ -1351,7 +1351,7 @@ fn filtering_is_cheaper() {
 
 /// Check that a packet filter is applied in the kernel, to packets of which nothing is captured unless something else
 /// wants it, and however much --packet-size cuts off; that where it cannot, because of how far it looks, it gets as
-/// much of each packet as it looks at, and packets that --packet-size cuts are told; and that a recording has what
+/// much of each packet as it looks at, and packets that --packet-size cuts are reported; and that a recording has what
 /// passes. Of eight events in a row, one is of TCP over IPv4 without a VLAN tag, three of UDP, and one, of UDP too,
 /// over 1000 bytes.
 fn packet_filter() {
@@ -1454,7 +1454,7 @@ fn packet_filter_as_replay() {
 }
 
 /// Check that a packet which cannot be read matches only where the filter does not look at it, and that those of which
-/// nothing is known are told. It is the eighth of eight events in a row, of UDP like two others.
+/// nothing is known are reported. It is the eighth of eight events in a row, of UDP like two others.
 fn packet_filter_unreadable() {
     for (filter, passes, doubtful) in [
         ("udp", 2 * 101, 101),

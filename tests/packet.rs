@@ -99,7 +99,7 @@ fn shows_the_fixtures() {
 }
 
 /// Check that each beginning of a packet has the same fields as the whole, up to the cut, and that
-/// the cut is said; and that a cut alone is no other reason to stop.
+/// the cut is reported; and that a cut alone is no other reason to stop.
 #[test]
 fn cut_packets_keep_their_fields() {
     for Vector { name, bytes, .. } in vectors() {

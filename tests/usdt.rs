@@ -310,7 +310,7 @@ fn forms_without_meaning() {
         };
         assert_eq!(argument, text);
         assert!(reason.contains(why), "{text}: {reason}");
-        // One that cannot be fetched must not be left out among others that can.
+        // One that cannot be fetched must be reported, even among others that can.
         let good = if machine == X86 { "8@%rax" } else { "8@x0" };
         let all = parse_args(&format!("{good} {text}"), machine);
         assert!(all.is_err(), "{text}: {all:?}");

@@ -87,9 +87,9 @@ pub fn privilege(more: &str, after: &str) -> Section {
         "PRIVILEGE",
         format!(
             "\
-root, or CAP_BPF and CAP_PERFMON to load and attach, CAP_SYS_PTRACE to look at the daemon's memory map, and
-CAP_CHECKPOINT_RESTORE for a daemon whose binary was replaced since it started{more}. A container's root has them only
-if the container is privileged.
+Tracing takes root, or CAP_BPF and CAP_PERFMON to load and attach, CAP_SYS_PTRACE to look at the daemon's memory map,
+and CAP_CHECKPOINT_RESTORE for a daemon whose binary was replaced since it started{more}. A container's root has them
+only if the container is privileged.
 
 {after}"
         ),

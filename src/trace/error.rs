@@ -58,7 +58,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The file at the mapped path is another one than the process has mapped, and
-    /// `/proc/PID/map_files` is closed to us.
+    /// `/proc/PID/map_files` cannot be read.
     #[error(
         "{path:?} has been replaced or deleted since process {pid} started\n\
          run as root, or with CAP_CHECKPOINT_RESTORE, to read what the process still has mapped"
@@ -120,7 +120,7 @@ pub enum Error {
     )]
     NoRingBuffer(String),
     #[error(
-        "the probe's sites differ in their arguments, and this kernel ({0}) has no BPF cookies to tell them apart\n\
+        "the probe's sites differ in their arguments, and this kernel ({0}) has no BPF cookies to distinguish them\n\
          Linux 5.15 or later is needed"
     )]
     NoCookie(String),
@@ -184,7 +184,7 @@ pub enum Error {
     },
     /// The sites of a probe differ more than the programs have room for.
     #[error(
-        "the sites of {probe} have {count} different argument strings, and {most} can be told apart\n\
+        "the sites of {probe} have {count} different argument strings, and {most} can be distinguished\n\
          please report it with the output of readelf -n"
     )]
     TooManySpecs {
@@ -192,7 +192,7 @@ pub enum Error {
         probe: String,
         /// Different argument strings.
         count: usize,
-        /// How many of them can be told apart.
+        /// How many of them can be distinguished.
         most: usize,
     },
     #[error(

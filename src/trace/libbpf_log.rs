@@ -31,7 +31,7 @@ pub fn with<T, E>(verbose: bool, trace: impl FnOnce() -> Result<T, E>) -> Result
     result
 }
 
-/// The last of what libbpf said, at most [`LOG_MAX`] bytes.
+/// The last of what libbpf said, at most 1 MiB.
 pub fn text() -> String {
     let log = LOG.lock().map(|log| log.clone()).unwrap_or_default();
     String::from_utf8_lossy(&log).into_owned()

@@ -76,7 +76,7 @@ impl Object {
         })
     }
 
-    /// A path that leads the kernel, and us, to this very file for as long as the process runs:
+    /// A path that leads the kernel, and this program, to this very file for as long as the process runs:
     /// what a uprobe is attached to.
     ///
     /// # Errors
@@ -122,7 +122,7 @@ impl Object {
     /// # Errors
     /// Those of [`Object::open`], and [`Error::Usdt`].
     pub fn probes(&self) -> Result<Probes, Error> {
-        // The file is not mapped: whoever truncates a mapped file would kill us.
+        // The file is not mapped: whoever truncates a mapped file would kill this process.
         let cache = ReadCache::new(self.open()?);
         usdt::probes(&cache).map_err(|source| Error::Usdt {
             path: self.path.clone(),

@@ -49,7 +49,7 @@ impl<'a> RingState<'a> {
     }
 }
 
-/// Variables of a BPF program's `.bss`, which the kernel changes while we look.
+/// Variables of a BPF program's `.bss`, which the kernel changes at any time.
 pub fn shared(variables: &mut [u64]) -> &[AtomicU64] {
     // SAFETY: the layout is the same, and whoever writes them, here and in the kernel, does so atomically. The slice
     // was borrowed for as long as the result lives, so that nobody here sees them as plain numbers meanwhile.
@@ -138,7 +138,7 @@ pub fn drain(
         }
         let mut interval = Duration::ZERO;
         if consumed < BATCH {
-            // Records that came since wait for the next drain, or fill the ring and wake us.
+            // Records that came since wait for the next drain, or fill the ring and end the sleep.
             state.sleeping.store(1, Relaxed);
             interval = DRAIN_INTERVAL;
         }

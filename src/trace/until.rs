@@ -59,7 +59,7 @@ impl Until {
         self.wait(None, &mut Vec::new(), interval)
     }
 
-    /// Sleeps until the ring wakes us, the next drain is due, or something ends the drain, the exit of the last of
+    /// Sleeps until the ring fills, the next drain is due, or something ends the drain, the exit of the last of
     /// `targets` for example. Those that have exited are removed from `targets`.
     pub(super) fn wait(
         &self,

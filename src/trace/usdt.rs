@@ -149,7 +149,7 @@ pub struct Register {
 /// Reads the probes of an ELF file: 32 or 64 bits, either byte order, any machine.
 ///
 /// A file without probes has an empty list. Notes of other owners are passed over; a damaged note
-/// is a warning and the notes before it, and after it where its length can still be told, are
+/// is a warning and the notes before it, and after it if its length is still known, are
 /// kept. `data` is the whole file: `&[u8]`, or `&object::ReadCache` to read no more of it than the
 /// headers and notes.
 ///
@@ -548,7 +548,7 @@ fn aarch64_operand(text: &str) -> Result<(Operand, u8), &'static str> {
         return Ok((Operand::Register(register), width));
     }
     match text {
-        // The zero register is none of those that the kernel saves.
+        // The zero register is not one of those that the kernel saves.
         "xzr" => Ok((Operand::Constant(0), 8)),
         "wzr" => Ok((Operand::Constant(0), 4)),
         _ if text.starts_with(['x', 'w', 's', 'd', 'v', 'q']) => Err(REGISTER),

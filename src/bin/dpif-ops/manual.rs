@@ -14,9 +14,12 @@ pub fn sections() -> Vec<Section> {
         manual::times(),
         manual::limits(
             "Operations of the userspace datapath are not shown, because they are not requests to the kernel.",
-            "",
+            ", 5.15 if the sites of a probe differ in their arguments",
         ),
-        manual::privilege("", "Once attached it gives all of them up for good."),
+        manual::privilege(
+            ", and\nCAP_SYS_ADMIN for the names of ports in another network namespace",
+            "Once attached it gives them all up for good, with no_new_privs set.",
+        ),
         manual::exit_status("--count, --duration", "operations"),
         Section::new(
             "SEE ALSO",

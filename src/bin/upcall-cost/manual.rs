@@ -12,7 +12,10 @@ pub fn sections() -> Vec<Section> {
         manual::recordings("-w", "-r", RECORDINGS),
         manual::lost("LOST EVENTS", "upcall-cost", "events", LOST),
         manual::times(),
-        manual::limits(LIMITS, ""),
+        manual::limits(
+            LIMITS,
+            ", 5.15 if the sites of a probe differ in their arguments",
+        ),
         manual::privilege(
             ", and CAP_SYS_ADMIN for the kernel's side and for the names of ports in another network namespace",
             "Once attached it gives them all up for good, with no_new_privs set.",

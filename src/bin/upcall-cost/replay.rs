@@ -44,7 +44,7 @@ pub fn run(args: &Args, path: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Analyses our own recording.
+/// Analyses a recording of upcall-cost.
 fn replay(
     args: &Args,
     input: impl Read,

@@ -220,7 +220,7 @@ mod tests {
     }
 
     /// Check that a port which came and went more often than there is room for is looked for by its newest numbers, and
-    /// that the numbers left out are counted.
+    /// that the other numbers are counted.
     #[test]
     fn newest_numbers() {
         let mut ports = PortNames::default();

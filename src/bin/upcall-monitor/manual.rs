@@ -18,8 +18,8 @@ pub fn sections() -> Vec<Section> {
         manual::times(),
         manual::limits(
             LIMITS,
-            ", 5.10 for --dp and for summaries by flow when upcalls are lost, 5.15 if the\ncompiler duplicated the probe with \
-             different arguments",
+            ", 5.10 for --dp and for summaries by flow when upcalls are lost, 5.15 if the\nsites of the probe differ in their \
+             arguments",
         ),
         manual::privilege(
             ", and CAP_SYS_ADMIN for upcalls that fail in the\nkernel and for the names of ports in another network namespace",

@@ -264,7 +264,7 @@ struct Descriptor {
 }
 
 impl Descriptor {
-    /// Those of all the processes that we may look at.
+    /// Those of all the processes whose descriptors can be read.
     fn all() -> Vec<Self> {
         let numbers = |folder: &str| -> Vec<u32> {
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();

@@ -42,7 +42,7 @@ struct Answer {
     without: Vec<String>,
 }
 
-/// What the kernel has, and what we may do with it.
+/// What the kernel has, and what this process may do with it.
 struct Kernel {
     release: String,
     uprobes: bool,

@@ -72,7 +72,7 @@ impl<'a, const N: usize> Parts<'a, N> {
         more || run.stopped().is_some() || !self.action.is_complete()
     }
 
-    /// Ends the list of the parts with the attributes that are none of them, and closes its bracket.
+    /// Ends the list of the parts with the attributes that are not known parts, and closes its bracket.
     pub fn end(&self, mut list: List<'_, impl fmt::Write>) -> fmt::Result {
         let mut run = self.action.nested();
         for attribute in run.by_ref() {
