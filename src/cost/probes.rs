@@ -75,7 +75,7 @@ pub static DATAPATH: Group = Group {
             ],
         },
     ],
-    without: Without::Warning("there are only the times within ovs-vswitchd"),
+    without: Without::Warning("only the times within ovs-vswitchd are shown"),
 };
 
 /// From the receipt of an upcall to what the daemon asks of the datapath.

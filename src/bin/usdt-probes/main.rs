@@ -66,7 +66,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     if !attachments.unknown.is_empty() {
         let unknown = attachments.unknown.join(" and of ");
         cli::note(format_args!(
-            "warning: who has a site attached is not known of {unknown}"
+            "warning: others may have a site attached: nothing is known of {unknown}"
         ));
     }
     let probes = listing.probes(&attachments);
