@@ -1074,7 +1074,8 @@ fn without_privilege() {
         "{}",
         listed.stdout
     );
-    let warning = "warning: others may have a site attached: nothing is known of BPF links (CAP_SYS_ADMIN)";
+    let warning =
+        "warning: others may have a site attached: nothing is known of BPF links (CAP_SYS_ADMIN)";
     assert!(listed.stderr.starts_with(warning), "{}", listed.stderr);
 
     let listed = as_nobody(&["-p", &pid]);

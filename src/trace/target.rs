@@ -35,7 +35,7 @@ impl AsFd for Target {
 }
 
 impl Target {
-    /// The process with this id, as seen from the pid namespace of this one.
+    /// The process with this id, as seen from this program's own pid namespace.
     ///
     /// # Errors
     /// [`Error::NoProcess`], [`Error::Thread`], [`Error::Exited`]; [`Error::Read`] where the
