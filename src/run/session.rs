@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use libbpf_rs::MapCore;
 use rustix::thread::CapabilitySet;
 
-use crate::cli::{StatusLine, note};
 use crate::ovs::ports::PortNames;
 use crate::run::clock::WallClock;
 use crate::run::loss::{Lost, Reason};
 use crate::run::output::Output;
 use crate::run::recording::{self, Block, Records, Start};
 use crate::run::sink::{Failure, Sink};
+use crate::show::message::{StatusLine, note};
 use crate::trace::kernel::kernel_release;
 use crate::trace::plan::Attached;
 use crate::trace::privilege::drop_privilege;

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use anyhow::{bail, ensure};
 use ovs_tracers::bpf::upcall_monitor::types;
-use ovs_tracers::cli::note;
 use ovs_tracers::run::session::Daemon;
 use ovs_tracers::show::escape::escape;
+use ovs_tracers::show::message::note;
 use ovs_tracers::trace::libbpf_log;
 use ovs_tracers::upcall::packet_filter::{self, Filter, InKernel, NotInKernel};
 
