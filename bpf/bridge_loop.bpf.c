@@ -154,7 +154,7 @@ static __always_inline int turn(void *ctx, __u32 ends)
 	/* From here on take_stack() leaves the stack alone. */
 	thread->kind = KIND_WAIT;
 	barrier();
-	/* If not, its beginning was missed while the other probe was being detached. */
+	/* If they differ, its beginning was missed while the other probe was being detached. */
 	if (was == ends) {
 		duration = now - since;
 		thread->count[ends]++;

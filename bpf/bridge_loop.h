@@ -24,8 +24,8 @@ enum bridge_loop_limit {
 	MAX_BITS = 56,
 	BUCKETS = (MAX_BITS - SUB_BITS + 1) << SUB_BITS,
 	/*
-	 * The buckets of bridge_loop.bt: so many of 1 ms for runs and of 30 ms
-	 * for waits, and one for all that is longer.
+	 * The buckets of bridge_loop.bt: this many, of 1 ms for runs and of 30
+	 * ms for waits, and one more for all that is longer.
 	 */
 	LINEAR_BUCKETS = 1000,
 	/* Threads that can be timed. */

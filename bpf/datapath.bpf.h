@@ -218,7 +218,7 @@ static __always_inline long copy_packet(__u8 *to, __u64 len, __u64 room,
 		__builtin_memcpy(to + VLAN_AT, packet->vlan, VLAN_HLEN);
 		return err;
 	}
-	/* The clamp changes nothing; it tells the verifier. */
+	/* The clamp changes nothing; the verifier needs it. */
 	asm volatile("" : "+r"(len));
 	if (len > room)
 		len = room;

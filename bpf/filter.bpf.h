@@ -13,7 +13,7 @@ const volatile __u32 targ_tid;
 const volatile __u8 targ_by_comm;
 const volatile char targ_comm[16] NAME;
 
-/* Counters of events that were filtered: one a cache line, so that CPUs share none. */
+/* Counters of events that were filtered. Each has its own cache line, so that CPUs do not share one. */
 #define FILTERED_SLOTS 64
 #define FILTERED_STRIDE 8
 

@@ -69,7 +69,7 @@ struct packet_step {
 	__u32 k;
 };
 
-/* 0: there is no filter. */
+/* How many instructions there are; 0: there is no filter. */
 const volatile __u32 targ_filter_len;
 const volatile struct packet_step targ_filter[PACKET_FILTER_STEPS];
 /* Bytes of a packet that it looks at. */
@@ -112,7 +112,7 @@ static __noinline __u64 packet_load(const struct packet_head *head, __u64 at, __
 
 	if (at + width > head->captured)
 		return STOPS | (at + width > head->size ? PACKET_REJECTED : PACKET_UNKNOWN);
-	/* The comparison changes nothing; it tells the verifier. */
+	/* The comparison changes nothing; the verifier needs it. */
 	asm volatile("" : "+r"(at));
 	if (at >= PACKET_HEAD)
 		return STOPS | PACKET_UNKNOWN;

@@ -123,7 +123,7 @@ static __always_inline void count_lost(int reason)
  */
 static __always_inline long read_user(void *to, __u64 len, __u64 room, __u64 addr)
 {
-	/* The clamp changes nothing; it tells the verifier. */
+	/* The clamp changes nothing; the verifier needs it. */
 	asm volatile("" : "+r"(len));
 	if (len > room)
 		len = room;

@@ -13,7 +13,7 @@
 
 /* What a CPU has for the thread that is in a probe on it. */
 struct scratch {
-	/* above 1: the thread that had it was preempted, and others came */
+	/* above 1: the thread that has it was preempted, and another one wants it */
 	__u64 users;
 	/* The arguments in memory are read into it. */
 	__u64 window[USDT_WINDOW / 8];

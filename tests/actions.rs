@@ -67,7 +67,7 @@ fn cut_actions_say_where_they_stop() {
     check_vectors(CUT, 23, false);
 }
 
-/// Check that actions cut off between two bytes, of which the attribute tells how many there were, are marked so
+/// Check that actions cut off between two bytes, of which the attribute says how many there were, are marked so
 /// wherever it is, and show the actions before the cut as they were.
 #[test]
 fn a_cut_is_marked_wherever_it_is() {

@@ -118,7 +118,7 @@ fn check_histogram(histogram: &Value, spans: &[(u64, u64)]) {
     assert_eq!(seen, spans.len() as u64);
 }
 
-/// Checks all that is said of a kind against what is known of it.
+/// Checks all that is shown of a kind against what is known of it.
 #[track_caller]
 fn check_figures(figures: &Value, spans: &[(u64, u64)]) {
     let within = |name: &str, of: &dyn Fn(&mut dyn Iterator<Item = u64>) -> u64| {
@@ -175,7 +175,7 @@ fn check_lines(output: &Output) {
 }
 
 /// Check that 10,007 loops at 100,000 a second are 10,007 runs and 10,006 waits, and that nothing said of them is
-/// other than the stand-in knows it.
+/// other than what the program measured.
 fn prime_number() {
     let target = StandIn::start(
         "standin-loop",
@@ -242,7 +242,7 @@ fn lines(output: &str) -> BTreeMap<&'static str, Vec<u64>> {
 }
 
 /// Check that each run and each wait has its line, in order and with its time, and that the first wait, which had begun
-/// before, is said to have and not counted; and that figures and histograms are those of the lines.
+/// before is shown as begun before, and not counted; and that figures and histograms are those of the lines.
 fn every_line() {
     let target = StandIn::start(
         "standin-loop",
@@ -501,7 +501,8 @@ fn many_threads() {
     assert_eq!(output.figure("probes"), 76 * 7 * 2, "{}", output.stderr);
 }
 
-/// Check that --stack shows where a run was when it passed the threshold, and says of one that slept that it was not seen there.
+/// Check that --stack shows where a run was when it passed the threshold, and says of one that slept that it was not
+/// seen there.
 fn stacks() {
     let options = ["--threshold", "5ms", "--only", "run", "--stack", "-c", "5"];
     let run = |args: &[&str]| {
@@ -588,7 +589,7 @@ fn closed_pipe() {
     assert_eq!(output.stdout.lines().count(), 3);
 }
 
-/// Check that a program without these probes is told as what it is.
+/// Check that the error for a program without these probes says so.
 fn no_such_probe() {
     let target = StandIn::start("standin", &[]);
     let mut command = Command::new(BRIDGE_LOOP);

@@ -126,7 +126,7 @@ fn masked_keys_read_as_open_vswitch_prints_them() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
-/// Check that what depends on the missing bytes of a mask is said to, and that a mask of a wrong length is shown.
+/// Check that what depends on the missing bytes of a mask is marked, and that a mask of a wrong length is shown.
 #[test]
 fn cut_masks_say_what_they_lack() {
     let key = [
@@ -252,7 +252,7 @@ fn a_prefix_of_a_key_reads_as_a_prefix_of_its_text() {
                 .expect("one")
                 .at;
             let context = format!("{} cut at {end}: {text}", vector.name);
-            // The attribute that is left out adds no comma.
+            // The attribute that is not shown adds no comma.
             let left_out = flow_key::ipv6_exthdrs(&prefix[start..]).is_some();
             if start > 0 {
                 let comma = if left_out { "" } else { "," };
@@ -324,7 +324,7 @@ fn attributes_are_yielded_as_written() {
     assert_eq!(walk.next(), None);
 }
 
-/// Check that each reason to stop is told apart, and that the end of a key is none.
+/// Check that each reason to stop has its own error, and that the end of a key has none.
 #[test]
 fn the_walk_says_why_it_stopped() {
     let stop = |key: &[u8]| {

@@ -66,7 +66,7 @@ fn a_put() {
     assert_eq!(request.problems().next(), None);
 }
 
-/// Check that the command and its flags tell what is asked for, by the operation and not by the number alone.
+/// Check that the command and its flags say what is asked for, by the operation and not by the number alone.
 #[test]
 fn commands() {
     let command = |operation, flags, cmd| {
@@ -144,7 +144,7 @@ fn an_execute() {
     assert_eq!(request.problems().next(), None);
 }
 
-/// Check that each problem is said with the place of the attribute that has it, and that the rest is read.
+/// Check that each problem is reported with the place of the attribute that has it, and that the rest is read.
 #[test]
 fn problems() {
     let mut attributes = [

@@ -188,7 +188,7 @@ fn cut_and_damaged() {
     }
 }
 
-/// Check that lost, undecodable and unreadable upcalls of a recording are told, and where.
+/// Check that lost, undecodable and unreadable upcalls of a recording are reported, and where.
 #[test]
 fn losses() {
     let folder = tempfile::tempdir().unwrap();
@@ -255,7 +255,7 @@ fn start() {
     assert_eq!(line.get("packet_size"), None);
 }
 
-/// Check that counts of a run are told as they are, however large.
+/// Check that counts of a run are reported as they are, however large.
 #[test]
 fn summary() {
     let mut out = Vec::new();
@@ -371,8 +371,8 @@ fn ends() {
     assert_eq!(key(b"").get("undecoded"), None);
 }
 
-/// Check that fields of a packet which come twice in a layer keep both values, that options have their values, and
-/// that what stops the decoder is told. The packet is made by hand: IPv4 with a timestamp option of two stamps, then TCP
+/// Check that fields of a packet which come twice in a layer keep both values, that options have their values, and that
+/// what stops the decoder is reported. The packet is made by hand: IPv4 with a timestamp option of two stamps, then TCP
 /// with MSS, no operation and window scale, of which the last byte is not captured.
 #[test]
 fn layers() {

@@ -129,8 +129,8 @@ fn packets(file: &str) -> u64 {
     number.parse().expect("a number of packets")
 }
 
-/// Check that 10,007 events of two threads at 50,000 a second are 10,007 rows and 10,007 packets: the ring has room for all
-/// of them, however slow the machine is.
+/// Check that 10,007 events of two threads at 50,000 a second are 10,007 rows and 10,007 packets: the ring has room for
+/// all of them, however slow the machine is.
 fn prime_number() {
     let folder = tempfile::tempdir().unwrap();
     let file = path(&folder, "out.pcapng");
@@ -167,8 +167,8 @@ fn marks(output: &Output) -> Vec<u64> {
         .collect()
 }
 
-/// Checks that each row has the key, sizes, type and thread of the event that its mark says, of a stand-in with that many
-/// threads. Returns the marks.
+/// Checks that each row has the key, sizes, type and thread of the event that its mark says, of a stand-in with that
+/// many threads. Returns the marks.
 fn own_rows(output: &Output, pid: u32, threads: u64) -> Vec<u64> {
     let marks = marks(output);
     let rows = output.rows();
@@ -378,7 +378,7 @@ fn semaphore() {
     assert_eq!(target.fired(), 0);
 }
 
-/// Check that snap lengths cut what is captured and not what is said of its size.
+/// Check that snap lengths cut what is captured, and not the sizes that are shown.
 fn snap_lengths() {
     let target = StandIn::start("standin", &["--rate", "5000", "--count", "101"]);
     let monitor = Monitor::attach(
@@ -411,7 +411,7 @@ fn snap_lengths() {
     );
 }
 
-/// Check that what cannot be read is said to be unreadable, is counted, and shows no byte.
+/// Check that what cannot be read is shown as unreadable, is counted, and shows no byte.
 fn unreadable() {
     let args = [
         "--rate",
@@ -591,8 +591,8 @@ fn closed_pipe() {
     );
 }
 
-/// Check that a full disk ends it with one error, and that what was written before can be read: in one file, in several,
-/// and if the next of them cannot be created.
+/// Check that a full disk ends it with one error, and that what was written before can be read: in one file, in
+/// several, and if the next of them cannot be created.
 fn full_disk() {
     let rotate = ["--rotate", "filesize:100"];
     for (disk, args, error) in [
@@ -835,7 +835,7 @@ fn container() {
 }
 
 /// Check that CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE are enough for a user who is not root and to whom the daemon is
-/// another's, and that nothing of them is left once attached.
+/// another's, and that none of them remain once attached.
 fn capabilities() {
     const CAPABILITIES: &str = "+bpf,+perfmon,+sys_ptrace";
     let (_folder, tool) = open_folder("upcall-monitor", UPCALL_MONITOR);
@@ -931,7 +931,7 @@ fn finds_the_daemon() {
     assert!(candidates.contains(&format!("{second} (")), "{text}");
 }
 
-/// Check that a user without privilege is told which capabilities are missing.
+/// Check that the error of a user without privilege names the capabilities that are missing.
 fn no_privilege() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -948,7 +948,7 @@ fn no_privilege() {
     assert_eq!(
         output.stderr,
         "error: no privilege to trace: CAP_BPF and CAP_PERFMON are missing\n  \
-         run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE; usdt-probes --check tells more\n"
+         run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE; usdt-probes --check says more\n"
     );
 }
 
@@ -971,7 +971,7 @@ fn powerless_root() {
         output.stderr,
         "error: no privilege to trace: CAP_BPF and CAP_PERFMON are missing\n  \
          this root has lost them: start its container with --privileged, or run it on the host; usdt-probes --check \
-         tells more\n"
+         says more\n"
     );
 }
 
@@ -1039,8 +1039,8 @@ fn drops_privilege() {
     assert!(fs::read_dir(folder.path()).unwrap().count() > 2);
 }
 
-/// Check that a terminal shows how it goes while the table goes to a file, that the line is gone before anything else is
-/// said, and that nothing of it is in the table; and that there is none if the table goes to a pipe.
+/// Check that a terminal shows how it goes while the table goes to a file, that the line is gone before anything else
+/// is said, and that nothing of it is in the table; and that there is none if the table goes to a pipe.
 fn status_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = path(&folder, "table");
@@ -1099,7 +1099,7 @@ fn status_line() {
     );
 }
 
-/// Check that a probe with other arguments, and a program without probes, are told as what they are.
+/// Check that the errors for a probe with other arguments, and for a program without probes, say so.
 fn wrong_arguments() {
     let target = StandIn::start("standin-badargs", &[]);
     let mut command = Command::new(UPCALL_MONITOR);
@@ -1240,7 +1240,7 @@ fn existing_file() {
     assert!(Path::new(&link).is_symlink());
 }
 
-/// Check that a kernel that does not tell of its types is no obstacle, and that the names of threads are known there too.
+/// Check that a kernel without type information is no obstacle, and that the names of threads are known there too.
 fn no_type_information() {
     let target = StandIn::start("standin", &["--rate", "5000", "--count", "101"]);
     let mut command = Command::new("unshare");
@@ -1266,7 +1266,7 @@ fn no_datapath() {
     assert_eq!(
         output.stderr,
         "error: upcalls that fail in the kernel cannot be seen: the kernel's module openvswitch is not loaded\n  \
-         usdt-probes --check tells more\n"
+         usdt-probes --check says more\n"
     );
     assert_eq!(output.stdout, "");
 
@@ -1338,7 +1338,7 @@ fn filtering_is_cheaper() {
             "standin",
             &["--rate", "0", "--count", "100003", "--scan", "1000"],
         );
-        // One event in a thousand is none of the scan's.
+        // One event in a thousand is not of the scan.
         let args = [filter, &["--buffer-page-count", "16"]].concat();
         let monitor = Monitor::attach(target.pid, &args);
         assert_eq!(target.run(), 100_003);
@@ -1349,10 +1349,11 @@ fn filtering_is_cheaper() {
     }
 }
 
-/// Check that a packet filter is applied in the kernel, to packets of which nothing is captured unless something else wants
-/// it, and however much --packet-size cuts off; that where it cannot, because of how far it looks, it gets as much of each
-/// packet as it looks at, and packets that --packet-size cuts are told; and that a recording has what passes. Of eight
-/// events in a row, one is of TCP over IPv4 without a VLAN tag, three of UDP, and one, of UDP too, over 1000 bytes.
+/// Check that a packet filter is applied in the kernel, to packets of which nothing is captured unless something else
+/// wants it, and however much --packet-size cuts off; that where it cannot, because of how far it looks, it gets as
+/// much of each packet as it looks at, and packets that --packet-size cuts are told; and that a recording has what
+/// passes. Of eight events in a row, one is of TCP over IPv4 without a VLAN tag, three of UDP, and one, of UDP too,
+/// over 1000 bytes.
 fn packet_filter() {
     let folder = tempfile::tempdir().unwrap();
     let file = path(&folder, "out.rec");
@@ -1585,7 +1586,7 @@ fn intervals() {
     );
 }
 
-/// Check that two daemons are told apart, and that the trace ends when both have exited.
+/// Check that two daemons are distinguished, and that the trace ends when both have exited.
 fn several_daemons() {
     let first = StandIn::start("standin", &["--rate", "1000", "--count", "101"]);
     let second = StandIn::start("standin-O0", &["--rate", "1000", "--count", "203"]);

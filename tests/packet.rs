@@ -162,7 +162,7 @@ fn nesting_is_bounded() {
     let stack = |start: Vec<u8>, item: &[u8]| [start, item.repeat(2000)].concat();
     let vxlan = [
         &ethernet([8, 0])[..],
-        // A length of 0, so that all that is left follows; the same for UDP.
+        // A length of 0, so that all the rest follows; the same for UDP.
         &[
             0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
         ],

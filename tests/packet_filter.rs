@@ -105,8 +105,8 @@ const EXPRESSIONS: [&str; 8] = [
     "(port 1 or 2 or 3 or 4) and (host 1.1.1.1 or 2.2.2.2 or 3.3.3.3 or 4.4.4.4) and less 300 and greater 60",
 ];
 
-/// Check that of every recorded packet, whole or cut, the kernel says what libpcap says; that where it does not know, the
-/// packet was cut before what the filter looks at; and that where it knows, the whole packet gives the same.
+/// Check that of every recorded packet, whole or cut, the kernel says what libpcap says; that where it does not know,
+/// the packet was cut before what the filter looks at; and that where it knows, the whole packet gives the same.
 fn as_libpcap() {
     let mut verdicts = BTreeSet::new();
     for expression in EXPRESSIONS.into_iter().chain([
@@ -234,8 +234,8 @@ fn verified() {
     }
 }
 
-/// Check that the programs for received and for failed upcalls are taken with a filter in them, within the stack that all
-/// their functions have together. fexit is left out: it needs the module.
+/// Check that the programs for received and for failed upcalls are taken with a filter in them, within the stack that
+/// all their functions have together. fexit is not tested: it needs the module.
 fn beside_the_rest() {
     let filter = Filter::new(EXPRESSIONS[6]).expect("an expression");
     let filter = filter.in_kernel().expect("it can run there");
@@ -275,7 +275,7 @@ fn beside_the_rest() {
     drop(skel);
 }
 
-/// Check which filters are left to user space, and that they say why.
+/// Check which filters are applied in user space, and that the reason is reported.
 fn limits() {
     let hosts: Vec<String> = (1..=200).map(|n| format!("host 10.0.{n}.1")).collect();
     for (expression, why) in [

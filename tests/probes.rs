@@ -18,8 +18,8 @@ fn programs<'obj>(builder: impl SkelBuilder<'obj>) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Check that each point which `tool` declares, and each of the `other` groups, has its program with a section of the
-/// right kind, and that no program is left over but those of `others`.
+/// Check that each point which `tool` declares, and each of the groups in `more`, has its program with a section of the
+/// right kind, and that the only other programs are `others`.
 #[track_caller]
 fn check<'obj>(
     tool: &Tool,

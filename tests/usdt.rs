@@ -410,7 +410,7 @@ fn ovs_probes() {
     );
 }
 
-/// Check that arguments are told apart at the blanks between them and not within one.
+/// Check that arguments are separated at the blanks between them and not within one.
 #[test]
 fn splitting() {
     let split = |args| split_args(args).collect::<Vec<_>>();
@@ -765,7 +765,7 @@ fn damaged_notes() {
         ]
     );
 
-    // A length that leads out of the section ends the list, and the note is told.
+    // A length that leads out of the section ends the list, and the note is reported.
     let mut elf = Elf::default();
     elf.probe([0x10204, 0, 0], b"a\0b\0\0")
         .probe([0x10208, 0, 0], b"a\0b\0\0");
@@ -1212,13 +1212,13 @@ fn probe_not_found() {
         message(target.find_probe("revalidate", "flow_result")),
         format!(
             "process {pid} has no probe revalidate:flow_result, which needs Open vSwitch 3.4 or \
-             later\nit has dpif_recv:recv_upcall; usdt-probes -p {pid} --check tells more"
+             later\nit has dpif_recv:recv_upcall; usdt-probes -p {pid} --check says more"
         )
     );
     assert_eq!(
         message(target.find_probe("no", "such")),
         format!(
-            "process {pid} has no probe no:such\nit has dpif_recv:recv_upcall; usdt-probes -p {pid} --check tells more"
+            "process {pid} has no probe no:such\nit has dpif_recv:recv_upcall; usdt-probes -p {pid} --check says more"
         )
     );
 
@@ -1239,7 +1239,7 @@ fn probe_not_found() {
         message(find(pid)),
         format!(
             "process {pid} ({program:?}) was built without probes, as Debian's and Ubuntu's packages are\n\
-             rebuild Open vSwitch with ./configure --enable-usdt-probes; usdt-probes -p {pid} --check tells more"
+             rebuild Open vSwitch with ./configure --enable-usdt-probes; usdt-probes -p {pid} --check says more"
         )
     );
 
@@ -1279,7 +1279,7 @@ fn useless_notes() {
     );
 }
 
-/// Check that what is no process is told from one, and why.
+/// Check that the error for what is no process says why.
 #[test]
 fn not_a_process() {
     for pid in [0, 0x7fff_ffff, u32::MAX] {
@@ -1540,7 +1540,7 @@ fn without_capabilities() {
     }
 }
 
-/// Check that a stand-in fires what it was told and counts it.
+/// Check that fixtures/standin fires what it was asked for and counts it.
 #[test]
 fn standin_counts() {
     let Some(dir) = standins() else { return };

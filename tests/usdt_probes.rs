@@ -754,8 +754,8 @@ fn manual_and_help() {
 
 const UPROBE_EVENTS: &str = "/sys/kernel/tracing/uprobe_events";
 
-/// Mounts tracefs where only this process and those that it starts see it: without, the tool does not know who has a site
-/// attached. This is the only thread yet, so that all that come are in its mount namespace.
+/// Mounts tracefs where only this process and those that it starts see it: without, the tool does not know who has a
+/// site attached. This is the only thread yet, so that all that come are in its mount namespace.
 fn mount_tracefs() {
     // SAFETY: a new mount namespace changes no memory and no file descriptor.
     let moved = unsafe { unshare_unsafe(UnshareFlags::NEWNS) };
@@ -799,7 +799,8 @@ fn await_json(pid: u32, what: impl Fn(&Value) -> bool) -> Value {
     panic!("it did not come about: {}", of_process(pid));
 }
 
-/// Check that sites are armed and attached while upcall-monitor runs, with its name, in this process only, and only then.
+/// Check that sites are armed and attached while upcall-monitor runs, with its name, in this process only, and only
+/// then.
 fn armed_and_attached() {
     let (target, other) = (
         StandIn::start("standin", &[]),
@@ -870,7 +871,7 @@ fn armed_and_attached() {
     all(&after, "bytes", &sites(&before)[0]["bytes"]);
 }
 
-/// Check that a five-byte nop is told from one byte, and the call that Linux 6.18 makes of it once it was hit.
+/// Check that a five-byte nop is distinguished from one byte, and the call that Linux 6.18 makes of it once it was hit.
 fn armed_by_call() {
     let mut target = StandIn::start("standin-nop5", &["--rate", "1000"]);
     let before = of_process(target.pid);
@@ -905,7 +906,7 @@ fn armed_by_call() {
     monitor.output();
 }
 
-/// Check that a breakpoint which is none of the kernel's is seen, and that nobody is said to have attached it.
+/// Check that a breakpoint which is not one of the kernel is seen, and that nobody is named as having attached it.
 fn armed_by_a_debugger() {
     let target = StandIn::start("standin", &[]);
     let before = of_process(target.pid);
@@ -920,7 +921,7 @@ fn armed_by_a_debugger() {
     assert_eq!(site["armed"], true);
     assert_eq!(site["attached"], Value::Array(vec![]));
     let text = probes(&["-v", "-p", &target.pid.to_string()]).stdout;
-    let line = "    attached   something that the kernel does not tell of: perf, or a debugger\n";
+    let line = "    attached   something that the kernel does not list: perf, or a debugger\n";
     assert_eq!(text.matches(line).count(), 1, "{text}");
     let table = probes(&["-p", &target.pid.to_string()]).stdout;
     assert!(table.contains("recv_upcall      2      1     6"), "{table}");
@@ -1051,7 +1052,7 @@ fn deleted_binary() {
     monitor.output();
 }
 
-/// Check what a user without privilege sees, and is told.
+/// Check what a user without privilege sees, and which warnings come.
 fn without_privilege() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -1114,7 +1115,7 @@ fn checked(pid: u32) -> Vec<(String, Vec<String>)> {
     answers
 }
 
-/// Check that tools are told what this process and this kernel lack for them, and nothing else.
+/// Check that the answer for each tool says what this process and this kernel lack for it, and nothing else.
 fn check() {
     let module = "no openvswitch module in the kernel, so no upcalls (modprobe openvswitch)";
     let module = (!Path::new("/sys/module/openvswitch").exists()).then_some(module.to_string());

@@ -16,7 +16,8 @@ macro_rules! skeleton {
     };
 }
 
-/// The structs of a skeleton that are read from bytes: those that have `data` at their end, as a header before it.
+/// The structs of a skeleton that are read from bytes. `before data` says that a struct is a header, which ends in this
+/// array of unknown length.
 macro_rules! plain {
     ($($skeleton:ident::$name:ident $(before $data:ident)?),+ $(,)?) => {$(
         $(const _: () = assert!(

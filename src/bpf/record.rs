@@ -8,7 +8,8 @@ use crate::bpf::dpif_ops::types::event_head;
 /// It is `repr(C)`, any bytes are a valid value, and it has no padding between or behind its fields.
 pub unsafe trait Plain: Copy {}
 
-/// The struct that `bytes` begin with, and what follows it; none if there are too few. The bytes need no alignment.
+/// The struct that `bytes` begin with, and what follows it; `None` if there are too few bytes. The bytes need no
+/// alignment.
 pub fn read<T: Plain>(bytes: &[u8]) -> Option<(T, &[u8])> {
     let (head, rest) = bytes.split_at_checked(size_of::<T>())?;
     // SAFETY: `head` has as many bytes as T, for which any bytes are valid, and an unaligned read needs no alignment.
@@ -22,7 +23,7 @@ pub fn bytes<T: Plain>(value: &T) -> &[u8] {
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
 }
 
-/// A string of C in a field of fixed size: the bytes before the first NUL, or all if there is none.
+/// A string of C in a field of fixed size: the bytes before the first NUL, or all of them.
 pub fn c_str(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or_default()
 }
@@ -56,7 +57,7 @@ pub struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    /// Reads the head of a record; none if there are too few bytes for one.
+    /// Reads the head of a record; `None` if there are too few bytes.
     pub fn read(record: &'a [u8]) -> Option<Self> {
         let (head, _) = read::<event_head>(record)?;
         Some(Self {

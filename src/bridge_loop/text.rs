@@ -151,7 +151,7 @@ mod tests {
         );
     }
 
-    /// Check that what began before its thread was seen is said to have.
+    /// Check that the line of what began before its thread was seen says so.
     #[test]
     fn begun_before() {
         let bytes = tests::record(1, 1, 7, b"ovs-vswitchd\0\0\0\0", &[1, 2]);

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-/// The longest time that an option takes: ten years. Whoever adds it to the time of day or to a clock stays far from
-/// where these end.
+/// The longest time that an option takes: ten years. Added to the time of day or to a clock, it does not overflow.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// Units, and how many seconds each has. A unit that another one ends in comes after that one.
+/// Units, and how many seconds each has. A unit comes after those that end in it, `s` after `ms`.
 const UNITS: [(&str, f64); 6] = [
     ("ns", 1e-9),
     ("us", 1e-6),

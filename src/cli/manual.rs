@@ -29,8 +29,8 @@ pub fn times() -> Section {
     Section::new(
         "TIMES",
         "\
-A TIME is a number of seconds, such as 60 or 1.5, or a number and its unit: 7ns, 200us, 10ms, 1.5s, 5m (minutes) or 2h. It
-is at most ten years.",
+A TIME is a number of seconds, such as 60 or 1.5, or a number and its unit: 7ns, 200us, 10ms, 1.5s, 5m (minutes) or 2h.
+It is at most ten years.",
     )
 }
 
@@ -40,12 +40,13 @@ pub fn json(tool: &str, records: &str) -> Section {
         "JSON",
         format!(
             "\
---format json writes JSON Lines: an object on each line, whose record says what it is. The first line is the start record.
+--format json writes JSON Lines: an object on each line, whose record says what it is. The first line is the start
+record.
 
 {records}
 
-Bytes are base64. Text that another process chose, the name of a thread for example, is not escaped as it is on a terminal;
-what is not UTF-8 in it becomes U+FFFD.
+Bytes are base64. Text that another process chose, the name of a thread for example, is not escaped as it is on a
+terminal; what is not UTF-8 in it becomes U+FFFD.
 
 docs/{tool}.schema.json of the source is the schema (JSON Schema, draft 2020-12). Its version is in the start record. It
 changes when a field is removed or changes its meaning, not when one is added: pass over those that you do not know."
@@ -59,9 +60,9 @@ pub fn recordings(record: &str, replay: &str, more: &str) -> Section {
         "RECORDINGS",
         format!(
             "\
-{record} keeps what the kernel delivers, together with the names of the ports; {replay} shows it again, on any machine and
-without privilege. What a filter keeps out of the trace is not in the recording either. If a recording was cut off or is
-damaged, what comes before is shown, and the exit status is 1.{more}"
+{record} keeps what the kernel delivers, together with the names of the ports; {replay} shows it again, on any machine
+and without privilege. What a filter keeps out of the trace is not in the recording either. If a recording was cut off
+or is damaged, what comes before is shown, and the exit status is 1.{more}"
         ),
     )
 }
@@ -73,7 +74,8 @@ pub fn lost(title: &'static str, tool: &str, things: &str, more: &str) -> Sectio
         format!(
             "\
 The kernel delivers {things} through a ring buffer. {tool} loses those that do not fit because it does not keep up;
-ovs-vswitchd loses nothing. Lost {things} are counted, and a warning says at most once a second how many they are.{more}"
+ovs-vswitchd loses nothing. Lost {things} are counted, and a warning says at most once a second how many they
+are.{more}"
         ),
     )
 }
@@ -86,8 +88,8 @@ pub fn privilege(more: &str, after: &str) -> Section {
         format!(
             "\
 root, or CAP_BPF and CAP_PERFMON to load and attach, CAP_SYS_PTRACE to look at the daemon's memory map, and
-CAP_CHECKPOINT_RESTORE for a daemon whose binary was replaced since it started{more}. A container's root has them only if
-the container is privileged.
+CAP_CHECKPOINT_RESTORE for a daemon whose binary was replaced since it started{more}. A container's root has them only
+if the container is privileged.
 
 {after}"
         ),
@@ -100,8 +102,8 @@ pub fn exit_status(ends: &str, things: &str) -> Section {
         "EXIT STATUS",
         format!(
             "\
-0 if it was ended by a signal, {ends}, the exit of the daemon or a reader that went away; 1 after an error; 2 if the command
-line makes no sense. Lost {things} do not change it."
+0 if it was ended by a signal, {ends}, the exit of the daemon or a reader that went away; 1 after an error; 2 if the
+command line makes no sense. Lost {things} do not change it."
         ),
     )
 }
@@ -116,7 +118,7 @@ pub fn limits(before: &str, releases: &str) -> Section {
 
 /// Writes the manual page of a tool.
 pub fn write(command: &Command, sections: &[Section], out: &mut dyn Write) -> io::Result<()> {
-    // What is below --help, the examples, is a section of its own here.
+    // The examples, which --help has at its end, are a section of their own in a manual page.
     let page = Man::new(command.clone().after_help("").after_long_help(""))
         .section("8")
         .manual("Open vSwitch tracers");

@@ -67,7 +67,7 @@ pub struct Thread {
     pub thread: Option<String>,
 }
 
-/// The kernel keeps so many bytes of a thread's name.
+/// How many bytes of a thread's name the kernel keeps.
 const MAX_COMM: usize = 15;
 
 impl Thread {
@@ -78,18 +78,18 @@ impl Thread {
         self.id().map_or_else(has_name, |id| id == tid)
     }
 
-    /// The id, if that is what was asked for: `targ_tid` of `bpf/filter.bpf.h`.
+    /// The id, if the thread was given by its id: `targ_tid` of `bpf/filter.bpf.h`.
     pub fn id(&self) -> Option<u32> {
         self.thread.as_ref()?.parse().ok()
     }
 
-    /// The name as the kernel keeps it, if that is what was asked for.
+    /// The name as the kernel keeps it, if the thread was given by its name.
     fn name(&self) -> Option<&[u8]> {
         let thread = self.thread.as_ref().filter(|_| self.id().is_none())?;
         Some(&thread.as_bytes()[..thread.len().min(MAX_COMM)])
     }
 
-    /// The same as `targ_by_comm` and `targ_comm` of `bpf/filter.bpf.h`.
+    /// The name for the BPF programs: `targ_by_comm` and `targ_comm` of `bpf/filter.bpf.h`.
     pub fn comm(&self) -> (u8, [i8; 16]) {
         let mut comm = [0; 16];
         for (to, from) in comm.iter_mut().zip(self.name().unwrap_or_default()) {
@@ -102,7 +102,7 @@ impl Thread {
 fn thread_name(text: &str) -> Result<String, String> {
     match text {
         "" => Err("no thread has an empty name".to_string()),
-        // In the programs it stands for none being asked for.
+        // In the BPF programs, 0 says that every thread matches.
         "0" => Err("no thread has the id 0".to_string()),
         _ => Ok(text.to_string()),
     }
@@ -144,7 +144,7 @@ pub fn ring_help(default: usize) -> String {
     )
 }
 
-/// Reads the name of an output file beside the standard output.
+/// Reads the name of an output file, which cannot be standard output because that is in use.
 pub fn output_name(text: &str) -> Result<PathBuf, String> {
     match text {
         "-" => Err("standard output is taken already; name a file".to_string()),
@@ -152,7 +152,7 @@ pub fn output_name(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// What nearly every tool has that traces one process and shows its events.
+/// The options of nearly every tool that traces one process and shows its events.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Common {
     #[command(flatten)]

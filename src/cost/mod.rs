@@ -1,4 +1,4 @@
-//! Where the time of an upcall goes: the own matter of upcall-cost.
+//! Where the time of an upcall goes: what only upcall-cost needs.
 //!
 //! An [`Event`] is read from a record of the kernel or from a file of upstream's script ([`upstream`]). [`analysis`]
 //! gives it to the [`matcher`], which puts the events of each upcall together, and to [`stats`], which counts what the

@@ -5,7 +5,7 @@ use crate::trace::probes::{Group, Point, Tool, Usdt, Way, Without};
 use crate::upcall::probes::RECV_UPCALL;
 use crate::usdt_group;
 
-/// `lib/dpif-netlink.c` of Open vSwitch. Fetched is the request, a `struct ofpbuf *`.
+/// `lib/dpif-netlink.c` of Open vSwitch. The programs fetch the request, a `struct ofpbuf *`.
 pub static OP_FLOW_PUT: Usdt = Usdt {
     provider: "dpif_netlink_operate__",
     name: "op_flow_put",
@@ -14,7 +14,7 @@ pub static OP_FLOW_PUT: Usdt = Usdt {
     fetched: &[3],
 };
 
-/// `lib/dpif-netlink.c` of Open vSwitch. Fetched are the packet and its size.
+/// `lib/dpif-netlink.c` of Open vSwitch. The programs fetch the packet and its size.
 pub static OP_FLOW_EXECUTE: Usdt = Usdt {
     provider: "dpif_netlink_operate__",
     name: "op_flow_execute",
@@ -51,7 +51,7 @@ pub static DATAPATH: Group = Group {
                 },
             ],
         },
-        // They cost more, where there is no fentry: on aarch64 before Linux 6.4.
+        // Kprobes cost more. They are for kernels without fentry: aarch64 before Linux 6.4.
         Way {
             name: "kprobe",
             needs: NEEDS,
@@ -107,7 +107,7 @@ pub static EXECUTE: Group = Group {
             }],
         },
     ],
-    // DATAPATH says it.
+    // The warning is that of DATAPATH.
     without: Without::Nothing,
 };
 

@@ -8,7 +8,7 @@ use crate::run::loss::{ARGUMENTS_UNREADABLE, LARGER_RING, RING_FULL, Reason};
 use crate::run::recording::Records;
 use crate::trace::captured::Captured;
 
-/// The records of dpif-ops: `struct dpif_op_record` (`bpf/dpif_ops.h`). Whoever changes that changes the version.
+/// The records of dpif-ops: `struct dpif_op_record` (`bpf/dpif_ops.h`). Whoever changes it changes the version too.
 pub const RECORDS: Records = Records {
     tool: "dpif-ops",
     version: 1,
@@ -25,7 +25,8 @@ pub const LOST: &[Reason] = &[
 ];
 const _: fn(&bss) -> &[u64; LOST.len()] = |bss| &bss.lost;
 
-/// One operation of ovs-vswitchd: the probe `dpif_netlink_operate__:op_flow_*` that fired, and the request that it passes.
+/// One operation of ovs-vswitchd: the probe `dpif_netlink_operate__:op_flow_*` that fired, and the request that it
+/// passes.
 #[derive(Clone, Debug)]
 pub struct Op<'a> {
     pub head: Head<'a>,
@@ -39,8 +40,8 @@ pub struct Op<'a> {
 }
 
 impl<'a> Op<'a> {
-    /// Reads a `struct dpif_op_record`; none if the bytes do not make one. The ring hands out more bytes than the record
-    /// uses.
+    /// Reads a `struct dpif_op_record`; `None` if the bytes do not make one. The ring hands out more bytes than the
+    /// record uses.
     pub fn from_record(record: &'a [u8]) -> Option<Self> {
         let head = Head::read(record)?;
         let (header, data) = read::<dpif_op_record>(record)?;

@@ -14,7 +14,7 @@ static OP_FLOW_GET: Usdt = Usdt {
     name: "op_flow_get",
     ..OP_FLOW_PUT
 };
-/// `lib/dpif-netlink.c` of Open vSwitch. Fetched is the request, a `struct ofpbuf *`.
+/// `lib/dpif-netlink.c` of Open vSwitch. The programs fetch the request, a `struct ofpbuf *`.
 static OP_FLOW_EXECUTE: Usdt = Usdt {
     name: "op_flow_execute",
     args: 5,

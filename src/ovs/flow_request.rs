@@ -64,7 +64,7 @@ pub const OVS_PACKET_CMD_EXECUTE: u8 = 3;
 pub const NLM_F_EXCL: u16 = 0x200;
 pub const NLM_F_CREATE: u16 = 0x400;
 
-// Bits of `OVS_FLOW_ATTR_UFID_FLAGS`: what a reply shall leave out.
+// Bits of `OVS_FLOW_ATTR_UFID_FLAGS`: what a reply need not have.
 pub const OVS_UFID_F_OMIT_KEY: u32 = 1 << 0;
 pub const OVS_UFID_F_OMIT_MASK: u32 = 1 << 1;
 pub const OVS_UFID_F_OMIT_ACTIONS: u32 = 1 << 2;
@@ -124,7 +124,7 @@ impl Command {
     }
 }
 
-/// The three headers of a message, 24 bytes. At the probes those fields of which it is said are 0.
+/// The three headers of a message, 24 bytes. At the probes some fields are still 0, as noted.
 #[derive(Debug, FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Headers {
@@ -152,11 +152,11 @@ pub struct Request<'a> {
     pub operation: Operation,
     pub headers: &'a Headers,
     run: &'a [u8],
-    /// By type; of two of a type the last, as the kernel has it.
+    /// By type. Of two of one type, the last one counts, as in the kernel.
     parts: [Option<Attribute<'a>>; KINDS],
 }
 
-/// Bytes that do not even have the headers of a request.
+/// Bytes that are too few for the headers of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a request of {0} bytes is shorter than its headers of {HEADERS_LEN}")]
 pub struct TooShort(pub usize);
@@ -169,7 +169,7 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     ///
-    /// If the headers are not there as a whole.
+    /// If there are too few bytes for the headers.
     pub fn parse(operation: Operation, bytes: &'a [u8]) -> Result<Self, TooShort> {
         let (headers, run) = Headers::ref_from_prefix(bytes).map_err(|_| TooShort(bytes.len()))?;
         let mut parts = [None; KINDS];
@@ -285,7 +285,7 @@ impl<'a> Request<'a> {
             .map(u32::from_ne_bytes)
     }
 
-    /// What is wrong with the request, or not known of it.
+    /// What is wrong with the request, or not known in it.
     pub fn problems(&self) -> impl Iterator<Item = Problem> + use<'a> {
         let request = self.clone();
         let cmd = self.headers.cmd;
@@ -391,18 +391,18 @@ impl Ufid {
 /// Something that is wrong with a request, or not known. Offsets are in bytes from its start, lengths in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// The command is none of the operation's.
+    /// The command is not one of the operation.
     Command { cmd: u8 },
     /// The type of the attribute at offset `at` is not known.
     Unknown { at: usize, kind: u16 },
-    /// The payload of the attribute at offset `at` has not the length that it must have.
+    /// The payload of the attribute at offset `at` does not have the length that it must have.
     Length {
         at: usize,
         name: &'static str,
         have: usize,
         expected: usize,
     },
-    /// The attribute at offset `at` does not count, for another of its type follows.
+    /// The attribute at offset `at` does not count, because another of its type follows.
     Repeated { at: usize, name: &'static str },
     /// The attributes end early.
     Stopped(Stop),

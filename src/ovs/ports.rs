@@ -52,7 +52,7 @@ const KERNEL_DATAPATH: &[u8] = b"system@";
 /// The shortest time from one refresh on a miss to the next.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long one answer of the kernel's, and all of them, may take. It answers at once unless it is
+/// How long the kernel may take for one answer, and for all of them. It answers at once unless it is
 /// stuck.
 const TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -60,7 +60,7 @@ const TIMEOUT: Duration = Duration::from_millis(100);
 /// spare.
 const BUFFER_LEN: usize = 64 * 1024;
 
-/// Why port names cannot be had.
+/// Why port names are not known.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
@@ -74,7 +74,7 @@ pub enum Error {
 
 /// The names of the ports of all datapaths, as far as they are known.
 ///
-/// The default knows none and asks nobody: it is for [`PortNames::insert`].
+/// The default has no names and does not ask the kernel: it is for [`PortNames::insert`].
 #[derive(Debug, Default)]
 pub struct PortNames {
     socket: Option<Socket>,
@@ -97,7 +97,7 @@ struct Datapath {
 #[derive(Debug)]
 struct Port {
     name: Box<str>,
-    /// In the how manieth answer of the kernel the port was last.
+    /// The number of the last answer of the kernel that had the port.
     seen: u64,
 }
 
@@ -111,7 +111,7 @@ impl PortNames {
             socket: Some(Socket::open(pid)?),
             ..Self::default()
         };
-        // What cannot be had now is asked for again at the first upcall.
+        // What the kernel does not answer now is asked for again at the first upcall.
         let _ = names.refresh();
         Ok(names)
     }
@@ -119,8 +119,8 @@ impl PortNames {
     /// The name of a port, for example `eth0`. `datapath` is named as an upcall names it:
     /// `system@ovs-system`.
     ///
-    /// A port that is not known makes the kernel be asked again, at most once a second. It answers
-    /// in well under a millisecond, and is not waited for longer than about 0.2 s.
+    /// For an unknown port the kernel is asked again, at most once a second. It answers in well under a
+    /// millisecond; the wait for it ends after about 0.2 s.
     pub fn lookup(&mut self, datapath: &[u8], port: u32) -> Option<&str> {
         if self.known(datapath, port).is_none() && self.is_worth_a_refresh(datapath) {
             // Missing port names must not stop the trace.
@@ -153,7 +153,7 @@ impl PortNames {
     /// Whether ports came or went since this was last asked, so that a [`refresh`](Self::refresh) is
     /// worth while.
     ///
-    /// Of a device that was renamed the kernel tells nothing.
+    /// The kernel does not report that a device was renamed.
     pub fn have_changed(&mut self) -> bool {
         self.socket.as_mut().is_some_and(Socket::was_told)
     }
@@ -175,7 +175,7 @@ impl PortNames {
 
     /// The name of the datapath with this number, as an upcall names it.
     ///
-    /// One that is not known makes the kernel be asked again, at most once a second.
+    /// For an unknown number the kernel is asked again, at most once a second.
     pub fn datapath(&mut self, ifindex: u32) -> Option<&[u8]> {
         let due = |time: Instant| time.elapsed() >= REFRESH_INTERVAL;
         if self.known_datapath(ifindex).is_none() && self.refreshed.is_none_or(due) {
@@ -192,8 +192,8 @@ impl PortNames {
         Some(&datapath.name)
     }
 
-    /// The numbers of the ports of this name: first those that the kernel had when it was last asked, then those that have
-    /// gone, of which packets may still be on the way, the last one first.
+    /// The numbers of the ports of this name: first those that the kernel had when it was last asked, then those that
+    /// have gone, of which packets may still be on the way, the last one first.
     pub fn numbers(&self, name: &str) -> Vec<u32> {
         let ports = self.datapaths.iter().flat_map(|datapath| &datapath.ports);
         let mut named: Vec<_> = ports.filter(|(_, port)| *port.name == *name).collect();
@@ -256,8 +256,8 @@ struct Families {
     changes: Option<u32>,
 }
 
-/// A generic netlink socket for questions, and one for what the kernel tells unasked: the numbers of
-/// the messages of both could be the same.
+/// A generic netlink socket for questions, and another for what the kernel reports by itself: messages
+/// of both kinds may have the same sequence numbers.
 #[derive(Debug)]
 struct Socket {
     fd: OwnedFd,
@@ -342,7 +342,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Whether the kernel told of a change. What it was does not matter.
+    /// Whether the kernel reported a change. What has changed does not matter.
     fn was_told(&mut self) -> bool {
         let mut told = false;
         loop {
@@ -363,8 +363,8 @@ impl Socket {
             return Ok(());
         };
         if let Some(group) = families.changes {
-            // Before the question, so that nothing is missed between the two. Where it cannot be had, questions at
-            // times remain.
+            // Joined before the question is asked, so that no change between the two is missed. If it cannot be joined,
+            // the kernel is still asked from time to time.
             let _ = self.join(group);
         }
 
@@ -456,7 +456,7 @@ fn open_socket() -> io::Result<OwnedFd> {
     )?;
     set_socket_timeout(&fd, Timeout::Recv, Some(TIMEOUT))?;
     set_socket_timeout(&fd, Timeout::Send, Some(TIMEOUT))?;
-    // To the kernel, and from nobody else.
+    // To the kernel, and only from the kernel.
     connect(&fd, &SocketAddrNetlink::new(0, 0))?;
     Ok(fd)
 }
@@ -487,7 +487,7 @@ fn is_last(datagram: &[u8], sequence: u32, mut each: impl FnMut(&[u8])) -> io::R
             ));
         };
         rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
-        // What is left of an answer that took too long.
+        // The rest of an answer that took too long.
         if header.seq != sequence {
             continue;
         }
@@ -739,7 +739,7 @@ mod tests {
         assert_eq!(all(&names), [("system@dp1", 2, "vxlan_sys_4789")]);
     }
 
-    /// Check that an error of the kernel's is told, and keeps what came before it.
+    /// Check that an error of the kernel is reported, and keeps what came before it.
     #[test]
     fn an_error_keeps_the_names_before_it() {
         let eperm =
@@ -778,7 +778,7 @@ mod tests {
         assert_eq!(names.numbers("eth9"), [0; 0]);
     }
 
-    /// Check that what the kernel tells of ports is noticed once, however much it is, and nothing else is.
+    /// Check that what the kernel reports of ports is noticed once, however much it is, and nothing else is.
     #[test]
     fn changes_are_noticed() {
         let (mut names, _peer) = unasked();
@@ -796,7 +796,7 @@ mod tests {
     }
 
     /// Check that the number of the group is found among those of its family, and that the kernel lets us join it: here
-    /// the one that tells of families, which every kernel has, since ovs_vport need not be there.
+    /// the one that announces families, which every kernel has, since ovs_vport need not be there.
     #[test]
     fn the_group_is_joined() {
         let vport = bytes(FAMILY_VPORT);

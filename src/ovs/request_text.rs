@@ -12,8 +12,8 @@ use crate::show::hexdump;
 use crate::show::json::Line;
 
 impl Request<'_> {
-    /// `put create`, `put modify probe`, `del`: the operation, of a put what becomes of the flow, and whether ovs-vswitchd
-    /// only tries what the datapath can do.
+    /// `put create`, `put modify probe`, `del`: the operation; of a put, what is done to the flow, and whether
+    /// ovs-vswitchd only tries what the datapath can do.
     ///
     /// # Errors
     ///
@@ -88,7 +88,8 @@ impl Request<'_> {
         problems.try_for_each(|problem| writeln!(out, "    warning: {problem}"))
     }
 
-    /// Writes one line for each attribute, as [`nlraw`] does for keys, with the attributes of keys and masks below theirs.
+    /// Writes one line for each attribute, as [`nlraw`] does for keys, with the attributes of keys and masks below
+    /// theirs.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The run of a tool that shows events as lines and counts them: all of it that is not the event itself.
+//! A run that shows events as lines and counts them: everything in it but the events themselves.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -93,13 +93,13 @@ impl<const N: usize> Events<N> {
         self.lines.event(failure, self.kind.tag, text, json)
     }
 
-    /// Keeps a record of which no event can be made.
+    /// Counts and records a record from which no event can be made.
     pub fn undecodable(&mut self, session: &mut Session, record: &[u8]) -> ControlFlow<()> {
         self.undecodable += 1;
         session.record(record, None)
     }
 
-    /// Takes every step but a record, which is the tool's own matter.
+    /// Takes every step except a record, which the tool takes itself.
     pub fn take(&mut self, session: &mut Session, step: &Step<'_>) -> ControlFlow<()> {
         let failure = &mut session.failure;
         match step {
@@ -162,7 +162,7 @@ impl<const N: usize> Events<N> {
 }
 
 impl Session {
-    /// Records a record with the names of its datapath and of that one's ports, and takes note of its time. Returns that
+    /// Records a record with the names of its datapath and of the ports of that, and notes its time. Returns the time
     /// as nanoseconds since 1970.
     pub fn keep(
         &mut self,

@@ -17,7 +17,7 @@ use crate::show::message::{StatusLine, erase_status, note};
 pub struct Lines {
     out: Sink<Output>,
     format: Format,
-    /// Whether events are left out.
+    /// Whether only summaries are shown.
     quiet: bool,
     /// Room for an event.
     text: String,
@@ -52,7 +52,7 @@ impl Lines {
         })
     }
 
-    /// A line on the terminal that says how the trace goes, where it is not in the way of these.
+    /// A status line on the terminal, unless it would disturb these lines.
     pub fn status_line(&self) -> Option<StatusLine> {
         StatusLine::new(self.quiet && self.format == Format::Text)
     }
@@ -80,7 +80,7 @@ impl Lines {
             .write(failure, |out| out.write_all(self.text.as_bytes()))
     }
 
-    /// Says that events are missing here. In the order of events for whoever sees standard error too.
+    /// Says that events are missing here. It flushes, so that whoever also sees standard error sees both in order.
     pub fn lost(&mut self, failure: &mut Failure, new: &Lost) -> ControlFlow<()> {
         if self.format == Format::Json {
             self.line.record("lost");
@@ -108,14 +108,14 @@ impl Lines {
             erase_status();
             self.out.write(failure, |out| writeln!(out, "{summary}"))?;
         } else {
-            // In the order of events for whoever sees both.
+            // So that whoever sees both sees them in the order of events.
             self.flush(failure)?;
             note(summary);
         }
         self.flush(failure)
     }
 
-    /// Lets a reader see what there is.
+    /// Flushes what was written, so that a reader sees it.
     pub fn flush(&mut self, failure: &mut Failure) -> ControlFlow<()> {
         self.out.write(failure, Output::flush)
     }

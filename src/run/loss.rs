@@ -10,7 +10,7 @@ pub struct Reason {
     pub what: &'static str,
     /// Why it was lost: "ring full". Several may have the same reason.
     pub why: &'static str,
-    /// What helps against it, empty if nothing does.
+    /// What helps against it; empty if nothing helps.
     pub hint: &'static str,
 }
 
@@ -34,7 +34,7 @@ impl PartialEq for Reason {
 impl Eq for Reason {}
 
 impl Lost {
-    /// Nothing.
+    /// No loss yet.
     pub fn new(reasons: &'static [Reason]) -> Self {
         Self {
             reasons,
@@ -70,7 +70,7 @@ impl Lost {
         self.sum(|_| true)
     }
 
-    /// How many of these were lost.
+    /// How many of these things, the `what` of a reason, were lost.
     pub fn total_of(&self, what: &str) -> u64 {
         self.sum(|reason| reason.what == what)
     }
@@ -86,7 +86,7 @@ impl Lost {
         counts.fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
-    /// Counts what another run lost besides.
+    /// Adds what was lost before, by reason.
     pub fn add(&mut self, other: &[u64]) {
         for (mine, other) in self.counts.iter_mut().zip(other) {
             *mine = mine.saturating_add(*other);
@@ -102,7 +102,8 @@ impl Lost {
         new
     }
 
-    /// A line for each thing that was lost: `34 upcalls lost (30 ring full, 4 arguments unreadable); a larger ... helps`.
+    /// A line for each thing that was lost: `34 upcalls lost (30 ring full, 4 arguments unreadable); a larger ...
+    /// helps`.
     pub fn lines(&self) -> Vec<String> {
         let mut whats: Vec<&str> = Vec::new();
         for reason in self.reasons {

@@ -43,8 +43,8 @@ pub struct Files {
 }
 
 impl Files {
-    /// Opens a file for reading, which is then not overwritten; "-" is standard input. Returns it and its size, if it has
-    /// one.
+    /// Opens a file for reading, which is then not overwritten; "-" is standard input. Returns it and its size, if it
+    /// has one.
     pub fn open(&mut self, path: &Path) -> Result<(Box<dyn Read>, Option<u64>), Error> {
         if path == Path::new("-") {
             return Ok((Box::new(io::stdin()), None));
@@ -62,8 +62,8 @@ impl Files {
         Ok((Box::new(file), size))
     }
 
-    /// Creates a file for its owner alone. What exists is left alone, unless `force` is given or it is a device or a
-    /// named pipe.
+    /// Creates a file for its owner alone. A file that exists is not touched, unless `force` is given or it
+    /// is a device or a named pipe.
     pub fn create(&mut self, path: &Path, force: bool) -> Result<Output, Error> {
         let failed = |source| Error::Create {
             path: path.to_path_buf(),

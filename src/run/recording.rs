@@ -32,8 +32,8 @@ use std::io::{self, Read, Write};
 use crate::show::message::cause;
 
 const MAGIC: &[u8; 8] = b"OVSTRACE";
-/// Changes with the layout of any block. Version 3 added `records` to the start block: a program that knows only version 2
-/// would take newer records for older ones.
+/// Changes with the layout of any block. Version 3 added `records` to the start block: a program that knows only
+/// version 2 would take newer records for older ones.
 pub const VERSION: u32 = 3;
 /// The oldest that is read.
 const OLDEST: u32 = 2;
@@ -71,7 +71,7 @@ pub enum Error {
     Damaged(u64),
 }
 
-/// Of the program that reads a recording of another version.
+/// Which program reads a recording of another version.
 fn age(version: u32) -> &'static str {
     if version > VERSION {
         "a newer"
@@ -88,7 +88,7 @@ pub struct Records {
     /// Changes with the layout of a record; from 1 on.
     pub version: u32,
     /// Appends the record of an older version, the first argument, to an empty buffer as one of the current version.
-    /// One that is too short for its version stays too short.
+    /// A record that is too short for its version stays too short.
     pub upgrade: fn(u32, &[u8], &mut Vec<u8>),
 }
 
@@ -323,7 +323,8 @@ impl<R: Read> Reader<R> {
         &self.start
     }
 
-    /// The next block; a record is always of the current version. After [`Block::End`], and after an error, there is nothing more to read.
+    /// The next block; a record is always of the current version. After [`Block::End`], and after an error, there is
+    /// nothing more to read.
     pub fn next_block(&mut self) -> Result<Block<'_>, Error> {
         loop {
             let before = self.offset;
@@ -502,7 +503,7 @@ mod tests {
         assert_eq!(reader.start().get("command"), Some("two lines"));
     }
 
-    /// Check that a recording which is cut off anywhere is read up to the cut, and that the cut is told.
+    /// Check that a recording which is cut off anywhere is read up to the cut, and that the cut is reported.
     #[test]
     fn cut_anywhere() {
         let whole = recording();
@@ -555,8 +556,8 @@ mod tests {
         assert!(matches!(error, Some(Error::OtherTool(tool, _)) if tool == "upcall-monitor"));
     }
 
-    /// Check that older records become current ones, that current ones stay as they are, and that newer ones are refused
-    /// with what helps; so is a version that is none.
+    /// Check that older records become current ones, that current ones stay as they are, and that newer ones are
+    /// refused with what helps; so is a version that is not a number.
     #[test]
     fn versions_of_records() {
         let with = |version: Option<&str>| {

@@ -59,7 +59,7 @@ pub struct Series {
     size: Option<u64>,
     keep: Option<usize>,
     number: u32,
-    /// Those that there are, the oldest first, with what tells that they are still the same.
+    /// The files that this series has, the oldest first, each with what shows that it is still the same file.
     made: VecDeque<(PathBuf, Option<Identity>)>,
 }
 
@@ -86,20 +86,20 @@ impl Series {
         series
     }
 
-    /// Whether a file that has `size` bytes, and events of `length` with the next one, takes no more.
+    /// Whether a file is full that has `size` bytes, and whose events would span `length` with the next one.
     pub fn is_full(&self, size: u64, length: Duration) -> bool {
         self.size.is_some_and(|limit| size >= limit)
             || self.duration.is_some_and(|limit| length >= limit)
     }
 
-    /// Creates the next file, after the oldest was deleted if there are enough.
+    /// Creates the next file. If there are as many as are to be kept, it deletes the oldest first.
     pub fn next(&mut self, files: &mut Files) -> Result<Output, Error> {
         if let Some(keep) = self.keep {
             while self.made.len() >= keep {
                 let Some((path, identity)) = self.made.pop_front() else {
                     break;
                 };
-                // What somebody else has put in its place stays.
+                // A file that somebody else has put in its place is not deleted.
                 if identity.is_some() && identity == self::identity(&path) {
                     let _ = fs::remove_file(path);
                 }
@@ -154,7 +154,7 @@ fn timestamp(time: SystemTime) -> String {
 mod tests {
     use super::*;
 
-    /// Check that criteria are read, and that others are told as what they are.
+    /// Check that criteria are read, and that the error for others says what they are.
     #[test]
     fn criteria() {
         let read = |text: &str| text.parse::<Criterion>();

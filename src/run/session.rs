@@ -60,7 +60,7 @@ pub struct Live<'a> {
     pub until: &'a Until,
     pub targets: &'a [Target],
     pub attached: Attached,
-    /// The privileges that are still needed once everything is attached; none: all of them.
+    /// The privileges that are still needed once everything is attached. If this is `None`, all are kept.
     pub keep: Option<CapabilitySet>,
 }
 
@@ -100,7 +100,7 @@ pub struct Session {
     status_received: u64,
     /// Records that came after the end of the run.
     pub pending: u64,
-    /// Whether this is no recording.
+    /// Whether the events come from the kernel, and not from a recording.
     is_live: bool,
     started: Instant,
     /// Times of the first and the last event that was shown, in nanoseconds.
@@ -119,7 +119,7 @@ struct Recording {
 struct Interval {
     length: Duration,
     since: Instant,
-    /// None if the clock cannot say it.
+    /// None if it is later than the clock can represent.
     due: Option<Instant>,
 }
 
@@ -139,7 +139,7 @@ impl Interval {
         let late = now.checked_duration_since(self.due?)?;
         let elapsed = now.duration_since(self.since);
         self.since = now;
-        // Never two at once, after we were stopped for long.
+        // If this process was stopped for long, the intervals that passed are reported as one.
         let length = self.length.as_nanos().max(1);
         let next = length - late.as_nanos() % length;
         let next = u64::try_from(next).map_or(self.length, Duration::from_nanos);
@@ -148,7 +148,7 @@ impl Interval {
     }
 }
 
-/// What a recording says of its origin, or any other output.
+/// What a recording, or another output, says of its origin.
 pub fn start(records: &Records, targets: &[Target]) -> Start {
     describe(Start::new(records), targets)
 }
@@ -187,7 +187,7 @@ impl Session {
         Ok(Self {
             failure: Failure::default(),
             recording: Sink::new("the recording", recording),
-            // As it was when a recording was made.
+            // The daemons of a recording; for a live trace, `set_daemons` replaces them.
             daemons: pids.split(' ').flat_map(str::parse).map(daemon).collect(),
             clock: 0,
             remaining: settings.count,
@@ -204,7 +204,8 @@ impl Session {
         })
     }
 
-    /// Takes steps with what the kernel delivers until something ends it; reports what is left in the ring as pending.
+    /// Takes steps with what the kernel delivers until something ends the trace. If the tool ended it, the records that
+    /// remain in the ring are counted as pending.
     pub fn live(
         &mut self,
         live: Live<'_>,
@@ -222,7 +223,7 @@ impl Session {
         let mut clock = WallClock::now();
         let _ = self.set_clock(clock.offset());
         let mut named = Instant::now();
-        // What was lost before, of another daemon.
+        // What was lost while a daemon before this one was traced.
         let before = self.lost.counts().to_vec();
         let targets: Vec<&Target> = targets.iter().collect();
         let drained = drain(
@@ -333,7 +334,8 @@ impl Session {
         }
     }
 
-    /// The daemons that are traced from now on. A recording has those of its start, and is told of others.
+    /// Sets the daemons that are traced from now on. A recording has the first ones in its start block, and a block for
+    /// others.
     pub fn set_daemons(&mut self, daemons: Vec<Daemon>) {
         let pids =
             |daemons: &[Daemon]| -> Vec<u32> { daemons.iter().map(|daemon| daemon.pid).collect() };
@@ -349,7 +351,7 @@ impl Session {
         }
     }
 
-    /// Other daemons follow in a recording; what was known of ports is of those before.
+    /// Goes on to other daemons of a recording. The names of ports until now are those of the daemons before.
     fn take_over(&mut self, pids: &[u32]) {
         let daemon = |pid: &u32| Daemon {
             pid: *pid,
@@ -368,8 +370,8 @@ impl Session {
         self.daemons.get_mut(daemon)?.ports.lookup(datapath, port)
     }
 
-    /// The names of a daemon's ports, with that of the datapath which has this number: the kernel is asked for it if it is
-    /// not known yet. Beside them what takes the failure of an output that shows them.
+    /// The names of a daemon's ports, and what notes the failure of an output that shows them. If the name of the
+    /// datapath with this number is not known yet, the kernel is asked for it.
     pub fn names(&mut self, daemon: usize, ifindex: u32) -> (Option<&PortNames>, &mut Failure) {
         let ports = self.daemons.get_mut(daemon).map(|daemon| {
             daemon.ports.datapath(ifindex);
@@ -379,7 +381,7 @@ impl Session {
     }
 
     fn ports_have_changed(&mut self) -> bool {
-        // Each is to be asked, whatever the others say.
+        // Each must be asked, whatever the others answer.
         let daemons = self.daemons.iter_mut();
         daemons.fold(false, |changed, daemon| {
             daemon.ports.have_changed() | changed
@@ -451,7 +453,7 @@ impl Session {
         }
     }
 
-    /// Takes note of the time of an event.
+    /// Notes the time of an event.
     pub fn seen(&mut self, time: u64) {
         let (first, last) = self.times.unwrap_or((time, time));
         self.times = Some((first.min(time), last.max(time)));
@@ -473,7 +475,7 @@ impl Session {
         &self.lost
     }
 
-    /// Takes what was lost until now, from a file.
+    /// Sets what was lost until now, as a file says.
     pub fn set_lost(
         &mut self,
         counts: &[u64],
@@ -494,7 +496,7 @@ impl Session {
         }
         self.reported.clone_from(&self.lost);
         self.reported_at = Some(Instant::now());
-        // First in the outputs: in the order of events for whoever sees both.
+        // The outputs come first, so that whoever sees both sees them in the order of events.
         take(self, Step::Lost(&new))?;
         for line in new.lines() {
             note(format_args!("warning: {line}"));

@@ -16,7 +16,7 @@ impl Head<'_> {
     }
 }
 
-/// Appends a number. A row has eight of them, which through `write!` would take half of its time.
+/// Appends a number. The eight numbers of a row would take half of its time through `write!`.
 pub fn decimal(text: &mut String, number: impl itoa::Integer) {
     text.push_str(itoa::Buffer::new().format(number));
 }

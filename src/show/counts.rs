@@ -15,7 +15,7 @@ pub struct Counts<const N: usize> {
 }
 
 impl<const N: usize> Counts<N> {
-    /// Nothing yet of `what`, "operations" for example.
+    /// No counts yet. `what` is counted, "operations" for example.
     pub fn new(what: &'static str, properties: [&'static str; N]) -> Self {
         Self {
             what,
@@ -34,7 +34,7 @@ impl<const N: usize> Counts<N> {
         }
     }
 
-    /// What was counted in so long a time. Then counting begins anew.
+    /// Returns what was counted in the time `elapsed`, and begins to count anew.
     pub fn take(&mut self, elapsed: Duration) -> Report<N> {
         let empty = Self::new(self.what, self.properties);
         Report {
@@ -55,7 +55,7 @@ pub struct Report<const N: usize> {
 struct Line<'a> {
     name: &'a str,
     count: u64,
-    /// None of no time at all.
+    /// None if no time has passed.
     per_second: Option<f64>,
 }
 

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-/// How a flow key is shown.
+/// How a flow key, or a request to the datapath, is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Decode {
     None,

@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 use std::ops::Range;
 
-/// Those of `bpf/bridge_loop.h`.
+/// `SUB_BITS` and `MAX_BITS` of `bpf/bridge_loop.h`.
 pub(crate) const SUB_BITS: u32 = 5;
 pub(crate) const MAX_BITS: u32 = 56;
 /// How many buckets there are.

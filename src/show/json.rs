@@ -4,7 +4,7 @@
 //! Throughout,
 //!
 //! * a field has one type, or is absent or null;
-//! * a number is exact below 2^53; what may be larger is a string of hexadecimal digits, but for times of
+//! * a number is exact below 2^53; what may be larger is a string of hexadecimal digits, except for times of
 //!   `CLOCK_MONOTONIC` in nanoseconds;
 //! * bytes are base64 (RFC 4648, with padding);
 //! * text is the text itself, see [`Text`]; escapes for terminals are no part of it.
@@ -31,7 +31,7 @@ const START_NUMBERS: [&str; 3] = ["pid", "packet_size", "flow_key_size"];
 /// One line, which is written front to back into memory and keeps that for the next one.
 ///
 /// It is not made of a tree for serde, because the layers of a packet are pushed by their decoder one after the other.
-/// Nothing here can fail: memory takes everything, and JSON has every value but maps whose keys are not text.
+/// Nothing here can fail: writing to memory does not, and only maps whose keys are not text have no JSON.
 #[derive(Debug, Default)]
 pub struct Line {
     text: Vec<u8>,
@@ -153,7 +153,7 @@ impl Line {
         self.text.push(bracket);
     }
 
-    /// Begins an object with what there is of something that was copied.
+    /// Begins an object that says how much of something was captured.
     pub fn captured(&mut self, name: &str, captured: &Captured<'_>) {
         self.begin(name, b'{');
         self.field("length", captured.len);
@@ -220,7 +220,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// Check that commas are between things and nowhere else, and that each kind of value is what it is to be.
+    /// Check that commas are between values and nowhere else, and that each kind of value is written as it should be.
     #[test]
     fn nesting() {
         let line = written(|line| {

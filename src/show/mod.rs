@@ -1,4 +1,4 @@
-//! How things are shown that more than one tool shows.
+//! What several tools show with: columns, counts, escapes, JSON Lines, histograms.
 
 pub mod columns;
 pub mod counts;

@@ -19,7 +19,7 @@ use super::usdt::Site;
 pub fn explain_load(error: libbpf_rs::Error, ring_bytes: usize) -> Error {
     let log = libbpf_log::text();
     let failed = || libbpf_log::failed_program(&log);
-    // A sandbox that forbids the question makes the answer no.
+    // In a sandbox that forbids the question the answer is no, so a newer kernel is not asked.
     if kernel_version() < (5, 8) && !MapType::RingBuf.is_supported().unwrap_or(true) {
         Error::NoRingBuffer(kernel_release())
     } else if log.contains("BEGIN PROG LOAD LOG") {

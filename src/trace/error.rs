@@ -1,4 +1,4 @@
-//! Why nothing can be traced.
+//! Why a process cannot be traced.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -26,7 +26,7 @@ pub enum Error {
     /// A zombie.
     #[error("process {0} has exited, only its parent has not noticed yet; start it again")]
     Exited(u32),
-    /// What `--monitor` leaves in the foreground: it restarts the daemon, and receives nothing.
+    /// The process that `--monitor` keeps to restart the daemon. It receives no upcalls.
     #[error(
         "process {pid} is the --monitor of ovs-vswitchd; use {}",
         child.map_or("the process that it watches".to_string(), |child| format!("-p {child}"))
@@ -40,10 +40,10 @@ pub enum Error {
     /// A kernel thread, or a process that exited just now.
     #[error("process {0} runs no program: it is a kernel thread, or has just exited")]
     NoObjects(u32),
-    /// Nothing to trace by default.
+    /// There is no process to trace by default.
     #[error("no ovs-vswitchd is running here; start it, or name its process with -p")]
     NotFound,
-    /// Too much to trace by default.
+    /// There are several processes that could be traced by default.
     #[error("several ovs-vswitchd are running, choose one with -p:\n{}", list(.0))]
     Several(Vec<Candidate>),
     /// A file of `/proc/PID` needs more privileges.
@@ -80,7 +80,7 @@ pub enum Error {
     /// No probe of its own in any mapped file.
     #[error(
         "process {pid} ({path:?}) was built without probes, as Debian's and Ubuntu's packages are\n\
-         rebuild Open vSwitch with ./configure --enable-usdt-probes; usdt-probes -p {pid} --check tells more"
+         rebuild Open vSwitch with ./configure --enable-usdt-probes; usdt-probes -p {pid} --check says more"
     )]
     NoProbes {
         /// The process.
@@ -90,7 +90,7 @@ pub enum Error {
     },
     /// There are probes, but not this one.
     #[error(
-        "process {pid} has no probe {probe}{}\nit has {}; usdt-probes -p {pid} --check tells more",
+        "process {pid} has no probe {probe}{}\nit has {}; usdt-probes -p {pid} --check says more",
         since(probe), Escaped::text(&present.join(", "))
     )]
     NoProbe {
@@ -102,7 +102,7 @@ pub enum Error {
         present: Vec<String>,
     },
     #[error(
-        "no privilege to trace: {missing} missing\n{}; usdt-probes --check tells more",
+        "no privilege to trace: {missing} missing\n{}; usdt-probes --check says more",
         match root {
             false => "run it as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE",
             true => "this root has lost them: start its container with --privileged, or run it on the host",
@@ -116,7 +116,7 @@ pub enum Error {
     UserNamespace,
     #[error(
         "this kernel ({0}) has no BPF ring buffers\n\
-         Linux 5.8 or later is needed; usdt-probes --check tells more"
+         Linux 5.8 or later is needed; usdt-probes --check says more"
     )]
     NoRingBuffer(String),
     #[error(
@@ -159,7 +159,7 @@ pub enum Error {
     #[error("the BPF object has no program {0}; please report this")]
     NoProgram(String),
     /// There is no way to see what the tool shows.
-    #[error("{what} cannot be seen: {why}\nusdt-probes --check tells more")]
+    #[error("{what} cannot be seen: {why}\nusdt-probes --check says more")]
     Unseen {
         /// The events.
         what: &'static str,

@@ -59,7 +59,8 @@ pub struct EmptyBtf {
 }
 
 impl EmptyBtf {
-    /// Has an object be loaded with it, if the kernel has no type information. It must live until the object is loaded.
+    /// Has libbpf load an object with it if the kernel has no type information. What is returned must live until the
+    /// object is loaded.
     pub fn provide(builder: &mut ObjectBuilder) -> Result<Option<Self>, Error> {
         if has_kernel_btf() {
             return Ok(None);
@@ -102,7 +103,7 @@ pub enum Need {
 impl Need {
     pub const ALL: [Self; 3] = [Self::Datapath, Self::KernelBtf, Self::DatapathBtf];
 
-    /// What is missing, if it is.
+    /// Why it is missing, if it is.
     pub fn missing(self) -> Option<String> {
         let text = match self {
             Self::Datapath if !ports::has_kernel_datapath().unwrap_or(true) => {

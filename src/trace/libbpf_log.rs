@@ -1,5 +1,4 @@
-//! What libbpf says, kept from standard error: a rejected program makes it print the verifier's whole log, which is for
-//! a bug report only.
+//! Collects what libbpf says instead of printing it.
 
 use std::sync::Mutex;
 
@@ -10,7 +9,7 @@ static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 const LOG_MAX: usize = 1 << 20;
 
-/// Keeps libbpf's messages from stderr; [`libbpf_log`] has them.
+/// Keeps libbpf's messages from standard error; [`text`] returns them.
 fn capture() {
     fn keep(_level: PrintLevel, message: String) {
         if let Ok(mut log) = LOG.lock() {
@@ -22,7 +21,7 @@ fn capture() {
     set_print(Some((PrintLevel::Info, keep)));
 }
 
-/// Runs a trace with libbpf's messages kept from stderr; if it fails and `verbose` is set they are shown.
+/// Runs a trace without libbpf's messages on standard error. If it fails and `verbose` is set they are shown.
 pub fn with<T, E>(verbose: bool, trace: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     capture();
     let result = trace();
@@ -32,13 +31,13 @@ pub fn with<T, E>(verbose: bool, trace: impl FnOnce() -> Result<T, E>) -> Result
     result
 }
 
-/// The end of what libbpf said so far.
+/// The last of what libbpf said, at most [`LOG_MAX`] bytes.
 pub fn text() -> String {
     let log = LOG.lock().map(|log| log.clone()).unwrap_or_default();
     String::from_utf8_lossy(&log).into_owned()
 }
 
-/// The same, and forgets it, so that it explains nothing that fails later.
+/// Returns the same and forgets it, so that it does not explain a later failure.
 pub fn take() -> String {
     let log = text();
     if let Ok(mut kept) = LOG.lock() {
@@ -47,14 +46,15 @@ pub fn take() -> String {
     log
 }
 
-/// Makes what was taken be there again.
+/// Puts back what [`take`] returned.
 pub(super) fn put_back(taken: String) {
     if let Ok(mut log) = LOG.lock() {
         *log = taken.into_bytes();
     }
 }
 
-/// The program that failed to load, by what libbpf says of it: `prog 'NAME': failed to load: -22`, or with another reason.
+/// The program that failed to load, by what libbpf says of it: `prog 'NAME': failed to load: -22`, or with another
+/// reason.
 pub(super) fn failed_program(log: &str) -> Option<String> {
     let name = |line: &str| {
         let (_, rest) = line.split_once("prog '")?;

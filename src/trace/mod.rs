@@ -1,8 +1,9 @@
 //! How a process is traced.
 //!
-//! [`target`] is the traced process, [`object`] a file that it has mapped, [`usdt`] the probes in such a file and
-//! [`probes`] is what a tool declares to attach to, [`plan`] what becomes of that here, [`sites`] where the declared probes are, and [`attach`] attaches to them;
-//! [`ring`] drains what the programs send, [`until`] something ends it.
+//! [`probes`] is what a tool declares to attach to, and [`plan`] the way that is taken on this kernel. [`target`] is the
+//! traced process, [`object`] a file that it has mapped, and [`usdt`] the probes in such a file. [`sites`] finds the
+//! declared probes there, and [`attach`] attaches programs to them. [`ring`] hands out what the programs send until
+//! something ends the trace: [`until`].
 
 pub mod attach;
 pub mod captured;

@@ -19,10 +19,10 @@ pub struct Object {
     pub(super) pid: u32,
     /// The path as the process saw it when it mapped the file, in its own mount namespace.
     pub path: PathBuf,
-    /// Whether that path no longer leads to the file: an upgrade, for one.
+    /// Whether that path no longer leads to the file, after an upgrade for example.
     pub deleted: bool,
-    /// Major and minor number of the device, as in `/proc/PID/maps`; on btrfs and overlayfs not
-    /// what `stat` says.
+    /// Major and minor number of the device, as in `/proc/PID/maps`; on btrfs and overlayfs
+    /// `stat` has other numbers.
     pub device: (u32, u32),
     /// Inode number.
     pub inode: u64,
@@ -82,15 +82,15 @@ impl Object {
     /// # Errors
     /// [`Error::Permission`], [`Error::Replaced`], [`Error::Read`].
     pub fn attach_path(&self) -> Result<PathBuf, Error> {
-        // Exact whatever has become of the path, but needs CAP_CHECKPOINT_RESTORE.
+        // This leads to the file whatever has become of its path, but takes CAP_CHECKPOINT_RESTORE.
         let mapped = format!("map_files/{:x}-{:x}", self.range.start, self.range.end);
         let mapped = proc(self.pid, &mapped);
         let Err(err) = fs::metadata(&mapped) else {
             return Ok(mapped);
         };
 
-        // The mapped file keeps its inode number to itself, so a new file at its path has another
-        // one. The device must not be compared: see there.
+        // No other file gets the inode number of a file that is mapped, so a new file at its path has
+        // another one. The device must not be compared: see there.
         let root = proc(self.pid, "root");
         let rooted = root.join(self.path.strip_prefix("/").unwrap_or(&self.path));
         for path in [rooted, proc(self.pid, "exe")] {
@@ -99,7 +99,7 @@ impl Object {
             }
         }
         Err(match fs::read_link(&root) {
-            // We may look at the process's files, so it is the path that is to blame.
+            // The process's files can be read, so the path leads to another file.
             Ok(_) => Error::Replaced {
                 pid: self.pid,
                 path: self.path.clone(),
@@ -122,7 +122,7 @@ impl Object {
     /// # Errors
     /// Those of [`Object::open`], and [`Error::Usdt`].
     pub fn probes(&self) -> Result<Probes, Error> {
-        // Not by mapping it: whoever truncates the file would kill us.
+        // The file is not mapped: whoever truncates a mapped file would kill us.
         let cache = ReadCache::new(self.open()?);
         usdt::probes(&cache).map_err(|source| Error::Usdt {
             path: self.path.clone(),

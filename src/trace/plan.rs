@@ -13,7 +13,7 @@ use super::target::Target;
 use super::{Error, libbpf_log};
 use crate::show::message::note;
 
-/// The most often that a tool opens its BPF object: once more each time that a way fails.
+/// How often a tool opens its BPF object at most: once, and once more for each way that fails.
 const ATTEMPTS: usize = 8;
 
 /// Room for the BPF object of each attempt.
@@ -37,7 +37,7 @@ pub struct Plan {
 #[derive(Debug)]
 struct Choice {
     group: &'static Group,
-    /// The number of the way; as many as there are if none remains.
+    /// The index of the way; the number of ways if none remains.
     way: usize,
     /// What the ways before it lack.
     lacks: Vec<String>,
@@ -109,11 +109,11 @@ impl Plan {
         }
     }
 
-    /// Calls `load`, which opens a BPF object, loads it and attaches it, with the ways that are taken; again with the next
-    /// way each time that one fails.
+    /// Calls `load`, which opens a BPF object, loads it and attaches it, for the ways that are taken. Each time that a
+    /// way fails, it calls `load` again for the next one.
     ///
     /// # Errors
-    /// Those of `load` if there is no other way, and [`Error::Unseen`].
+    /// Those of `load` if no other way remains, and [`Error::Unseen`].
     pub fn load<'obj, T>(
         &mut self,
         storage: &'obj mut Storage,
@@ -136,9 +136,9 @@ impl Plan {
     /// After a failure to load or to attach: goes on to the next way of the group whose program failed.
     ///
     /// # Errors
-    /// `error` itself, if the fault is not of a way that could be replaced; [`Error::Unseen`] if no way remains.
+    /// `error` itself if no other way could replace what failed; [`Error::Unseen`] if no way remains.
     fn fall_back(&mut self, error: Error, verbose: bool) -> Result<(), Error> {
-        // Taken even if nobody reads it: it explains nothing that fails later.
+        // It is taken even if nobody reads it, so that it does not explain a later failure.
         let log = libbpf_log::take();
         let failed = match &error {
             Error::Load { program, .. } | Error::Rejected { program } => program.as_deref(),
@@ -191,7 +191,7 @@ impl Plan {
                 Point::Usdt { probe, .. } => {
                     for (index, pid, object, sites) in self.sites.of(probe, &self.pids) {
                         let sites = sites.iter().map(|(site, spec)| {
-                            // The argument string below, the daemon above.
+                            // The lower bits number the argument string, those above them the daemon.
                             let cookie = spec | (index as u64) << COOKIE_TARGET_SHIFT;
                             (site.clone(), cookie)
                         });
@@ -245,7 +245,7 @@ fn join(words: &[String]) -> String {
     }
 }
 
-/// The fact without the way out.
+/// The first line of an error: the fact without the way out.
 fn first_line(error: &Error) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or_default().to_string()

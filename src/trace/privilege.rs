@@ -1,4 +1,4 @@
-//! The privileges that tracing takes: whether they are there, and giving them up.
+//! The privileges that tracing takes: whether the process has them, and how it gives them up.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -42,23 +42,24 @@ pub fn check_privilege() -> Result<(), Error> {
     })
 }
 
-/// Gives up, for good, all privileges but `keep`: what is attached stays attached. It is called when the ring is mapped, see
-/// [`Delivery::Ready`](super::ring::Delivery::Ready).
+/// Gives up, for good, all privileges but `keep`: what is attached stays attached. It is called when the ring is
+/// mapped, see [`Delivery::Ready`](super::ring::Delivery::Ready).
 ///
-/// Of this thread, which is to be the only one. What the system does not let go of, a sandbox for example, is said and
-/// no reason to stop.
+/// It acts on this thread, which must be the only one. If the system refuses, in a sandbox for example, a warning says
+/// so and the trace goes on.
 pub fn drop_privilege(keep: CapabilitySet) {
     let dropped = || -> rustix::io::Result<()> {
         rustix::thread::set_no_new_privs(true)?;
         let permitted = rustix::thread::capabilities(None)?.permitted;
         let mut keep = keep;
-        // It stood for these before they were there, and still does.
+        // CAP_SYS_ADMIN stood for these before they existed, and still does.
         let parts = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::CHECKPOINT_RESTORE;
         if !permitted.contains(keep & parts) {
             keep |= CapabilitySet::SYS_ADMIN;
         }
         for capability in CapabilitySet::all().difference(keep).iter() {
-            // That takes CAP_SETPCAP. Without it they stay where only a program that is started could take them.
+            // This takes CAP_SETPCAP. Without it they remain in the bounding set, where only a program that this
+            // process would start could take them.
             let _ = rustix::thread::remove_capability_from_bounding_set(capability);
         }
         rustix::thread::clear_ambient_capability_set()?;

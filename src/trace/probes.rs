@@ -9,7 +9,7 @@ use super::kernel::Need;
 pub struct Usdt {
     pub provider: &'static str,
     pub name: &'static str,
-    /// How many arguments it has; not looked at if none is fetched.
+    /// How many arguments it has. This is not checked if none is fetched.
     pub args: usize,
     /// Which of them are pointers, so that they must have 8 bytes.
     pub pointers: &'static [usize],
@@ -50,7 +50,7 @@ pub enum Without {
     Error,
     /// The tool goes on after a warning, with this as its second line if it is not empty.
     Warning(&'static str),
-    /// Nothing is said, since another group says it.
+    /// There is no message, because another group has one.
     Nothing,
 }
 
@@ -65,7 +65,8 @@ pub struct Group {
 }
 
 /// The group of events that only USDT probes show: `usdt_group!("puts": OP_FLOW_PUT => "op_flow_put")`, with the probes
-/// in the order of [`Way::points`] and the programs for them. The tool cannot do without.
+/// in the order of [`Way::points`] and the programs for them. Without these
+/// probes the tool ends with an error.
 #[macro_export]
 macro_rules! usdt_group {
     ($what:literal: $($probe:ident => $program:literal),+ $(,)?) => {

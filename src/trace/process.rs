@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Candidate, Error};
 
-/// What `comm` of the daemon is.
+/// The daemon's `comm`.
 const OVS_VSWITCHD: &str = "ovs-vswitchd";
 
 /// `PF_KTHREAD` of `include/linux/sched.h`, in the flags of `/proc/PID/stat`.
@@ -33,9 +33,9 @@ pub fn only(candidates: Vec<Candidate>) -> Result<u32, Error> {
 
 /// Every ovs-vswitchd that runs here, in the order of their ids.
 ///
-/// Looked at are the processes that call themselves so, in containers too, and those that a
-/// pidfile of `$OVS_RUNDIR`, `/var/run/openvswitch` or `/run/openvswitch` names. The parent that
-/// `--monitor` leaves behind to restart the daemon is none.
+/// It looks at the processes that have this name, in containers too, and at those that a pidfile of
+/// `$OVS_RUNDIR`, `/var/run/openvswitch` or `/run/openvswitch` names. The parent process that
+/// `--monitor` keeps to restart the daemon is not one of them.
 ///
 /// # Errors
 /// [`Error::Read`] and [`Error::Permission`] if `/proc` cannot be listed.
@@ -48,7 +48,7 @@ pub fn ovs_vswitchds() -> Result<Vec<Candidate>, Error> {
         let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        // Gone since it was listed, else.
+        // A process that cannot be read has exited since it was listed.
         let Some(process) = Process::read(pid) else {
             continue;
         };
@@ -125,7 +125,7 @@ impl Process {
         named && !self.exited && !self.kernel && !self.is_monitor()
     }
 
-    /// Whether this is what `--monitor` leaves in the foreground: `monitor_daemon()` of lib/daemon-unix.c titles itself
+    /// Whether this is the process that `--monitor` keeps: `monitor_daemon()` of lib/daemon-unix.c titles itself
     /// "ovs-vswitchd: monitoring pid 12 (healthy)", cut to the length of the original arguments.
     pub(super) fn is_monitor(&self) -> bool {
         self.command.starts_with("ovs-vswitchd: ")

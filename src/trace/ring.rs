@@ -24,7 +24,7 @@ pub fn ring_size(pages: u32) -> usize {
     (pages.max(1) as usize).next_power_of_two() * rustix::param::page_size()
 }
 
-/// Gives the ring of an object that is not loaded yet so many bytes.
+/// Sets the size, in bytes, of the ring of an object that is not loaded yet.
 ///
 /// # Errors
 /// [`Error::RingSize`].
@@ -58,19 +58,19 @@ pub fn shared(variables: &mut [u64]) -> &[AtomicU64] {
 
 /// What a ring hands out.
 pub enum Delivery<'a> {
-    /// The ring is mapped: before Linux 5.19 that took CAP_BPF, which nothing here does any more.
+    /// The ring is mapped. Before Linux 5.19 that took CAP_BPF, which is not needed from here on.
     Ready,
-    /// Records may follow. What is known of the world by now is known to them.
+    /// Records may follow. Whatever they are shown with, names for example, is to be brought up to date now.
     Wake,
     Record(&'a [u8]),
-    /// Nothing waits any more, or a batch is done. Counts of all that was lost so far, by reason.
+    /// No record waits, or a batch is done. `lost` counts all that was lost so far, by reason.
     Pause {
         lost: &'a [u64],
     },
 }
 
-/// Hands the records of `ring` to `deliver` until something ends it; then detaches `links` and hands out the records that
-/// are still in the ring.
+/// Hands the records of `ring` to `deliver` until something ends it; then detaches `links` and hands out the records
+/// that are still in the ring.
 ///
 /// If `deliver` ended it, these pending records are only counted: the second result is how many they were.
 pub fn drain(
@@ -125,7 +125,7 @@ pub fn drain(
         }
         let pause = deliver.borrow_mut()(Delivery::Pause { lost: &lost });
         enough.set(enough.get() || pause.is_break());
-        // One at least, if it stopped in between.
+        // If `deliver` stopped in between, there was at least one.
         Ok(usize::try_from(consumed).unwrap_or(1))
     };
 
@@ -138,7 +138,7 @@ pub fn drain(
         }
         let mut interval = Duration::ZERO;
         if consumed < BATCH {
-            // Whatever came since is in the ring for the next drain, or fills it and wakes us.
+            // Records that came since wait for the next drain, or fill the ring and wake us.
             state.sleeping.store(1, Relaxed);
             interval = DRAIN_INTERVAL;
         }

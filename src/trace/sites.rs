@@ -20,7 +20,7 @@ struct Found {
     /// The different argument strings, each as the specs of the arguments that are fetched.
     strings: Vec<(String, Machine)>,
     specs: Vec<Vec<Spec>>,
-    /// By process: its objects that have the probe.
+    /// For each process, its objects that have the probe.
     targets: Vec<Vec<InObject>>,
 }
 
@@ -31,8 +31,8 @@ impl Sites {
     /// Finds a probe in each of the processes.
     ///
     /// # Errors
-    /// Those of [`Target::find_probe`]; [`Error::Arguments`], [`Error::TooManySpecs`]; [`Error::NoCookie`] where the
-    /// kernel cannot tell sites apart that differ.
+    /// Those of [`Target::find_probe`]; [`Error::Arguments`], [`Error::TooManySpecs`]; [`Error::NoCookie`] if
+    /// sites differ and the kernel cannot say which of them fired.
     pub(super) fn find(&mut self, probe: &'static Usdt, targets: &[Target]) -> Result<(), Error> {
         let mut found = Found {
             probe,
@@ -67,7 +67,7 @@ impl Sites {
     }
 
     /// Writes the specs of a probe's arguments where the programs look for them, and returns how many argument strings
-    /// there are; none if the probe is not attached to.
+    /// there are; 0 if the probe is not attached to.
     pub fn install<T: From<Spec> + Copy, const N: usize>(
         &self,
         probe: &'static Usdt,
@@ -117,7 +117,7 @@ impl Sites {
 impl Found {
     /// The number of an argument string.
     fn spec(&mut self, args: &str, machine: Machine) -> Result<usize, Error> {
-        // Whoever fetches none does not care what they are.
+        // If none is fetched it does not matter what the arguments are.
         let args = if self.probe.fetched.is_empty() {
             ""
         } else {
@@ -134,7 +134,7 @@ impl Found {
 }
 
 impl Usdt {
-    /// How the arguments that are fetched are fetched, from the argument string of a site.
+    /// How the wanted arguments are fetched, by the argument string of a site.
     fn specs(&self, args: &str, machine: Machine) -> Result<Vec<Spec>, Error> {
         if self.fetched.is_empty() {
             return Ok(Vec::new());

@@ -27,7 +27,7 @@ pub struct Spec {
     pub is_signed: bool,
     /// Index of the 8-byte word in the `struct pt_regs` (x86-64) or `struct user_pt_regs` (arm64) of the kernel.
     pub reg: u8,
-    /// The same for the index of an address; [`NO_REGISTER`] if there is none.
+    /// The same for the index of an address; [`NO_REGISTER`] if the address has no index.
     pub index_reg: u8,
     /// The index is shifted left by this.
     pub index_shift: u8,
@@ -76,8 +76,8 @@ impl From<&Arg> for Spec {
     }
 }
 
-/// How the kernel fetches `args`, of which a probe has twelve at most. Arguments in memory that lie close together are in one window of
-/// at most [`WINDOW`] bytes, so that one read fetches them all.
+/// How the kernel fetches `args`, of which a probe has twelve at most. Arguments in memory that lie close together are
+/// in one window of at most [`WINDOW`] bytes, so that one read fetches them all.
 pub fn specs(args: &[&Arg]) -> Vec<Spec> {
     let mut specs: Vec<Spec> = args.iter().map(|arg| Spec::from(*arg)).collect();
     let count = specs.len();

@@ -16,8 +16,8 @@ use super::object::Object;
 use super::process::{Process, find_ovs_vswitchd, proc};
 use super::usdt::{self, Probe, Probes};
 
-/// Providers of the C and C++ run-time libraries: that these are there says nothing of how Open
-/// vSwitch was built.
+/// Providers of the C and C++ run-time libraries. Their probes do not show how Open vSwitch was
+/// built.
 const RUNTIME_PROVIDERS: [&str; 5] = ["libc", "libm", "libpthread", "libstdcxx", "rtld"];
 
 /// A running process.
@@ -69,7 +69,7 @@ impl Target {
         }
     }
 
-    /// The process with this id, or else the one ovs-vswitchd that runs.
+    /// The process with this id, or else the only ovs-vswitchd that runs.
     ///
     /// # Errors
     /// Those of [`Target::from_pid`] and [`find_ovs_vswitchd`].
@@ -88,7 +88,7 @@ impl Target {
         poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
-    /// The inode number of its network namespace, by which the kernel's own structures tell it too.
+    /// The inode number of its network namespace, by which the kernel's own structures identify it.
     ///
     /// # Errors
     ///
@@ -165,7 +165,7 @@ impl Target {
         }
         let pid = self.pid;
         Err(match failure {
-            // Its files went with it.
+            // The files of a process are gone once it has exited.
             Some(_) if Process::read(pid).is_none_or(|process| process.exited) => {
                 Error::NoProcess(pid)
             }

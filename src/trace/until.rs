@@ -49,7 +49,7 @@ impl Until {
         }
         Ok(Self {
             signals,
-            // A time beyond what the clock can say is never reached.
+            // A time that the clock cannot represent is never reached.
             deadline: duration.and_then(|duration| Instant::now().checked_add(duration)),
         })
     }
@@ -59,8 +59,8 @@ impl Until {
         self.wait(None, &mut Vec::new(), interval)
     }
 
-    /// Sleeps until the ring wakes us, the next drain is due, or something ends the drain: that the last of `targets`
-    /// exits, for example. Those that have exited are taken out.
+    /// Sleeps until the ring wakes us, the next drain is due, or something ends the drain, the exit of the last of
+    /// `targets` for example. Those that have exited are removed from `targets`.
     pub(super) fn wait(
         &self,
         ring: Option<BorrowedFd<'_>>,

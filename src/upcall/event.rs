@@ -1,4 +1,4 @@
-//! What the tracers show: typed views of the records that the kernel delivers.
+//! One upcall, as the kernel delivers or a recording keeps it.
 
 use crate::ovs::flow_key;
 use crate::trace::captured::Captured;
@@ -12,7 +12,8 @@ pub struct Upcall<'a> {
     pub cpu: u32,
     /// Which of the traced daemons it was for, from 0 on.
     pub target: u32,
-    /// Process and thread that received the upcall, or that ran when it failed: that one need have nothing to do with it.
+    /// Process and thread that received the upcall, or that ran when it failed: that one may have nothing to do with
+    /// it.
     pub pid: u32,
     pub tid: u32,
     /// Name of the thread, at most 15 bytes, without the terminating NUL.
@@ -28,7 +29,8 @@ pub struct Upcall<'a> {
     /// How many bytes at the end of the packet the kernel had in pages, which are not captured. Only of an upcall that
     /// failed; the daemon gets packets in one piece.
     pub paged: u32,
-    /// The flow key: a run of `OVS_KEY_ATTR_*` netlink attributes (`linux/openvswitch.h`). An upcall that failed has none.
+    /// The flow key: a run of `OVS_KEY_ATTR_*` netlink attributes (`linux/openvswitch.h`). An upcall that failed has
+    /// none.
     pub key: Captured<'a>,
     /// Where an upcall came from that failed; one that was received has it in its key.
     pub failed_from: Option<FailedFrom<'a>>,
@@ -39,11 +41,11 @@ pub struct Upcall<'a> {
 /// Where the packet of a failed upcall came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailedFrom<'a> {
-    /// The device, `eth0` for example; empty if there was none.
+    /// The device, `eth0` for example; empty if the packet came from no device.
     pub device: &'a [u8],
-    /// Number of the port, if the kernel's side could tell.
+    /// Number of the port, if it is known in the kernel.
     pub port: Option<u32>,
-    /// Of the innermost frame; 0 if the kernel's side could not tell.
+    /// EtherType of the innermost frame; 0 if it is not known in the kernel.
     pub eth_type: u16,
     /// Protocol and addresses of IP or ARP, as in [`Flow`](crate::upcall::flows::Flow).
     pub proto: u8,

@@ -1,4 +1,4 @@
-//! What upcall-monitor shows: the upcalls, as records, events, rows, JSON and captures.
+//! What upcall-monitor shows: upcalls as records, events, rows, JSON and captures.
 
 pub mod event;
 pub mod flows;

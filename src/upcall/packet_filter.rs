@@ -50,10 +50,11 @@ unsafe extern "C" {
 const DLT_EN10MB: c_int = 1;
 const MAXIMUM_SNAPLEN: c_int = 262144;
 const PCAP_NETMASK_UNKNOWN: u32 = 0xffff_ffff;
-/// From here on the kernel has what it knows besides of a packet (`linux/filter.h`), and we have nothing.
+/// Offsets from here on stand for other facts that the kernel has of a packet (`linux/filter.h`), which are not known
+/// here.
 const SKF_AD_OFF: u32 = libc::SKF_AD_OFF.cast_unsigned();
 
-/// Why an expression is no filter: what libpcap says of it, and where it stopped if that can be told.
+/// Why an expression is not a filter: what libpcap says of it, and where it stopped, if that is known.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Error {
     expression: String,
@@ -70,7 +71,7 @@ impl Display for Error {
             at,
         } = self;
         write!(f, "invalid packet filter: {message}")?;
-        // A line that can be pointed into, whatever was typed.
+        // One line, so that a position in it can be shown, whatever was typed.
         let shown = |text: &str| text.replace(char::is_control, " ");
         write!(f, "\n    {}", shown(expression))?;
         if let Some((start, end)) = *at {
@@ -131,7 +132,7 @@ impl Filter {
     }
 
     /// Whether the filter lets a packet of `len` bytes through, of which `captured` is the beginning. One that was cut
-    /// before what the filter looks at does not pass, whatever the filter says of what is not there.
+    /// before what the filter looks at does not pass, whatever the filter would say of missing bytes.
     pub fn matches(&self, captured: &[u8], len: u32) -> bool {
         let buflen = c_uint::try_from(captured.len()).unwrap_or(c_uint::MAX);
         // SAFETY: the instructions are those of a program that pcap_compile() made, whole, and `captured` has at least
@@ -139,7 +140,7 @@ impl Filter {
         unsafe { bpf_filter(self.instructions.as_ptr(), captured.as_ptr(), len, buflen) != 0 }
     }
 
-    /// How much of a packet the filter looks at: the first so many bytes; none if that depends on the packet.
+    /// How much of a packet the filter looks at: this many of its first bytes; `None` if it depends on the packet.
     pub fn reach(&self) -> Option<u32> {
         self.reach
     }
@@ -185,7 +186,7 @@ fn miscop(instruction: &sock_filter) -> u32 {
 
 fn reach(instructions: &[sock_filter]) -> Option<u32> {
     use libc::{BPF_ABS, BPF_IMM, BPF_IND, BPF_LD, BPF_LDX, BPF_MISC, BPF_MSH, BPF_TAX};
-    // What is in the index register at most, wherever it is set; it begins with 0.
+    // The greatest value that the index register can have, wherever it is set. It is 0 at first.
     let mut index = Some(0);
     for i in instructions {
         let set = match (class(i), mode(i)) {
@@ -251,7 +252,7 @@ fn is_syntax_error(message: &str) -> bool {
     message.contains("syntax error")
 }
 
-/// What may follow the beginning of an expression, so that one of them makes a whole of every beginning.
+/// What may follow the beginning of an expression: one of these completes every beginning.
 const COMPLETIONS: [&str; 11] = [
     "",
     "1",
@@ -270,7 +271,7 @@ const COMPLETIONS: [&str; 11] = [
 ///
 /// libpcap only says that there is a syntax error, so it is asked about ever longer beginnings.
 fn locate(expression: &str) -> (usize, usize) {
-    // A name that is not known is no error of syntax: nobody has to be asked for it.
+    // An unknown name is not a syntax error, so that no name has to be looked up.
     #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
     name_service::keep_within_libc(c"files");
     let mut rest = expression;
@@ -381,8 +382,8 @@ mod tests {
         assert_eq!(lines[1..3], ["    udp pört 53", "        ^^^^"], "{text}");
     }
 
-    /// Check that an error that is none of syntax says what is wrong, and that what only a capture on a device knows is
-    /// one.
+    /// Check that an error that is not one of syntax says what is wrong, and that what only a capture on a device knows
+    /// is one.
     #[test]
     fn said() {
         for (expression, said) in [
@@ -416,8 +417,8 @@ mod tests {
         }
     }
 
-    /// Check that the length is that of the packet, not of what there is of it, and that bytes which are not there match
-    /// nothing.
+    /// Check that the length is that of the packet, not of what there is of it, and that bytes which are not there
+    /// match nothing.
     #[test]
     fn cut() {
         let packet = [0; 60];

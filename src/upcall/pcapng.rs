@@ -22,7 +22,7 @@
 //!   shows no drop counts, so its description has the number too.
 //!
 //! So the drops of all interfaces add up to the number lost, and received less dropped to the
-//! number of packets. `epb_dropcount` is left out for the same reason: it counts by interface.
+//! number of packets. There is no `epb_dropcount` for the same reason: it counts by interface.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -45,8 +45,8 @@ use crate::show::columns::decimal;
 use crate::show::escape::plain;
 use crate::upcall::event::Upcall;
 
-/// Name of the interface that carries the count of lost upcalls. There is none if nothing was lost,
-/// unless nothing was received either.
+/// Name of the interface that carries the count of lost upcalls. A capture has it only if upcalls were
+/// lost, or if none were received.
 pub const LOST: &str = "lost upcalls";
 
 /// `if_tsresol`: times in units of 10^-9 s. Without it a reader takes them for microseconds.
@@ -58,7 +58,7 @@ const EPB_FLAGS_INBOUND: u32 = 1;
 /// The longest value that an option can have: its length is 16 bits wide.
 const OPTION_MAX: usize = u16::MAX as usize;
 
-/// What made the capture, for the section header. Empty fields are left out.
+/// What made the capture, for the section header. Empty fields are not written.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Section<'a> {
     /// The machine, for example `x86_64`.

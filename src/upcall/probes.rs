@@ -19,7 +19,7 @@ pub static RECV_UPCALL: Usdt = Usdt {
 macro_rules! groups {
     ($received:ident, $failed:ident, $failed_too:ident: $at_probe:literal, $at_end:literal, $at_return:literal) => {
 pub static $received: Group = usdt_group!("received upcalls": RECV_UPCALL => $at_probe);
-        /// Nothing else is asked for.
+        /// For a trace of failed upcalls only.
         pub static $failed: Group = Group {
             without: Without::Error,
             ..$failed_too

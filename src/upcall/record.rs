@@ -31,10 +31,10 @@ const _: () = {
     assert!(lost_reason::LOST_RING_FULL.0 == 0 && lost_reason::LOST_ARGUMENTS.0 == 1);
 };
 
-/// In place of the number of a port: it is not known.
+/// Stands for the number of a port that is not known.
 pub const NO_PORT: u32 = unknown::NO_PORT.0;
 
-/// Bytes that do not make a record. Whatever is in the record it is not shown.
+/// Why bytes do not make a record. Nothing of such a record is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("a record of {0} bytes is shorter than its header of {HEADER}")]
@@ -265,8 +265,8 @@ mod tests {
         }
     }
 
-    /// Check that a record of version 1, written out here as its layout was, becomes the same upcall as one of version 2,
-    /// and that one which is cut anywhere does not.
+    /// Check that a record of version 1, written out here as its layout was, becomes the same upcall as one of version
+    /// 2, and that one which is cut anywhere does not.
     #[test]
     fn version_1() {
         let mut old = Vec::new();

@@ -6,7 +6,7 @@ use crate::bpf::upcall_monitor::types::bss;
 use crate::run::loss::{ARGUMENTS_UNREADABLE, LARGER_RING, Lost, RING_FULL, Reason};
 use crate::upcall::event::Upcall;
 
-/// Why an upcall was fired and not delivered: `enum lost_reason` of `bpf/upcall_monitor.h`, in its order.
+/// Why an upcall was not delivered: `enum lost_reason` of `bpf/upcall_monitor.h`, in its order.
 pub const LOST: &[Reason] = &[
     Reason {
         what: "upcalls",

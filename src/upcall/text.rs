@@ -46,7 +46,8 @@ pub struct Table<W: Write> {
 }
 
 impl<W: Write> Table<W> {
-    /// Begins with the header. `capture` says that packets are written to a file, `color` that `out` is shown in colours.
+    /// Begins with the header. `capture` says that packets are written to a file, `color` that `out` is shown in
+    /// colours.
     pub fn new(
         mut out: W,
         packet_decode: PacketDecode,
@@ -132,7 +133,7 @@ fn row(text: &mut String, upcall: &Upcall<'_>, port: &str) -> fmt::Result {
     let nanoseconds = upcall.time % 1_000_000_000;
     column(text, 18, |c| {
         decimal(c, seconds);
-        // Its first digit stands for the point.
+        // Its first digit is replaced by the point.
         let at = c.len();
         decimal(c, nanoseconds + 1_000_000_000);
         c.replace_range(at..=at, ".");

@@ -79,10 +79,10 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     }
     let bss = skel.maps.bss_data.as_deref_mut();
     let bss = bss.ok_or(trace::Error::NoVariables)?;
-    // The counts are in a map, into which only CAP_BPF let one look before Linux 5.19.
+    // The counts are in a map. Before Linux 5.19, reading it took CAP_BPF.
     let mut keep = CapabilitySet::BPF;
     if args.stack {
-        // The names of a stack are looked up in the daemon's mappings as it comes.
+        // The names of a stack's frames are looked up in the daemon's mappings when the stack arrives.
         keep |= CapabilitySet::SYS_PTRACE | CapabilitySet::CHECKPOINT_RESTORE;
     }
     let begun = Instant::now();

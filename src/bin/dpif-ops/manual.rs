@@ -13,31 +13,31 @@ pub fn sections() -> Vec<Section> {
         manual::lost("LOST OPERATIONS", "dpif-ops", "operations", LOST),
         manual::times(),
         manual::limits(
-            "Operations of the userspace datapath are not shown, because they are no requests to the kernel.",
+            "Operations of the userspace datapath are not shown, because they are not requests to the kernel.",
             "",
         ),
         manual::privilege("", "Once attached it gives all of them up for good."),
         manual::exit_status("--count, --duration", "operations"),
         Section::new(
             "SEE ALSO",
-            "upcall-monitor(8), upcall-cost(8), usdt-probes(8), ovs-vswitchd(8), ovs-dpctl(8)",
+            "upcall-monitor(8), upcall-cost(8), bridge-loop(8), usdt-probes(8), ovs-vswitchd(8), ovs-dpctl(8)",
         ),
     ]
 }
 
 const ROWS: &str = "\
-ovs-vswitchd asks four things of the kernel datapath, by generic netlink. Each has a probe, which fires when the request is
-complete and about to be sent, so that nothing is known of the answer. The row says what is asked for:
+ovs-vswitchd asks four things of the kernel datapath, by generic netlink. Each has a probe, which fires when the request
+is complete and about to be sent, so that nothing is known of the answer. The row says what is asked for:
 
     put create, put modify  installs a flow, or changes it; with \"probe\" ovs-vswitchd tries what the datapath can do
     del                     deletes a flow
     get                     looks a flow up
     execute                 sends a packet to the datapath, with actions for it
 
-TIME is CLOCK_MONOTONIC in seconds, TID the thread that asks, DATAPATH the name of the datapath or its number, REQUEST the
-length of the netlink message. Below the row is what the message says: with -n odp in the syntax of ovs-dpctl dump-flows -m,
-with -n nlraw an attribute on each line. What is unknown, cut off or of a wrong length follows as a warning. A message of more
-than 80 KiB is cut.";
+TIME is CLOCK_MONOTONIC in seconds, TID the thread that asks, DATAPATH the name of the datapath or its number, REQUEST
+the length of the netlink message. Below the row is what the message says: with -n odp in the syntax of ovs-dpctl
+dump-flows -m, with -n nlraw an attribute on each line. What is unknown, cut off or of a wrong length follows as a
+warning. A message of more than 80 KiB is cut.";
 
 const LOST: &str =
     " An operation whose request is not found in the memory of the daemon is lost, too. Then

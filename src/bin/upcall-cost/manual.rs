@@ -21,7 +21,7 @@ pub fn sections() -> Vec<Section> {
         Section::new("EXAMPLES", EXAMPLES),
         Section::new(
             "SEE ALSO",
-            "upcall-monitor(8), bridge-loop(8), usdt-probes(8), ovs-vswitchd(8), ovs-dpctl(8), jq(1)",
+            "upcall-monitor(8), dpif-ops(8), bridge-loop(8), usdt-probes(8), ovs-vswitchd(8), ovs-dpctl(8), jq(1)",
         ),
     ]
 }
@@ -40,8 +40,8 @@ A packet that no flow of the datapath matches is sent up to ovs-vswitchd. upcall
     packet_cmd_execute the kernel begins to execute them
                        (ktrace__ovs_packet_cmd_execute)
 
-A thread receives up to 64 upcalls in a row, a batch, and looks each of them up right after it has received it. Only then
-does it prepare the requests of all of them, and sends these. The times between the events are therefore
+A thread receives up to 64 upcalls in a row, a batch, and looks each of them up right after it has received it. Only
+then does it prepare the requests of all of them, and sends these. The times between the events are therefore
 
     Kernel upcall action to vswitchd receive
         dp_upcall to recv_upcall: queueing, waking the thread
@@ -60,32 +60,33 @@ does it prepare the requests of all of them, and sends these. The times between 
         upcalls that follow in the batch, too
 
 If a batch led to no request at all, its end cannot be seen, and the next batch counts as part of it. The lookup of its
-upcalls is left out then, unless the next upcall is known to have waited already.";
+upcalls is not counted then, unless the next upcall is known to have waited already.";
 
 const TOGETHER: &str = "\
 A dp_upcall and a recv_upcall are of the same upcall if datapath, port, type, length and all bytes that were captured of
-both are equal; the oldest dp_upcall is taken first. A checksum that the kernel completes in between does not count. Among
-equal packets, those are preferred that were sent to a socket of the receiving thread. A dp_upcall that failed is taken out,
-and counted by its error.
+both are equal; the oldest dp_upcall is taken first. A checksum that the kernel completes in between does not count.
+Among equal packets, those are preferred that were sent to a socket of the receiving thread. A dp_upcall that failed is
+taken out, and counted by its error.
 
-An op_flow_put belongs to the upcall of its thread's batch that has the flow key of the request, an op_flow_execute to the
-one that has its packet, a packet_cmd_execute to the oldest op_flow_execute of its thread. Events that belong to no upcall
-are counted by reason. Such an event is no error: revalidators put flows too, and another event may have been lost.
+An op_flow_put belongs to the upcall of its thread's batch that has the flow key of the request, an op_flow_execute to
+the one that has its packet, a packet_cmd_execute to the oldest op_flow_execute of its thread. Events that belong to no
+upcall are counted by reason. Such an event is no error: revalidators put flows too, and another event may have been
+lost.
 
 An upcall in flight is given up after a minute, when one sent 100 ms later to the same socket has been received, and
 when more than 131072 or more than 64 MiB of packets are in flight. Nothing else limits the length of a trace.";
 
 const REPORT: &str = "\
 The sections that upcall_cost.py of Open vSwitch has are there under its titles, with its numbers and in its order; then
-percentiles of each stage, a breakdown by handler, port, datapath and size of the batch, the slowest upcalls, the errors of
-those that failed, and the events that belong to no upcall. Times are microseconds.
+percentiles of each stage, a breakdown by handler, port, datapath and size of the batch, the slowest upcalls, the errors
+of those that failed, and the events that belong to no upcall. Times are microseconds.
 
-Of the first 100,000 times of a stage everything is exact. When there are more, count, minimum, maximum, mean and standard
-deviation stay exact; percentiles, median and histograms are those of buckets that are at most 1/32 wide. The percentiles of the
-breakdown always come from such buckets, and are at most 1/32 too high.
+Of the first 100,000 times of a stage everything is exact. When there are more, count, minimum, maximum, mean and
+standard deviation stay exact; percentiles, median and histograms are those of buckets that are at most 1/32 wide. The
+percentiles of the breakdown always come from such buckets, and are at most 1/32 too high.
 
-A slow upcall is one with much time between its dp_upcall and the last event that was seen of it. Its flow key is in the syntax of ovs-dpctl
-dump-flows; the first 64 bytes of its packet are shown.";
+A slow upcall is one with much time between its dp_upcall and the last event that was seen of it. Its flow key is in the
+syntax of ovs-dpctl dump-flows; the first 64 bytes of its packet are shown.";
 
 const JSON: &str = "\
 The records are
@@ -123,9 +124,9 @@ The records are
                its end, and paged, those of them that were in pages
 
 The names of the stages are queue, lookup, batch, execute, overhead and total. A packet has length and captured, one of
-the slowest bytes as well; a key has what upcall-monitor(8) says of keys. The reasons why an event belongs to no upcall are
-failed, overtaken, timed_out, pushed_out, in_flight, no_upcall, no_batch, other_flow, no_place, other_packet, not_executed,
-no_execute, other_size and no_such_upcall; text says the same to people.
+the slowest bytes as well; a key has what upcall-monitor(8) says of keys. The reasons why an event belongs to no upcall
+are failed, overtaken, timed_out, pushed_out, in_flight, no_upcall, no_batch, other_flow, no_place, other_packet,
+not_executed, no_execute, other_size and no_such_upcall; text says the same to people.
 
 Fields that end in _ns are integers, those in _us have a fraction. A count that 64 bits cannot hold is
 18446744073709551615.";
@@ -137,9 +138,9 @@ is light or dark as the reader's screen is.";
 
 const RECORDINGS: &str = "
 
--r also reads the files that upcall_cost.py -w wrote. Their events are those of a tracepoint: upcalls are matched although
-a VLAN tag was put back, a checksum completed or a packet segmented in between. Failed upcalls are not known, and puts have
-no flow key, so that each belongs to the next upcall in order.";
+-r also reads the files that upcall_cost.py -w wrote. Their events are those of a tracepoint: upcalls are matched
+although a VLAN tag was put back, a checksum completed or a packet segmented in between. Failed upcalls are not known,
+and puts have no flow key, so that each belongs to the next upcall in order.";
 
 const LOST: &str = " The report has their
 number by kind. The events that remain of an upcall
@@ -148,10 +149,11 @@ are put together nonetheless. -q, a larger --buffer-page-count and a smaller --p
 const LIMITS: &str = "\
 --count and --stop end the trace in the middle of a batch: what follows its last upcall is not seen.
 
-Upcalls of the userspace datapath (netdev) do not pass the probes. Flows that are offloaded are not put by the datapath's
-request. Packets that are equal in all that was captured, as those of a flood, are told apart by their order alone: if one
-of them is lost, the others are mistaken for each other until the next packet that differs. Of what the kernel executes,
-only the length is known: where one of these events is lost, later ones of the batch that are as long take its place.";
+Upcalls of the userspace datapath (netdev) do not pass the probes. Flows that are offloaded are not put by the
+datapath's request. Packets that are equal in all that was captured, as those of a flood, are distinguished by their
+order alone: if one of them is lost, the others are mistaken for each other until the next packet that differs. Of what
+the kernel executes, only the length is known: where one of these events is lost, later ones of the batch that are as
+long take its place.";
 
 const EXAMPLES: &str = "\
 Where does the time go? The report alone, of a minute:

@@ -96,7 +96,7 @@ fn incomplete(error: &impl std::fmt::Display) -> anyhow::Error {
     anyhow::anyhow!("{error}\nwhat comes before is in the report")
 }
 
-/// An input of which is known how much was read.
+/// An input that counts how much was read.
 struct Counted<R> {
     input: R,
     read: Arc<AtomicU64>,
@@ -110,9 +110,9 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// Tells on a terminal how far a long replay got.
+/// Shows on a terminal how far a long replay has got.
 struct Progress {
-    /// None if nobody is to be told.
+    /// The size of the file; `None` if no progress is shown.
     size: Option<u64>,
     read: Arc<AtomicU64>,
     events: u32,

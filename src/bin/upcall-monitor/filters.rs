@@ -15,7 +15,7 @@ use ovs_tracers::upcall::packet_filter::{self, Filter, InKernel, NotInKernel};
 use crate::args::{Filters, MAX_COMM};
 use crate::live::{MAX_PORTS, MAX_TARGETS};
 
-/// The packet filter as the kernel runs it, if it can.
+/// The packet filter as the kernel runs it, or why the kernel cannot run it.
 pub fn filter_in_kernel(filter: &Filter, verbose: bool) -> Result<InKernel, NotInKernel> {
     let filter = filter.in_kernel()?;
     let loaded = packet_filter::load(&filter, &mut MaybeUninit::uninit()).map(drop);
@@ -29,7 +29,7 @@ pub fn filter_in_kernel(filter: &Filter, verbose: bool) -> Result<InKernel, NotI
     Ok(filter)
 }
 
-/// Tells the programs which upcalls are wanted.
+/// Sets the filters of the programs.
 pub fn set_filters(filters: &Filters, rodata: &mut types::rodata) {
     if let Some(kind) = filters.kind {
         rodata.targ_by_type = 1;
@@ -60,7 +60,7 @@ fn copy_name(to: &mut [i8], name: &str) {
     }
 }
 
-/// Fails if a port or the datapath that is asked for has a name that none has now.
+/// Fails if no port, or no datapath, has the name that was asked for.
 pub fn check_names(filters: &Filters, daemons: &[Daemon]) -> anyhow::Result<()> {
     let known = || daemons.iter().flat_map(|daemon| daemon.ports.snapshot());
     if let Some(port) = filters
@@ -70,22 +70,26 @@ pub fn check_names(filters: &Filters, daemons: &[Daemon]) -> anyhow::Result<()> 
     {
         match list(known().map(|(_, _, name)| name.as_bytes())) {
             None => bail!(
-                "no port of the datapath is called {port}\nthe kernel names no port here; a number would do"
+                "no port of the datapath is called {port}\nthe kernel names no ports here; use the number of the port"
             ),
-            Some(ports) => bail!("no port of the datapath is called {port}\nthere is {ports}"),
+            Some(ports) => bail!(
+                "no port of the datapath is called {port}\nuse one of these, or a number: {ports}"
+            ),
         }
     }
-    // Where the kernel names none, there is nothing to compare with.
+    // If the kernel names no datapaths, there is nothing to compare with.
     if let Some(wanted) = filters.datapath()
         && let Some(datapaths) = list(known().map(|(datapath, _, _)| datapath))
         && !known().any(|(datapath, _, _)| datapath == wanted.as_bytes())
     {
-        bail!("no datapath is called {wanted}, and bridges are none\nthere is {datapaths}");
+        bail!(
+            "no datapath is called {wanted}, and a bridge is not a datapath\nuse one of these: {datapaths}"
+        );
     }
     Ok(())
 }
 
-/// The different ones of these names, as many as can be read; none if there are none.
+/// These names, each once, and at most 20 of them; `None` if there is no name.
 fn list<'a>(names: impl Iterator<Item = &'a [u8]>) -> Option<String> {
     const SHOWN: usize = 20;
     let names: BTreeSet<&[u8]> = names.collect();
@@ -126,7 +130,7 @@ impl<'a> PortFilter<'a> {
     pub fn numbers(&mut self, daemons: &[Daemon]) -> Vec<u64> {
         let ports = self.wanted.iter();
         let lists: Vec<Vec<u64>> = ports.map(|port| numbers(port, daemons)).collect();
-        // A name may have been that of many ports, of a device that came and went. Each port has its newest numbers first.
+        // A device that came and went has had many numbers under one name. Each port has its newest numbers first.
         let most = lists.iter().map(Vec::len).max().unwrap_or(0);
         let rank = |rank: usize| lists.iter().filter_map(move |list| list.get(rank));
         let mut all: Vec<u64> = (0..most).flat_map(rank).copied().collect();
@@ -174,8 +178,8 @@ mod tests {
     use super::*;
     use crate::args::Args;
 
-    /// Check that a name that no port or datapath has is an error that lists those there are, safe for a terminal; that
-    /// numbers need no name; and that nothing is held against a datapath where the kernel names none.
+    /// Check that a name which no port or datapath has is an error that lists the known names, safe for a terminal;
+    /// that numbers need no name; and that any datapath is accepted where the kernel names none.
     #[test]
     fn names_are_checked() {
         let mut names = PortNames::default();
@@ -197,18 +201,18 @@ mod tests {
         for (bad, expected) in [
             (
                 ["--port", "veth1"],
-                "no port of the datapath is called veth1\nthere is a\\u{1b}[31m, veth0",
+                "no port of the datapath is called veth1\nuse one of these, or a number: a\\u{1b}[31m, veth0",
             ),
             (
                 ["--dp", "br0"],
-                "no datapath is called system@br0, and bridges are none\nthere is system@dp1, system@ovs-system",
+                "no datapath is called system@br0, and a bridge is not a datapath\nuse one of these: system@dp1, system@ovs-system",
             ),
         ] {
             assert_eq!(check(&daemons, &bad), Err(expected.to_string()));
         }
         assert_eq!(check(&daemons[..1], &["--dp", "br0"]), Ok(()));
         let error = check(&daemons[..1], &["--port", "p"]).unwrap_err();
-        assert!(error.ends_with("a number would do"), "{error}");
+        assert!(error.ends_with("use the number of the port"), "{error}");
 
         let many: Vec<String> = (0..30).map(|i| format!("p{i}")).collect();
         let text = list(many.iter().map(String::as_bytes)).unwrap();

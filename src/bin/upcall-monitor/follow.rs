@@ -13,10 +13,10 @@ use crate::args::{Args, ResultFilter};
 /// How often --follow looks for the next daemon. What it receives in its first tenth of a second is missed.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long something may stand in its way before that is said.
+/// How long an obstacle may last before a warning reports it.
 const FOLLOW_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Waits for an ovs-vswitchd to run that is none of `others`; none if something ends the trace before that.
+/// Waits until an ovs-vswitchd runs that is not one of `others`. `None` if something ends the trace before.
 pub fn next_daemon(
     args: &Args,
     others: &[Candidate],
@@ -38,7 +38,7 @@ pub fn next_daemon(
         match next() {
             Ok(target) => return Ok(Some(target)),
             Err(trace::Error::NotFound) => obstacle.clear(),
-            // One that is about to exit, or to start its child, is none for long.
+            // A daemon that is about to exit, or to start its child, is an obstacle only for a moment.
             Err(error) if error.to_string() == obstacle => {
                 if !reported && since.elapsed() >= FOLLOW_PATIENCE {
                     reported = true;

@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn trace(args: &Args) -> anyhow::Result<()> {
-    // Those that run beside the traced one are not the next one when it exits.
+    // When the traced daemon exits, those that ran beside it are not taken for the next one.
     let mut others = match args.follow {
         true => process::ovs_vswitchds()?,
         false => Vec::new(),
@@ -56,7 +56,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
             match result {
                 Ok(End::TargetExited) if args.follow => {}
                 Ok(_) => break,
-                // It exited while we were about to attach.
+                // The daemon exited while its probes were being attached.
                 Err(_) if args.follow && has_exited => {}
                 Err(error) => {
                     if let Some((session, monitor)) = run {
@@ -75,7 +75,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     run.map_or(Ok(()), |(session, monitor)| monitor.finish(session))
 }
 
-/// The processes to begin with; none if --follow is to wait for the first one.
+/// The processes to begin with; an empty list if --follow has to wait for the first one.
 fn find_targets(args: &Args) -> anyhow::Result<Vec<Target>> {
     if args.pid.is_empty() {
         return Ok(match Target::find(None) {
@@ -116,7 +116,7 @@ fn trace_daemons(
     let mut plan = Plan::new(&groups, targets, args.kernel_side.as_deref())?;
     let daemons: Vec<Daemon> = targets.iter().map(Daemon::new).collect();
     let mut ports = PortFilter::new(&args.filters.port)?;
-    // The next daemon may make its ports only after we have found it.
+    // The next daemon may create its ports only after it was found.
     if run.is_none() {
         check_names(&args.filters, &daemons)?;
     }
@@ -209,17 +209,17 @@ fn groups(args: &Args, filtered: bool) -> Vec<&'static Group> {
 
 /// The privileges that are still needed when everything is attached.
 fn privileges(args: &Args) -> Option<CapabilitySet> {
-    // The next daemon takes them all again.
+    // To attach to the next daemon takes all of them again.
     if args.follow {
         return None;
     }
     let mut keep = CapabilitySet::empty();
     if !args.rotate.is_empty() {
-        // Files are still to be made, wherever the first one could be.
+        // More files will be created, wherever the first one could be.
         keep |= CapabilitySet::DAC_OVERRIDE;
     }
     if args.summary_lines().is_some() {
-        // Before Linux 5.19, looking into a map of one's own took it.
+        // Before Linux 5.19, reading the maps of this process took it.
         keep |= CapabilitySet::BPF;
     }
     Some(keep)

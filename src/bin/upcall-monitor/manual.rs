@@ -24,16 +24,16 @@ pub fn sections() -> Vec<Section> {
         manual::privilege(
             ", and CAP_SYS_ADMIN for upcalls that fail in the\nkernel and for the names of ports in another network namespace",
             "\
-Once attached it gives them all up for good, with no_new_privs set, but for CAP_DAC_OVERRIDE with --rotate, to create the
-next file where the first one could be created, and CAP_BPF for a summary by flow. With --follow it keeps them, for the
-next daemon. Files are created for their owner alone, and not through symbolic links.",
+Once attached it gives them all up for good, with no_new_privs set, but for CAP_DAC_OVERRIDE with --rotate, to create
+the next file where the first one could be created, and CAP_BPF for a summary by flow. With --follow it keeps them, for
+the next daemon. Files are created for their owner alone, and not through symbolic links.",
         ),
         manual::exit_status("--count, --duration", "upcalls"),
         Section::new("EXAMPLES", EXAMPLES),
         Section::new(
             "SEE ALSO",
-            "upcall-cost(8), bridge-loop(8), usdt-probes(8), ovs-vswitchd(8), ovs-dpctl(8), ovs-appctl(8), tshark(1), jq(1), \
-             pcap-filter(7)",
+            "upcall-cost(8), dpif-ops(8), bridge-loop(8), usdt-probes(8), ovs-vswitchd(8), ovs-dpctl(8), ovs-appctl(8), \
+             tshark(1), jq(1), pcap-filter(7)",
         ),
     ]
 }
@@ -57,39 +57,40 @@ A port has the name that the kernel gives it (generic netlink, family ovs_vport)
 know it, or Unknown if the flow key has no port or could not be read. A port that vanished keeps its last name. A port
 that takes over its number is known within a fiftieth of a second, a new name of the same device within ten seconds.
 
-On a terminal, upcalls that failed are red, unless the environment variable NO_COLOR is set. If standard output is a file,
-and with --quiet, a line on the terminal says how many upcalls there were, how many a second, and how many were lost.
+On a terminal, upcalls that failed are red, unless the environment variable NO_COLOR is set. If standard output is a
+file, and with --quiet, a line on the terminal says how many upcalls there were, how many a second, and how many were
+lost.
 
 With -k, the flow key is shown below the row; with -d or --pcap the packet is announced there, and with -d it is shown.
 What could not be read of the daemon's memory is shown as unreadable, and never as something else.
 
--k odp leaves out the attribute OVS_KEY_ATTR_IPV6_EXTHDRS, which Linux 5.18 and later add to the key of every IPv6
-packet and ofproto/trace does not take; it has a line of its own.";
+-k odp shows the attribute OVS_KEY_ATTR_IPV6_EXTHDRS on a line of its own. Linux 5.18 and later add it to the key of
+every IPv6 packet, and ofproto/trace does not take it.";
 
 const FAILED: &str = "\
 The kernel cannot always hand an upcall to the daemon: the socket is full because the daemon does not keep up (-11,
-EAGAIN), nobody listens any more (-111, ECONNREFUSED), memory is short (-12, -105). The packet is lost then, and the lost
-counter of ovs-dpctl show goes up by one. Each of these upcalls is a row too, unless --result ok is given. --result error
-shows nothing else; it needs no probes in ovs-vswitchd.
+EAGAIN), nobody listens any more (-111, ECONNREFUSED), memory is short (-12, -105). The packet is lost then, and the
+lost counter of ovs-dpctl show goes up by one. Each of these upcalls is a row too, unless --result ok is given. --result
+error shows nothing else; it needs no probes in ovs-vswitchd.
 
 PORT_NAME has the device that the packet came from. COMM, PID and CPU are those of whatever ran when the packet was
-processed, mostly a softirq: they say nothing about who sent it. There is no flow key. PKT_LEN is that of the packet as the daemon
-would have got it, its VLAN tag included. If the kernel has the end of the packet in pages, only the beginning is
-captured; the announcement of the packet, and packet.paged in JSON, say how much is not.
+processed, mostly a softirq: they say nothing about who sent it. There is no flow key. PKT_LEN is that of the packet as
+the daemon would have got it, its VLAN tag included. If the kernel has the end of the packet in pages, only the
+beginning is captured; the announcement of the packet, and packet.paged in JSON, say how much is not.
 
 Only failures of the traced daemon's own datapath are shown: ovs-system in its network namespace.
 
-They are seen by an fexit program on ovs_dp_upcall() of the kernel's module openvswitch. Where the kernel cannot have one
-(aarch64 before Linux 6.4, a module without type information), the tracepoint openvswitch:ovs_dp_upcall and a return
+They are seen by an fexit program on ovs_dp_upcall() of the kernel's module openvswitch. Where the kernel cannot have
+one (aarch64 before Linux 6.4, a module without type information), the tracepoint openvswitch:ovs_dp_upcall and a return
 probe are used: Linux 5.14, with tracefs mounted. That way knows neither the number of the port, which --port with a
-number needs, nor the addresses for a summary, nor what an action cut off the packet; and before Linux 6.0 it misses what
-fails in the few microseconds of a probe on the same CPU. Where neither is available, because the module is not loaded
-for example, --result any warns and goes on, and --result error is an error.";
+number needs, nor the addresses for a summary, nor what an action cut off the packet; and before Linux 6.0 it misses
+what fails in the few microseconds of a probe on the same CPU. Where neither is available, because the module is not
+loaded for example, --result any warns and goes on, and --result error is an error.";
 
 const FILTERS: &str = "\
 --dp, --port, --type, --thread and --min-size choose upcalls in the kernel, before anything of them is copied: filtered
-upcalls cost the daemon least. An upcall must match each of these options, and one of several --port. Filtered upcalls are
-counted.
+upcalls cost the daemon least. An upcall must match each of these options, and one of several --port. Filtered upcalls
+are counted.
 
 A port is known by its current name: the kernel announces ports that come and go, so that one which is deleted and added
 again is found under its new number within a fiftieth of a second. A name that no port or datapath has is an error.
@@ -99,55 +100,57 @@ Upcalls that failed have no handler thread and do not match --thread.
 With --replay they choose from what is in a recording; what a filter kept out of the recording is not there.
 
 What comes after the options is a packet filter in the language of tcpdump, pcap-filter(7), and is compiled by the same
-library, libpcap. The shell must be kept from taking ( ) [ ] & | ! < > for itself. Options may come after it; -- is needed
-before an expression that begins with a minus sign. It sees the packet as ovs-vswitchd got it, from its Ethernet header
-on. inbound, outbound and broadcast of ip need a device and are errors.
+library, libpcap. The shell must be kept from taking ( ) [ ] & | ! < > for itself. Options may come after it; -- is
+needed before an expression that begins with a minus sign. It sees the packet as ovs-vswitchd got it, from its Ethernet
+header on. inbound, outbound and broadcast of ip need a device and are errors.
 
-It is applied in the kernel like the others, after them, and needs nothing of the packet to be captured. Lost upcalls are
-then only those that match, also in a summary by flow. Where that cannot be, a line at the start says so and why, and
-upcall-monitor applies it to what it receives:
+It is applied in the kernel like the others, after them, and needs nothing of the packet to be captured. Lost upcalls
+are then only those that match, also in a summary by flow. Where that cannot be, a line at the start says so and why,
+and upcall-monitor applies it to what it receives:
 
   - it looks at more than the first 128 bytes of a packet, or where it looks depends on the packet: what follows a header
     of variable length, unless that is the one of IPv4;
   - it has more than 128 instructions, as tcpdump -d counts them;
   - the kernel refuses it: that takes Linux 5.14, and --verbose shows what it says.
 
-Then as much of the packet is captured as the filter looks at, if nothing else asks for more. This saves the daemon
-nothing and the ring little, and lost upcalls are counted whatever their packets were. With --replay the filter is applied
-in that way too.
+Then the part of the packet that the filter looks at is captured, or more if something else needs more. This saves the
+daemon nothing, and only little room in the ring; lost upcalls are counted whatever their packets were. With --replay
+the filter is applied in that way too.
 
-A packet of which less is there than the filter looks at does not match, not even \"not udp\". Less is there if the packet
-could not be read, if the kernel has the rest in pages (of a failed upcall), or, where the filter is not applied in the
-kernel, if --packet-size cut it off, perhaps when a recording was made. A warning at the end says how many those were, and
-they are counted as filtered like the rest. --record and --pcap keep only what matches.
+A packet of which less was captured than the filter looks at does not match, not even \"not udp\". That is so if the
+packet could not be read, if the kernel has the rest in pages (of a failed upcall), or, where the filter is not applied
+in the kernel, if --packet-size cut it off, perhaps when a recording was made. A warning at the end says how many those
+were, and they are counted as filtered like the rest. --record and --pcap keep only what matches.
 
 Names of hosts are looked up in /etc/hosts and DNS, those of ports and protocols in /etc/services and /etc/protocols;
 other sources of /etc/nsswitch.conf are not asked.";
 
 const CAUSES: &str = "\
-With --quiet, --interval or --top there is a summary of who causes the upcalls: how many, which share of all and how many
-a second, by datapath, port, type, protocol, result and handler thread, and by source and destination. --quiet shows
-nothing else, on standard output; otherwise it is on standard error, and in JSON in the records interval and summary.
+With --quiet, --interval or --top there is a summary of who causes the upcalls: how many, which share of all and how
+many a second, by datapath, port, type, protocol, result and handler thread, and by source and destination. --quiet
+shows nothing else, on standard output; otherwise it is on standard error, and in JSON in the records interval and
+summary.
 
-The lines by source and destination are those that explain the most upcalls: a pair of addresses that come by one port with one protocol,
-whatever their TCP or UDP ports, so that a port scan is one line; if no pair has half of what one source causes, the
-source and the number of its destinations, as in a scan of addresses; and in the same way a destination with many sources.
-Addresses are those of IPv4, IPv6 and ARP in the flow key, those inside VLAN tags; of a tunnelled packet, the inner ones.
+The lines by source and destination are those that explain the most upcalls: a pair of addresses that come by one port
+with one protocol, whatever their TCP or UDP ports, so that a port scan is one line; if no pair has half of what one
+source causes, the source and the number of its destinations, as in a scan of addresses; and in the same way a
+destination with many sources. Addresses are those of IPv4, IPv6 and ARP in the flow key, those inside VLAN tags; of a
+tunnelled packet, the inner ones.
 
-Lost upcalls are counted as well, by the kernel, so that the sums are exact: up to 16384 different flows of lost ones, and
-131072 of all. Beyond that the addresses are left out, and of lost ones nothing at all is known. The summary says so in
-both cases. Filtered upcalls are not counted.
+Lost upcalls are counted as well, by the kernel, so that the sums are exact: up to 16384 different flows of lost ones,
+and 131072 of all. Upcalls of further flows are counted without their addresses, and lost ones without anything else.
+The summary says so in both cases. Filtered upcalls are not counted.
 
 What floods my ovs-vswitchd?
 
     upcall-monitor --quiet --top 5 --duration 5";
 
 const DAEMONS: &str = "\
-With several -p, at most 8 daemons are traced at once, each in its own network namespace for example. Each
-datapath is then followed by the process that it belongs to: p-e1 (system@ovs-system of 1234). The trace ends when all have exited.
+With several -p, at most 8 daemons are traced at once, each in its own network namespace for example. Each datapath is
+then followed by the process that it belongs to: p-e1 (system@ovs-system of 1234). The trace ends when all have exited.
 
-With --follow, the trace goes on with the next ovs-vswitchd when one exits, an upgraded one too; if none runs yet, it waits
-for the first. The next is one that did not run yet when upcall-monitor began. Finding it takes up to 50
+With --follow, the trace goes on with the next ovs-vswitchd when one exits, an upgraded one too; if none runs yet, it
+waits for the first. The next is one that did not run yet when upcall-monitor began. Finding it takes up to 50
 milliseconds, and attaching some tens more: upcalls in that time are missed.";
 
 const JSON: &str = "\
@@ -181,19 +184,20 @@ An event has
     key                  length and captured, in bytes; odp, as -k odp;
                          fields, the same as objects
 
-If captured is less than length, the rest was not asked for. What could not be read of the daemon's memory has instead of
-bytes or fields an error and an error_name, 14 and EFAULT for example. packet.stopped says why a packet was not decoded
-to its end, key.undecoded which attributes are not in fields; both are there only if they have something to say. The
-name of a port is null if the kernel does not know it.
+If captured is less than length, the rest was not asked for. What could not be read of the daemon's memory has instead
+of bytes or fields an error and an error_name, 14 and EFAULT for example. packet.stopped says why a packet was not
+decoded to its end, key.undecoded which attributes are not in fields; both are there only if they have something to say.
+The name of a port is null if the kernel does not know it.
 
-A number that may be larger than 2^53 (tun_id, ct_label) is a string, 0x4d for example. time_ns is a number nonetheless; a
-reader that has only floating point, as jq 1.6, rounds it by a few nanoseconds after 104 days of uptime, and wall_time is
-exact. A number that has a name has it in a second field, proto_name; a set of bits has the names of those that are set,
-ct_state_names. Names of layers and their fields are scapy's, those in key.fields Open vSwitch's. A field that occurs again
-in a layer is called timestamp_2 the second time.
+A number that may be larger than 2^53 (tun_id, ct_label) is a string, 0x4d for example. time_ns is a number nonetheless;
+a reader that has only floating point, as jq 1.6, rounds it by a few nanoseconds after 104 days of uptime, and wall_time
+is exact. A number that has a name has it in a second field, proto_name; a set of bits has the names of those that are
+set, ct_state_names. Names of layers and their fields are scapy's, those in key.fields Open vSwitch's. A field that
+occurs again in a layer is called timestamp_2 the second time.
 
-flows has seconds, upcalls, unknown and folded; by_datapath, by_port, by_type, by_protocol, by_result and by_thread, each
-an array of name and upcalls; and top, an array of datapath, port, protocol, src, dst, sources, destinations and upcalls.
+flows has seconds, upcalls, unknown and folded; by_datapath, by_port, by_type, by_protocol, by_result and by_thread,
+each an array of name and upcalls; and top, an array of datapath, port, protocol, src, dst, sources, destinations and
+upcalls.
 
 -k changes nothing in JSON. --format json and --pcap - exclude each other: both need standard output.";
 
@@ -208,12 +212,12 @@ on an interface called \"lost upcalls\", which is there if any were lost.
 With --pcap - the capture goes to standard output and no table is printed.
 
 With --rotate there are several files, as dumpcap makes them with -b. duration:TIME ends a file before an upcall that is
-that much later than the first one in it, by the clock of the upcalls; filesize:KB ends it when it has that many times 1000
-bytes, the upcall that reaches them included. The statistics at the end of each file come on top, and count the upcalls
-lost since the file before. Each file is a whole capture, and an upcall is in one of them. out.pcapng becomes
+that much later than the first one in it, by the clock of the upcalls; filesize:KB ends it when it has that many times
+1000 bytes, the upcall that reaches them included. The statistics at the end of each file come on top, and count the
+upcalls lost since the file before. Each file is a whole capture, and an upcall is in one of them. out.pcapng becomes
 out_00001_20261123105500.pcapng, out_00002_... with the local time at which the file was made. The first one is made at
-once, the others when there is something to write. files:N keeps N files: it deletes the oldest of those that
-this run made, if they are still the same files. mergecap joins them again.
+once, the others when there is something to write. files:N keeps N files: it deletes the oldest of those that this run
+made, if they are still the same files. mergecap joins them again.
 
     upcall-monitor -w day.pcapng --rotate duration:3600,files:24";
 
@@ -232,21 +236,22 @@ With --count, or when an output takes no more, what came after the last upcall s
 A larger --buffer-page-count helps against bursts; a smaller --packet-size makes the ring hold more.";
 
 const OVERHEAD: &str = "\
-Every upcall runs into a uprobe: the thread of the daemon enters the kernel, a BPF program copies flow key and packet into
-the ring, and the thread goes on. Nobody is woken for it: upcall-monitor looks into the ring 50 times a second, and is
-woken only when a quarter of it is full. Without -d, --pcap or --record no packet is copied, unless a packet filter cannot
-run in the kernel. What a filter, a packet filter too, keeps out there is not copied and takes no room: it costs the
-thread less than what passes, and least with --thread and --type.";
+Every upcall runs into a uprobe: the thread of the daemon enters the kernel, a BPF program copies flow key and packet
+into the ring, and the thread goes on. Nobody is woken for it: upcall-monitor looks into the ring 50 times a second, and
+is woken only when a quarter of it is full. Without -d, --pcap or --record no packet is copied, unless a packet filter
+cannot run in the kernel. What a filter, a packet filter too, keeps out there is not copied and takes no room: it costs
+the thread less than what passes, and least with --thread and --type.";
 
 const LIMITS: &str = "\
 Upcalls of the userspace datapath (netdev) do not pass the probe.
 
 At most 2048 bytes of a flow key and 65535 bytes of a packet are captured.
 
-Upcalls are shown in the order in which the kernel made room for them. Those that two threads took at the same moment may
-differ from the order of their times.
+Upcalls are shown in the order in which the kernel made room for them. Those that two threads took at the same moment
+may differ from the order of their times.
 
-The name of a datapath is read from the daemon's memory a hundred times a second at most on each CPU, not for each upcall.";
+The name of a datapath is read from the daemon's memory a hundred times a second at most on each CPU, not for each
+upcall.";
 
 const EXAMPLES: &str = "\
 Every upcall of the ovs-vswitchd that runs, with its flow key:

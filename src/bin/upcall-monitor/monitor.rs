@@ -23,7 +23,7 @@ pub struct Monitor {
     packet_filter: Option<Filter>,
     /// Upcalls that the programs in the kernel filtered.
     pub filtered_in_kernel: Filtered,
-    /// Upcalls that were filtered here although less is there than the packet filter looks at.
+    /// Upcalls that the packet filter excluded here although less of the packet was captured than the filter looks at.
     cut: u64,
     replay: bool,
     key_decode: Decode,
@@ -82,7 +82,7 @@ impl Monitor {
         Ok((Session::new(settings, start, recording)?, monitor))
     }
 
-    /// The packet filter that is to be applied here to what comes, if any.
+    /// Sets the packet filter that is applied here from now on, if any.
     pub fn set_packet_filter(&mut self, filter: Option<Filter>) {
         self.packet_filter = filter;
     }
@@ -136,7 +136,7 @@ impl Monitor {
             }
         }
         let name = (!self.name.is_empty()).then_some(&*self.name);
-        // The kernel has filtered already, by all but the names of devices.
+        // The kernel has already applied all filters, but not those by the name of a device.
         let by_name = upcall.failed_from.is_some_and(|from| from.port.is_none());
         let other = self.replay && !self.filters.has(upcall);
         let other_port = (self.replay || by_name) && !self.filters.has_port(number, name);

@@ -19,7 +19,7 @@ use ovs_tracers::upcall::text::Table;
 use crate::args::Args;
 use crate::capture::Capture;
 
-/// Each is closed if it is not asked for. As tcpdump has it, standard output is either text or a capture.
+/// An output that is not asked for is closed. As with tcpdump, standard output is either text or a capture.
 pub struct Outputs {
     table: Sink<Table<Output>>,
     json: Sink<Json<Output>>,
@@ -79,7 +79,7 @@ impl Outputs {
         })
     }
 
-    /// A line on the terminal that says how the trace goes, where it is not in the way of these outputs.
+    /// A status line on the terminal, unless it would disturb these outputs.
     pub fn status_line(&self) -> Option<StatusLine> {
         StatusLine::new(self.summary.is_open())
     }
@@ -101,7 +101,7 @@ impl Outputs {
             .write(failure, |capture| capture.write(upcall, row, files))
     }
 
-    /// Says that upcalls are missing here. In the order of events for whoever sees standard error too.
+    /// Says that upcalls are missing here. It flushes, so that whoever also sees standard error sees both in order.
     pub fn lost(
         &mut self,
         failure: &mut Failure,
@@ -130,13 +130,13 @@ impl Outputs {
                 out.flush()
             });
         }
-        // In the order of events for whoever sees both.
+        // So that whoever sees both sees them in the order of events.
         self.table.write(failure, Table::flush)?;
         note(report);
         ControlFlow::Continue(())
     }
 
-    /// Lets readers see what there is.
+    /// Flushes what was written, so that readers see it.
     pub fn flush(&mut self, failure: &mut Failure) -> ControlFlow<()> {
         self.table.write(failure, Table::flush)?;
         self.json.write(failure, Json::flush)?;

@@ -16,7 +16,7 @@ pub struct TopSources {
     /// Lines of each part of a summary.
     lines: usize,
     total: Flows,
-    /// Of the interval that is not over yet; none if there are no intervals.
+    /// Counts of the interval that is not over yet; `None` if there are no intervals.
     recent: Option<Flows>,
     started: Instant,
     /// Times of the first and the last event.
@@ -56,7 +56,7 @@ impl TopSources {
         }
     }
 
-    /// Counts upcalls that were lost, and of which no more is known.
+    /// Counts upcalls that were lost and of which nothing else is known.
     fn add_unknown(&mut self, count: u64) {
         self.total.add_unknown(count);
         if let Some(recent) = &mut self.recent {
@@ -64,7 +64,7 @@ impl TopSources {
         }
     }
 
-    /// The sources of an interval, which was so long; the next one begins.
+    /// The sources of the interval, which took `elapsed`. The next one begins.
     pub fn interval(&mut self, elapsed: Duration, daemons: &[Daemon]) -> Option<Report> {
         let recent = self.recent.take()?;
         self.recent = Some(Flows::default());
@@ -87,7 +87,7 @@ impl TopSources {
     }
 }
 
-/// The datapath, and whose it is if several daemons have one of that name.
+/// The name of the datapath and, if several daemons are traced, whose it is.
 pub fn datapath_label(datapath: &[u8], target: u32, daemons: &[Daemon]) -> String {
     let name = String::from_utf8_lossy(datapath);
     match daemons.get(target as usize) {
@@ -96,7 +96,7 @@ pub fn datapath_label(datapath: &[u8], target: u32, daemons: &[Daemon]) -> Strin
     }
 }
 
-/// The names of what flows have numbers of.
+/// The names for the numbers in flows.
 struct Known<'a> {
     daemons: &'a [Daemon],
     threads: &'a HashMap<u32, String>,
@@ -119,7 +119,7 @@ impl Names for Known<'_> {
     fn thread(&self, flow: &Flow) -> String {
         let tid = flow.tid;
         let daemon = self.daemons.get(flow.target as usize);
-        // For a thread that was seen in lost upcalls only.
+        // A thread that was only seen in lost upcalls has its name from /proc.
         let comm = || {
             let comm = fs::read_to_string(format!("/proc/{}/task/{tid}/comm", daemon?.pid)).ok()?;
             Some(comm.trim_end().to_string())
@@ -165,7 +165,8 @@ impl<'a, M: MapCore> LostFlows<'a, M> {
         }
     }
 
-    /// The same at the end, when so many were lost in all: what the program could not count by flow has an unknown one.
+    /// Counts the rest at the end. `lost` is how many were lost in all: the flow of those that the program could not
+    /// count by flow is unknown.
     pub fn finish(mut self, sources: &mut TopSources, lost: u64) {
         self.count(sources);
         sources.add_unknown(lost.saturating_sub(self.total));

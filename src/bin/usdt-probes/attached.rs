@@ -1,4 +1,4 @@
-//! Who has a site attached, as far as the kernel tells: BPF links, perf events with a BPF program, and tracefs.
+//! Who has a site attached, as far as the kernel says: BPF links, perf events with a BPF program, and tracefs.
 
 use std::ffi::CStr;
 use std::fs::{self, File};
@@ -17,7 +17,7 @@ use crate::listing::identity;
 #[derive(Default)]
 pub struct Attachments {
     all: Vec<Attachment>,
-    /// What the kernel does not tell of, and who or what would: for a message.
+    /// What the kernel did not list, and what it takes to see that: for a message.
     pub unknown: Vec<String>,
 }
 
@@ -116,7 +116,7 @@ impl Attachments {
                 ),
                 None => {
                     self.unknown.push(format!(
-                        "uprobe-multi link {} (Linux 6.8 and later tell)",
+                        "uprobe-multi link {} (Linux 6.8 and later list it)",
                         link.id
                     ));
                     return;
@@ -319,7 +319,7 @@ struct PerfEvent {
 }
 
 impl PerfEvent {
-    /// `None` if the event is none, or has no program.
+    /// `None` if this is not such an event, or it has no program.
     fn query(descriptor: &Descriptor) -> Option<Self> {
         let mut path = [0_u8; 4096];
         let mut len = path.len() as u32;

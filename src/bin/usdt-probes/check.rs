@@ -16,7 +16,7 @@ use ovs_tracers::{bridge_loop, cost, dpif_ops, upcall};
 
 use crate::show;
 
-/// The tools that attach to something, each by its own declaration. A new tool gets a row here.
+/// The declarations of the tools that attach to something. A new tool is added here.
 const TOOLS: [&Tool; 4] = [
     &upcall::probes::TOOL,
     &cost::probes::TOOL,
@@ -59,7 +59,7 @@ struct Kernel {
 impl Kernel {
     fn query() -> Self {
         let privilege = privilege::check_privilege();
-        // Distributions add to old kernels; and one that forbids the question, in a sandbox for example, says no.
+        // Distributions add ring buffers to older kernels. In a sandbox that forbids the question, the answer is no.
         let ring_buffer = kernel::kernel_version() >= (5, 8)
             || privilege.is_ok() && MapType::RingBuf.is_supported().unwrap_or(false);
         let devices = Path::new("/sys/bus/event_source/devices");
@@ -84,7 +84,7 @@ impl Kernel {
     }
 }
 
-/// The fact without the way out.
+/// The first line of an error: the fact without the way out.
 fn first_line(error: &impl ToString) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or_default().to_string()
@@ -168,7 +168,7 @@ fn answer(tool: &Tool, kernel: &Kernel, find: impl Fn(&Usdt) -> Found) -> Answer
             match find(probe) {
                 Found::Usable { differ: differs } => differ |= differs,
                 Found::Absent => absent.push(probe),
-                // That there are no probes at all is said once.
+                // That there are no probes at all is reported once.
                 Found::Lacks(what) if !lacks.contains(&what) => lacks.push(what),
                 Found::Lacks(_) => {}
             }
@@ -378,7 +378,7 @@ mod tests {
         answer.lacks.join("; ")
     }
 
-    /// Check that each thing which a tool needs is said to be missing when it is, and only then.
+    /// Check that each thing which a tool needs is reported as missing when it is, and only then.
     #[test]
     fn each_lack() {
         assert_eq!(lacks(&kernel(), usable), "");
@@ -438,7 +438,7 @@ mod tests {
         );
     }
 
-    /// Check that a process without the probes is told apart from one without probes, which is said once.
+    /// Check that a process without these probes is distinguished from one without any, which is reported once.
     #[test]
     fn each_lack_of_probes() {
         let (pid, path) = (1, "/x".into());

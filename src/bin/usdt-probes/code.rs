@@ -60,7 +60,7 @@ impl Instruction {
 /// What is at a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Code {
-    /// One instruction, or a few bytes if it is none that is known here.
+    /// One instruction, or a few bytes if the instruction is not known here.
     pub bytes: Vec<u8>,
     pub instruction: Option<Instruction>,
     /// Whether the process has something else here than the file; `None` for a file.
@@ -207,8 +207,8 @@ mod tests {
 
     /// Check that each instruction is known by its bytes, on its own machine only.
     ///
-    /// The nops are those of objdump on this project's stand-in (gcc 12.2) and fixtures/elf; int3 and call were read
-    /// from the memory of a stand-in with a uprobe on Linux 6.18; brk is written down from the kernel's constant.
+    /// The nops are those of objdump on fixtures/standin (gcc 12.2) and fixtures/elf; int3 and call were read from the
+    /// memory of fixtures/standin with a uprobe on Linux 6.18; brk is written down from the kernel's constant.
     #[test]
     fn instructions() {
         use Instruction::*;

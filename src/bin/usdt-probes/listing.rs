@@ -113,7 +113,7 @@ impl Listing {
         });
     }
 
-    /// Drops what does not match; it is an error if nothing is left.
+    /// Drops what does not match; it is an error if nothing matches.
     pub fn keep(&mut self, pattern: Option<&Pattern>) -> anyhow::Result<()> {
         let all = self.count();
         if all == 0 {
@@ -200,7 +200,7 @@ impl Listing {
     }
 }
 
-/// What tells a file from all others, as long as it exists.
+/// What distinguishes a file from all others, as long as it exists.
 pub fn identity(metadata: &fs::Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }

@@ -16,12 +16,13 @@ None for a readable file. CAP_SYS_PTRACE for a process of another user, CAP_SYS_
         Section::new(
             "EXIT STATUS",
             "\
-0 if something was listed or, with --check, if every tracer can run; 1 otherwise; 2 if the command line makes no sense.",
+0 if something was listed or, with --check, if every tracer can run; 1 otherwise; 2 if the command line makes no
+sense.",
         ),
         Section::new("EXAMPLES", EXAMPLES),
         Section::new(
             "SEE ALSO",
-            "upcall-monitor(8), upcall-cost(8), bridge-loop(8), ovs-vswitchd(8), readelf(1), bpftool(8)",
+            "upcall-monitor(8), upcall-cost(8), dpif-ops(8), bridge-loop(8), ovs-vswitchd(8), readelf(1), bpftool(8)",
         ),
     ]
 }
@@ -38,7 +39,7 @@ A line for each probe of each file.
     OBJECT  the program or library; of a process, its path as the
             process saw it
 
-Warnings on standard error report notes that are damaged, or that belong to code which the linker left out.";
+Warnings on standard error report notes that are damaged, or that belong to code which the linker dropped.";
 
 const SITES: &str = "\
 With -v each site is shown:
@@ -53,14 +54,14 @@ With -v each site is shown:
     arg N        the argument in words, and as the compiler wrote it
     attached     who has it attached
 
-The code shown is that in the memory of a process, or that in the file. An armed site has an instruction of the kernel in
-place of the nop that the compiler left: int3 on x86, brk on aarch64. Where the nop has five bytes, Linux 6.18 and later
-replace the int3 by a call, which is much cheaper, once it was hit. A debugger's breakpoint is an int3 as well.
+The code shown is that in the memory of a process, or that in the file. An armed site has an instruction of the kernel
+in place of the nop that the compiler left: int3 on x86, brk on aarch64. Where the nop has five bytes, Linux 6.18 and
+later replace the int3 by a call, which is much cheaper, once it was hit. A debugger's breakpoint is an int3 as well.
 
-The kernel lists BPF links (perf event: Linux 6.6 and later; uprobe-multi: 6.8 and later), perf events with a BPF program,
-and the events of tracefs. It lists neither perf events without a program, such as those of perf record, nor the processes
-in which a perf event is attached. A warning on standard error says what it refuses to list. The name of a BPF program
-has 15 characters at most.";
+The kernel lists BPF links (perf event: Linux 6.6 and later; uprobe-multi: 6.8 and later), perf events with a BPF
+program, and the events of tracefs. It lists neither perf events without a program, such as those of perf record, nor
+the processes in which a perf event is attached. A warning on standard error says what it refuses to list. The name of a
+BPF program has 15 characters at most.";
 
 const CHECK: &str = "\
 --check says of each of the tracers whether it can run on the process and on this kernel with the privilege that
@@ -80,8 +81,8 @@ The records are
     start  the tool, its version and machine; of a process its pid, and
            the kernel
     probe  a probe of one file
-    check  with --check, a tracer: tool, can_run, and lacks, an array of
-           text
+    check  with --check, a tracer: tool, can_run, and lacks and without,
+           arrays of text: what it lacks, and what it cannot show
 
 A value that is not known, or does not apply, is null. Addresses are text, in hexadecimal with 0x. A probe has
 

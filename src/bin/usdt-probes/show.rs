@@ -122,7 +122,7 @@ pub fn sites(
             if site.attached.is_empty() && armed && attachments.unknown.is_empty() {
                 writeln!(
                     out,
-                    "    {:<10} something that the kernel does not tell of: perf, or a debugger",
+                    "    {:<10} something that the kernel does not list: perf, or a debugger",
                     "attached"
                 )?;
             }
@@ -266,8 +266,8 @@ impl Serialize for Address {
     }
 }
 
-/// Version of the schema, `docs/usdt-probes.schema.json`: changes when a field changes its meaning or goes, not when one
-/// is added.
+/// Version of the schema, `docs/usdt-probes.schema.json`: changes when a field changes its meaning or goes, not when
+/// one is added.
 const SCHEMA: u32 = 1;
 
 /// Writes the first line. `pid` is the process that was asked about.
@@ -373,7 +373,7 @@ fn json_site<'a>(
 mod tests {
     use super::*;
 
-    /// Check that arguments of both machines are put into words, and what cannot be fetched is said to be so.
+    /// Check that arguments of both machines are put into words, and that what cannot be fetched is shown as that.
     ///
     /// Those of Open vSwitch 3.7 and of fixtures/elf; the last ones by hand.
     #[test]
@@ -422,7 +422,7 @@ mod tests {
         }
     }
 
-    /// Check that the bytes of a site are told with what they mean.
+    /// Check that the bytes of a site are shown with their meaning.
     #[test]
     fn bytes_in_words() {
         let shown = |bytes: &[u8], instruction, armed, unarmed| {

@@ -51,7 +51,7 @@ pub struct Waiting {
     pub port: Option<u32>,
     pub portid: u32,
     pub size: u32,
-    /// The place of a checksum that the kernel had not completed; empty if there is none.
+    /// The place of a checksum that the kernel had not completed; empty if there is no such checksum.
     pub checksum: Range<usize>,
     /// How many bytes of payload were received of an unsegmented packet.
     pub received: u32,

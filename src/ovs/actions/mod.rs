@@ -77,7 +77,7 @@ pub const OVS_HASH_ALG_SYM_L4: u32 = 1;
 /// `ETH_P_8021Q` of `linux/if_ether.h`, the TPID that `push_vlan` does not show.
 const ETH_P_8021Q: u16 = 0x8100;
 
-/// How deep actions may have others in them: `OVS_COPY_ACTIONS_MAX_DEPTH` of Linux 6.8 and later, which take no more.
+/// How deep actions may be nested: `OVS_COPY_ACTIONS_MAX_DEPTH` of Linux 6.8 and later, which take no more.
 const MAX_DEPTH: u32 = 16;
 
 /// The kernel's name of a type of action, for example `OVS_ACTION_ATTR_OUTPUT`.
@@ -97,13 +97,14 @@ pub fn name(kind: u16) -> Option<&'static str> {
 /// The text is what `format_odp_actions()` (`lib/odp-util.c` of Open vSwitch 3.1) makes of it; of `dec_ttl`, `drop` and
 /// `psample`, which that version does not know, what that of 4.0 does. No actions are `drop`, as one of that name is. An
 /// unknown action is `action99(01 02)`, one of a wrong length `bad length 2, expected 4 for: action1(05 00)`. As there,
-/// `OVS_CT_ATTR_EVENTMASK` and the `tun_flags` of `add_mpls` are left out. It differs where that function is of no use:
+/// `OVS_CT_ATTR_EVENTMASK` and the `tun_flags` of `add_mpls` are not shown. It differs where that function is of no
+/// use:
 ///
 /// * Where it says that there is an error, in `ct(error)` or `nat(range error)` for example, what is there is shown.
 ///   What has no place is `attrN(00 01)`, N being its type.
-/// * What a key in `set(...)` lacks in length, and where bytes are cut off, is said as [`flow_key::odp`] does.
+/// * Where a key in `set(...)` is too short, or bytes are cut off, the text says so as that of [`flow_key::odp`] does.
 /// * Helpers and timeouts of `ct` are escaped as strings of C are.
-/// * `set(nsh(...))` leaves out what it does not set, as Open vSwitch does since 3.4.
+/// * `set(nsh(...))` shows only what it sets, as Open vSwitch does since 3.4.
 ///
 /// # Errors
 ///
@@ -175,7 +176,7 @@ impl<F: Fn(u32) -> Option<N>, N: Display> Printer<F> {
         }
     }
 
-    /// Writes an action of a fixed length, which it has.
+    /// Writes an action whose payload has a fixed length, which was checked.
     fn fixed(&self, action: &Attribute<'_>, out: &mut impl fmt::Write) -> fmt::Result {
         let host32 = |at| host32(action.payload, at);
         let net16 = |at| net16(action.payload, at);

@@ -1,4 +1,4 @@
-//! The attributes in an action, of which each type has one place in its text.
+//! The attributes in an action. Each type of attribute has one place in the action's text.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::ovs::flow_key::odp::partial::{List, nested_end, payload};
 /// What an action has of one type of attribute.
 #[derive(Clone, Copy)]
 pub(super) enum Part {
-    /// Nothing that has a place.
+    /// No place in the text.
     Unknown,
     /// A payload of so many bytes.
     Fixed(usize),
@@ -19,11 +19,11 @@ pub(super) enum Part {
     Any,
     /// Attributes, or actions, which are shown as far as they go if they are cut.
     Nested,
-    /// What Open vSwitch does not show.
+    /// Anything; Open vSwitch does not show it.
     Hidden,
 }
 
-/// The attributes in an action by type; of two of a type the last, as Open vSwitch has it.
+/// The attributes in an action by type. Of two of one type, the last one counts, as in Open vSwitch.
 pub(super) struct Parts<'a, const N: usize> {
     action: Attribute<'a>,
     known: &'static [Part; N],
@@ -72,7 +72,7 @@ impl<'a, const N: usize> Parts<'a, N> {
         more || run.stopped().is_some() || !self.action.is_complete()
     }
 
-    /// Ends the list of the parts, which has what they are not, and its bracket.
+    /// Ends the list of the parts with the attributes that are none of them, and closes its bracket.
     pub fn end(&self, mut list: List<'_, impl fmt::Write>) -> fmt::Result {
         let mut run = self.action.nested();
         for attribute in run.by_ref() {

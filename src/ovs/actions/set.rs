@@ -48,7 +48,7 @@ pub(super) fn set_masked(action: &Attribute<'_>, out: &mut impl fmt::Write) -> f
     out.write_str(")")
 }
 
-/// An attribute as `key`, of which the payload is a half of its.
+/// An attribute like `key`, whose payload is one half of the payload of that.
 fn half<'a>(key: &Attribute<'a>, payload: &'a [u8]) -> Attribute<'a> {
     Attribute {
         len: (NLA_HDRLEN + payload.len()) as u16,

@@ -75,7 +75,7 @@ pub(super) fn userspace<N: Display>(
 }
 
 /// `struct user_action_cookie` of `lib/odp-util.h`: 48 bytes, of which a union by its type begins after the OpenFlow
-/// port and the UUID of the bridge. In this host's byte order, but for `vlan_tci` and `rule_cookie`.
+/// port and the UUID of the bridge. All but `vlan_tci` and `rule_cookie` are in this host's byte order.
 struct Cookie<'a> {
     kind: u16,
     union: &'a [u8],

@@ -109,7 +109,7 @@ impl<'a> Attribute<'a> {
 /// Why a run of attributes could not be walked to its end. Lengths and offsets are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// `left` (1 to 3) bytes are left at offset `at`: too few for a header.
+    /// `left` (1 to 3) bytes remain at offset `at`: too few for a header.
     Header { at: usize, left: usize },
     /// The `nla_len` of the attribute at offset `at` does not even cover its header.
     Short { at: usize, len: u16 },
@@ -185,12 +185,12 @@ impl std::iter::FusedIterator for Attributes<'_> {}
 ///
 /// The last attribute may be incomplete; [`Attributes::stopped`] then says so, and says also when
 /// nothing sensible followed the last attribute. A key that was cut exactly between two attributes
-/// looks like a shorter whole one: only its length in the traced process tells them apart.
+/// looks like a shorter whole one: only its length in the traced process distinguishes them.
 pub fn attributes(key: &[u8]) -> Attributes<'_> {
     attributes_at(key, 0)
 }
 
-/// As [`attributes`], of a run that begins `at` so many bytes in a message. Offsets count from the message's start.
+/// As [`attributes`], of a run that begins at byte `at` of a message. Offsets count from the message's start.
 pub(super) fn attributes_at(run: &[u8], at: usize) -> Attributes<'_> {
     Attributes {
         left: run,

@@ -14,7 +14,7 @@ use super::{Stop, attributes, name};
 ///
 /// `␠` is a space: one follows each byte. The attributes inside `OVS_KEY_ATTR_TUNNEL`,
 /// `OVS_KEY_ATTR_ENCAP` and `OVS_KEY_ATTR_NSH` are shown as their bytes. A cut attribute's bytes
-/// are followed by `...`, and a line that begins with `WARN: decode truncated;` tells why the walk
+/// are followed by `...`, and a line that begins with `WARN: decode truncated;` says why the walk
 /// ended early. Every line ends in a newline.
 ///
 /// Where the script is wrong this differs: types 29 to 32 have their names, a type beyond is

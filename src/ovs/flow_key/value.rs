@@ -23,7 +23,7 @@ pub const OVS_TUNNEL_KEY_ATTR_IPV6_DST: u16 = 13;
 pub const OVS_TUNNEL_KEY_ATTR_PAD: u16 = 14;
 pub const OVS_TUNNEL_KEY_ATTR_ERSPAN_OPTS: u16 = 15;
 /// Open vSwitch's userspace has given this number to GTP-U, the kernel (6.1 and later) to the flag
-/// `OVS_TUNNEL_KEY_ATTR_IPV4_INFO_BRIDGE`. A flag has no payload, which tells them apart.
+/// `OVS_TUNNEL_KEY_ATTR_IPV4_INFO_BRIDGE`. A flag has no payload, which distinguishes the two.
 pub const OVS_TUNNEL_KEY_ATTR_GTPU_OPTS: u16 = 16;
 
 /// `OVS_VXLAN_EXT_GBP` of `OVS_TUNNEL_KEY_ATTR_VXLAN_OPTS`: the group-based policy's `u32`.
@@ -74,7 +74,7 @@ pub enum Key<'a> {
     /// Namespace in the upper, type in the lower 16 bits.
     PacketType(u32),
     NdExtensions(&'a NdExtensions),
-    /// No decoding is known for this type: [`Attribute::payload`] is all there is.
+    /// No decoding is known for this type; [`Attribute::payload`] has its bytes.
     Unknown,
     /// The attribute is cut, and not one of the nested ones, which are decoded as far as they go.
     Cut,
@@ -287,7 +287,7 @@ pub struct GeneveOption<'a> {
     pub data: &'a [u8],
 }
 
-/// The first Geneve option of a run is longer than what is left of it. Lengths are in bytes.
+/// The first Geneve option of a run is longer than the rest of the run. Lengths are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GeneveOverrun {
     /// The option's length; 4, its header's, if not even that is there.

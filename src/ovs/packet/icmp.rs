@@ -67,7 +67,7 @@ impl<'a, V: Visitor> Decoder<'_, V> {
     }
 
     /// The beginning of the packet which an error is about: `len` bytes of it, after which there
-    /// are extensions, or all that is left if `len` is 0 (RFC 4884).
+    /// are extensions, or all that remains if `len` is 0 (RFC 4884).
     fn quote(
         &mut self,
         len: usize,
@@ -84,7 +84,7 @@ impl<'a, V: Visitor> Decoder<'_, V> {
     /// RFC 4443, 2710, 3810, 4861.
     pub(super) fn icmpv6(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
         let kind = span.bytes.first().copied().unwrap_or_default();
-        // A query of version 2 is told by its length (RFC 3810, 8.1).
+        // A query of version 2 is recognised by its length (RFC 3810, 8.1).
         let query2 = kind == 130 && span.bytes.len() >= 28;
         self.layer(match kind {
             1 => "ICMPv6 Destination Unreachable",

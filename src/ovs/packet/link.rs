@@ -81,8 +81,8 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         Ok(())
     }
 
-    /// RFC 3032. The type of the payload is not in the packet: the first nibble tells IPv4 and
-    /// IPv6.
+    /// RFC 3032. The type of the payload is not in the packet: the first nibble distinguishes IPv4
+    /// and IPv6.
     pub(super) fn mpls(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
         self.layer("MPLS");
         let entry = span.u32()?;

@@ -2,11 +2,11 @@
 //!
 //! [`decode`] pushes what it finds into a [`Visitor`]; [`show`] is the visitor that prints text.
 //! Nothing is allocated for a packet. Partial input is normal, for a snap length cuts most packets:
-//! every field that is whole is decoded, what is left of the next one becomes a `Raw` layer, and a
+//! every field that is whole is decoded, what is there of the next one becomes a `Raw` layer, and a
 //! [`Stop`] says where the decoder stopped and why. That is also why the headers are read field by
 //! field here: a parser of whole headers shows nothing of a TCP header whose options are cut.
 //!
-//! Decoded are Ethernet II and 802.3 with its LLC header, 802.1Q and 802.1ad tags, MPLS, ARP and
+//! It decodes Ethernet II and 802.3 with its LLC header, 802.1Q and 802.1ad tags, MPLS, ARP and
 //! RARP, IPv4 with options, IPv6 with extension headers, TCP with options, UDP, the header of SCTP,
 //! ICMP, ICMPv6 with MLD and neighbour discovery, GRE, VXLAN (also GBP and GPE) and Geneve. All
 //! else is `Raw`, and so are the later fragments of a datagram.
@@ -16,7 +16,7 @@
 //! Names of layers, fields and values are scapy's, so that its users can read them. What differs,
 //! on purpose: ports are numbers, never names of services; bytes are `b'...'` and absent TCP
 //! options `[]`, as in later versions; lines have no trailing space; fields that are not in the
-//! packet (`autopad`, an empty `unused`) are left out, as is the explanation of the action bits in
+//! packet (`autopad`, an empty `unused`) are not shown, nor is the explanation of the action bits in
 //! an IPv6 `otype`; the flags of a segment routing header are one number, a DNS search list and
 //! TCP's `AO` and `TFO` are bytes (RFC 7413), `AltChkSum` is one number (RFC 1146), ICMP timestamps
 //! are milliseconds. Zero bytes at the end of a field of bytes are shown. RARP, ICMPv6 messages of
@@ -25,7 +25,7 @@
 //! `Raw`. An ICMP type without a format of its own ends after `chksum`; RFC 4884's `length`
 //! separates the quoted packet from the extensions behind it. The records of an MLDv2 report are
 //! siblings, their auxiliary data is counted in 32-bit words (RFC 3810). A UDP length of 0 means
-//! all that is left (RFC 2675). VXLAN is recognised by its destination port alone. An impossible
+//! all that remains (RFC 2675). VXLAN is recognised by its destination port alone. An impossible
 //! version or length stops the decoder, where scapy goes on with a guess, and a field which is not
 //! whole is `Raw`, where scapy shows a default or a part.
 
@@ -116,8 +116,8 @@ pub enum Stop {
 /// Decodes an Ethernet frame of which `packet` is the beginning, or all of it; `original_len` is
 /// the length of the whole frame in bytes.
 ///
-/// Any bytes will do: what cannot be decoded becomes a `Raw` layer, and [`Visitor::stop`] is told
-/// the first reason for it, then that the packet is cut, if it is.
+/// Any bytes will do: what cannot be decoded becomes a `Raw` layer, and [`Visitor::stop`] gets
+/// the first reason for it, then the cut of the packet, if it is cut.
 pub fn decode(packet: &[u8], original_len: usize, visitor: &mut impl Visitor) {
     let cut = original_len > packet.len();
     let mut decoder = Decoder {
@@ -206,7 +206,7 @@ impl<'a> Span<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
-    /// All bytes that are left.
+    /// All bytes that remain.
     fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.bytes)
     }
@@ -248,7 +248,7 @@ struct Decoder<'v, V> {
 }
 
 impl<'a, V: Visitor> Decoder<'_, V> {
-    /// Decodes one layer and what is in it. What the layer leaves because it halts becomes `Raw`.
+    /// Decodes one layer and what is in it. If the layer halts, the rest of its bytes becomes `Raw`.
     fn run(
         &mut self,
         mut span: Span<'a>,

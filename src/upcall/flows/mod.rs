@@ -1,7 +1,7 @@
 //! Who causes upcalls: counts by flow, and what they add up to.
 //!
-//! A flow here is all that a question may be about: datapath, port, handler thread, type, result, protocol, addresses.
-//! Its ports of TCP or UDP are left out, so that a port scan is one flow and not thousands.
+//! A flow here is what upcalls are counted by: datapath, port, handler thread, type, result, protocol and addresses. It
+//! does not have the ports of TCP or UDP, so that a port scan is one flow and not thousands.
 
 mod report;
 
@@ -22,7 +22,7 @@ use crate::upcall::record::NO_PORT;
 
 pub use report::{Names, Report};
 
-/// Flows that are told apart; of the upcalls of more than these the addresses are left out.
+/// How many flows are counted separately. The upcalls of further flows are counted without their addresses.
 const MAX_FLOWS: usize = 1 << 17;
 
 /// Whom an upcall came from.
@@ -43,7 +43,7 @@ pub struct Flow {
     eth_type: [u8; 2],
     /// The protocol of IP.
     pub proto: u8,
-    /// Whether addresses are left out, because there were too many.
+    /// Whether the addresses are missing, because there were too many flows.
     folded: bool,
     /// Of IPv6, or of IPv4 or ARP in the first four bytes.
     pub src: [u8; 16],
@@ -59,7 +59,7 @@ struct FlowId {
     tid: u32,
     result: i32,
     kind: u32,
-    /// `NO_PORT` if it is not known; a port of that number cannot be told from it.
+    /// `NO_PORT` if it is not known; it cannot be distinguished from a port of that number.
     port: u32,
     eth_type: [u8; 2],
     proto: u8,
@@ -77,7 +77,7 @@ const _: () = assert!(
 );
 
 impl Flow {
-    /// Reads a flow as the kernel's side counts it: a `struct flow_id`. `None` if there are not as many bytes.
+    /// Reads a flow as the BPF programs count it: a `struct flow_id`. `None` if there are too few bytes.
     pub fn from_flow_id(bytes: &[u8]) -> Option<Self> {
         let id = FlowId::read_from_bytes(bytes).ok()?;
         Some(Self {
@@ -195,7 +195,7 @@ impl Flow {
     }
 }
 
-/// The protocol of a packet, as far as its flow key tells.
+/// The protocol of a packet, as far as its flow key has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Protocol {
     eth_type: u16,
@@ -221,7 +221,7 @@ impl Display for Protocol {
     }
 }
 
-/// Upcalls by flow. In memory bounded by the number of flows that are told apart.
+/// Upcalls by flow, in memory that is bounded by the number of flows that are counted separately.
 #[derive(Debug, Default)]
 pub struct Flows {
     counts: HashMap<Flow, u64>,
@@ -259,7 +259,7 @@ impl Flows {
         self.unknown
     }
 
-    /// Upcalls whose addresses were left out, because there were too many.
+    /// Upcalls that were counted without their addresses, because there were too many flows.
     pub fn folded(&self) -> u64 {
         let folded = self.counts.iter().filter(|(flow, _)| flow.folded);
         folded.map(|(_, count)| count).sum()
@@ -326,7 +326,7 @@ impl Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
     pub count: u64,
-    /// One of the flows; what is said of it below holds for all.
+    /// One of the flows. All of them have these properties in common.
     pub flow: Flow,
     /// How many sources they have, and how many destinations; one of them is 1.
     pub sources: usize,
@@ -341,7 +341,8 @@ impl Source {
     }
 }
 
-/// What explains the most of `pairs`: one pair of addresses; or all of a source or of a destination, if no pair has half of it.
+/// What explains the most of `pairs`: one pair of addresses; or all of a source or of a destination, if no pair has
+/// half of it.
 fn next_source(pairs: &[(u64, Flow)]) -> Option<Source> {
     /// What several pairs have in common.
     #[derive(Clone, Copy)]
@@ -425,7 +426,7 @@ mod tests {
         flows
     }
 
-    /// Check that the flow of a key is that of its innermost frame. The key is the one that the stand-in's VLAN
+    /// Check that the flow of a key is that of its innermost frame. The key is the one that fixtures/standin's VLAN
     /// packet has, made by hand from linux/openvswitch.h: in_port 5, 802.1Q, UDP from 10.0.0.1 to 10.0.0.2.
     #[test]
     fn of_a_key() {
@@ -527,7 +528,7 @@ mod tests {
         assert_eq!(top[2].flow.addresses().unwrap().1, v4([10, 0, 2, 2]));
     }
 
-    /// Check that more flows than can be told apart are still counted, by all but their addresses.
+    /// Check that more flows than are counted separately are still counted, by all but their addresses.
     #[test]
     fn too_many() {
         let mut flows = Flows::default();

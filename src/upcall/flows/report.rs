@@ -8,9 +8,9 @@ use super::{Flow, Flows, Source};
 use crate::show::errno;
 use crate::show::escape::Escaped;
 
-/// What numbers of a flow are called.
+/// The names for the numbers in a flow.
 pub trait Names {
-    /// The datapath; with several daemons, whose it is.
+    /// The datapath and, if there are several daemons, whose it is.
     fn datapath(&self, flow: &Flow) -> String;
     fn port(&self, flow: &Flow) -> String;
     /// The handler thread.
@@ -25,7 +25,7 @@ pub struct Report {
     upcalls: u64,
     /// Of these, lost ones of which nothing more is known.
     unknown: u64,
-    /// Of these, those whose addresses were left out, because there were too many.
+    /// Of these, those that were counted without their addresses, because there were too many flows.
     folded: u64,
     by_datapath: Vec<Part>,
     by_port: Vec<Part>,
@@ -51,7 +51,7 @@ struct TopSource {
     datapath: String,
     port: String,
     protocol: String,
-    /// Null if there are several, or none is known.
+    /// Null if there are several, or if it is not known.
     src: Option<String>,
     dst: Option<String>,
     sources: usize,
@@ -60,8 +60,8 @@ struct TopSource {
 }
 
 impl Report {
-    /// Of `flows`, which came in `seconds`. A text has at most `lines` lines of each part, and there are as many
-    /// top sources.
+    /// Reports on `flows`, which came in `seconds`. A text has at most `lines` lines of each part, and there are as
+    /// many top sources.
     pub fn new(flows: &Flows, seconds: f64, lines: usize, names: &impl Names) -> Self {
         Self {
             seconds,

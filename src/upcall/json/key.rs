@@ -93,11 +93,11 @@ impl Undecoded<'_> {
     }
 }
 
-/// What of a run of attributes is not decoded.
+/// The part of a run of attributes that is not decoded.
 struct Rest<'r, 'a> {
     undecoded: &'r mut Vec<Undecoded<'a>>,
     within: Option<&'static str>,
-    /// A bit for each type that was there; none is greater than 63 and known.
+    /// A bit for each type that was there. No known type is greater than 63.
     seen: u64,
 }
 
@@ -128,7 +128,7 @@ impl<'r, 'a> Rest<'r, 'a> {
         repeated
     }
 
-    /// Lists an attribute that has no fields; says why.
+    /// Lists an attribute that has no fields, with the reason.
     fn opaque(&mut self, attribute: Attribute<'a>, wrong_length: bool) {
         let why = match attribute {
             _ if !attribute.is_complete() => "cut",
@@ -302,7 +302,7 @@ fn headers(line: &mut Line, key: Key<'_>) {
             line.field("ns", value >> 16);
             line.field("id", value & 0xffff);
         }
-        // The others are no structures.
+        // The others are not structures.
         _ => {}
     }
 }
@@ -386,7 +386,7 @@ fn tunnel<'a>(
             TunnelKey::BadLength { .. } => rest.opaque(attribute, true),
         }
     }
-    // Of a tunnel that is cut, those without a flag are not known to lack it.
+    // If a tunnel's attributes are cut, a flag that is missing may have been set.
     if complete || set != 0 {
         line.name("flags");
         line.bits(set, FLAGS.iter().map(|(kind, name)| (1 << kind, *name)));

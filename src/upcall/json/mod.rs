@@ -4,8 +4,8 @@
 //! holds for the streams of all tools. Besides,
 //!
 //! * an object without `error` has been read;
-//! * a number with a name has it in a field of its own, `type` and `type_name`, and a set of bits has those of the bits,
-//!   `ct_state` and `ct_state_names`.
+//! * a number with a name has it in a field of its own, `type` and `type_name`, and a set of bits has those of the
+//!   bits, `ct_state` and `ct_state_names`.
 
 pub(crate) mod key;
 mod packet;
@@ -49,7 +49,7 @@ impl<W: Write> Json<W> {
         Ok(json)
     }
 
-    /// Writes one upcall. `port` is the name of its port, if there is one; `daemon` the process that it was for, if that
+    /// Writes one upcall. `port` is the name of its port, if it has one; `daemon` the process that it was for, if that
     /// is known; `wall` its time in nanoseconds since the epoch.
     pub fn event(
         &mut self,
@@ -70,7 +70,7 @@ impl<W: Write> Json<W> {
         if let Some(daemon) = daemon {
             line.field("daemon", daemon);
         }
-        // A datapath has a name: none is one that could not be read.
+        // A datapath has a name: an empty one could not be read.
         let datapath = Some(upcall.datapath).filter(|name| !name.is_empty());
         line.field("datapath", datapath.map(Text));
         match (upcall.in_port(), port) {

@@ -31,7 +31,7 @@ pub enum NotInKernel {
     Long(usize),
     #[error("it has an instruction that is not known there")]
     Instruction,
-    #[error("this kernel does not take it; --verbose tells more")]
+    #[error("this kernel does not take it; --verbose says more")]
     Refused,
 }
 
@@ -43,7 +43,7 @@ pub struct InKernel {
     pub reach: u32,
 }
 
-/// An instruction as the kernel runs it. None if it is none that libpcap is known to make.
+/// An instruction as the kernel runs it. `None` if libpcap is not known to make such an instruction.
 pub(super) fn step(instruction: &sock_filter) -> Option<packet_step> {
     use libc::{
         BPF_A, BPF_ABS, BPF_ADD, BPF_ALU, BPF_AND, BPF_DIV, BPF_IMM, BPF_IND, BPF_JA, BPF_JEQ,
@@ -94,7 +94,7 @@ pub(super) fn step(instruction: &sock_filter) -> Option<packet_step> {
             BPF_AND => (source, Action::ACTION_AND),
             BPF_OR => (source, Action::ACTION_OR),
             BPF_XOR => (source, Action::ACTION_XOR),
-            // What libpcap does with more is up to the machine.
+            // What libpcap does with more depends on the machine.
             BPF_LSH if source == Value::VALUE_X || k < 32 => (source, Action::ACTION_LSH),
             BPF_RSH if source == Value::VALUE_X || k < 32 => (source, Action::ACTION_RSH),
             BPF_NEG => {
@@ -147,7 +147,7 @@ impl types::rodata {
     }
 }
 
-/// Loads what runs a packet filter, and nothing else: to know whether the verifier takes it, or to run it.
+/// Loads only the program that runs a packet filter: to know whether the verifier takes it, or to run it.
 pub fn load<'obj>(
     filter: &InKernel,
     storage: &'obj mut MaybeUninit<OpenObject>,

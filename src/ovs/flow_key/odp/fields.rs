@@ -9,10 +9,10 @@ use super::super::text::{alt_hex, dec, hex, hex_byte, hex_bytes};
 use super::names::Flag;
 use super::partial::{List, Wrote};
 
-/// The fields of an attribute, joined by commas. One of which no bit matters is left out unless it shall be `verbose`;
-/// one of which some bits do not is followed by its mask: `src=10.0.0.0/255.255.255.0`.
+/// The fields of an attribute, joined by commas. A field of which no bit matters is shown only if `verbose` is set; a
+/// field of which only some bits matter is followed by its mask: `src=10.0.0.0/255.255.255.0`.
 ///
-/// Without `MASKED` there are no masks, and the code for them is left out: keys of upcalls have none, and are many.
+/// Without `MASKED` there are no masks, and no code for them: the keys of upcalls, which are many, have no masks.
 pub(super) struct Fields<'w, W, const MASKED: bool> {
     list: List<'w, W>,
     verbose: bool,
@@ -26,7 +26,7 @@ impl<'w, W: fmt::Write, const MASKED: bool> Fields<'w, W, MASKED> {
         }
     }
 
-    /// Where to write a field, after its name, which begins with a comma; `None` if it is left out.
+    /// Where to write a field, after its name, which begins with a comma; `None` if it is not shown.
     #[inline]
     pub fn field(&mut self, name: &str, wildcard: bool) -> Result<Option<&mut W>, fmt::Error> {
         if MASKED && wildcard && !self.verbose {
@@ -35,7 +35,7 @@ impl<'w, W: fmt::Write, const MASKED: bool> Fields<'w, W, MASKED> {
         self.list.named_item(name).map(Some)
     }
 
-    /// Where to write what is never left out.
+    /// Where to write what is always shown.
     pub fn item(&mut self) -> Result<&mut W, fmt::Error> {
         self.list.item()
     }

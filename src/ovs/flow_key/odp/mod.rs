@@ -32,7 +32,7 @@ use super::*;
 /// * `ct_tuple6` has `tp_src=` and `tp_dst=`, which `ofproto/trace` reads, not `src_port=` and
 ///   `dst_port=`.
 /// * `erspan(...,hwid=)` has all six bits of the hardware ID, not the lower four.
-/// * `OVS_KEY_ATTR_IPV6_EXTHDRS`, which Linux 5.18 and later put into every IPv6 key, is left out:
+/// * `OVS_KEY_ATTR_IPV6_EXTHDRS`, which Linux 5.18 and later put into every IPv6 key, is not shown:
 ///   Open vSwitch prints it as `key32(...)`, which `ofproto/trace` does not take.
 ///   [`super::ipv6_exthdrs`] has it.
 /// * Attributes of `nsh` that have no place in its text follow it as `keyN(...)`.
@@ -141,7 +141,7 @@ const LOST: &str = "/<mask cut>";
 
 /// How a key is shown.
 ///
-/// Without `MASKED` it has no mask, and the code for masks is left out: keys of upcalls have none, and are many.
+/// Without `MASKED` there is no mask, and no code for masks: the keys of upcalls, which are many, have no masks.
 struct Printer<F, const MASKED: bool> {
     verbose: bool,
     /// Whether it is the key of an upcall, which differs as the documentation of [`odp`] lists.
@@ -150,7 +150,7 @@ struct Printer<F, const MASKED: bool> {
 }
 
 impl<F: Fn(u32) -> Option<N>, N: Display, const MASKED: bool> Printer<F, MASKED> {
-    /// Writes the attributes of a key or of an encapsulated one. Tells whether it wrote anything.
+    /// Writes the attributes of a key or of an encapsulated one. Returns whether it wrote anything.
     fn run(
         &self,
         mut attributes: Attributes<'_>,

@@ -28,8 +28,8 @@ impl<'w, W: fmt::Write> List<'w, W> {
         Ok(self.out)
     }
 
-    /// Where to write the next item, after its name. The name begins with the comma that the first item has not: one
-    /// write instead of two, of which a key has dozens.
+    /// Where to write the next item, after its name. The name begins with a comma, which the first item does not have:
+    /// this is one write instead of two, and a key has dozens of items.
     #[inline]
     pub fn named_item(&mut self, name: &str) -> Result<&mut W, fmt::Error> {
         let first = name.strip_prefix(',').unwrap_or(name);
