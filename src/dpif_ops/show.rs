@@ -20,9 +20,8 @@ pub struct Row<'a> {
     pub op: &'a Op<'a>,
     /// [`Request::title`](crate::ovs::flow_request::Request::title).
     pub title: &'a str,
-    /// The name of the datapath, and that or the number as text.
+    /// The name of the datapath, if it is known.
     pub datapath: Option<&'a [u8]>,
-    pub datapath_text: &'a str,
     pub ports: Option<&'a PortNames>,
     /// Nanoseconds since 1970.
     pub wall_time: u64,
@@ -30,9 +29,8 @@ pub struct Row<'a> {
 
 impl Row<'_> {
     /// The name of a port of the datapath.
-    fn port(&self, number: u32) -> Option<Escaped<'_>> {
-        let name = self.ports?.known(self.datapath?, number)?;
-        Some(Escaped::text(name))
+    fn port(&self, number: u32) -> Option<&str> {
+        self.ports?.known(self.datapath?, number)
     }
 
     /// Appends the row, and below it the request.
@@ -40,12 +38,16 @@ impl Row<'_> {
         let message = &self.op.message;
         self.op.head.columns(out)?;
         column(out, 16, |out| out.write_str(self.title))?;
-        column(out, 20, |out| out.write_str(self.datapath_text))?;
+        column(out, 20, |out| match self.datapath {
+            Some(name) => write!(out, "{}", Escaped(name)),
+            None => write!(out, "{}", self.op.dp_ifindex()),
+        })?;
         writeln!(out, "{message}")?;
         let Some(request) = &self.op.request else {
             return Ok(());
         };
-        request.lines(message.bytes, decode, |number| self.port(number), out)
+        let port = |number| self.port(number).map(Escaped::text);
+        request.lines(message.bytes, decode, port, out)
     }
 
     /// Writes the fields of the record.
