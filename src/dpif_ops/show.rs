@@ -7,6 +7,7 @@ use crate::ovs::ports::PortNames;
 use crate::show::columns::column;
 use crate::show::decode::Decode;
 use crate::show::escape::Escaped;
+use crate::show::hexdump;
 use crate::show::json::{Line, Text};
 
 /// Changes when a field of JSON changes its meaning or goes, not when one is added.
@@ -43,8 +44,13 @@ impl Row<'_> {
             None => write!(out, "{}", self.op.dp_ifindex()),
         })?;
         writeln!(out, "{message}")?;
-        let Some(request) = &self.op.request else {
-            return Ok(());
+        let request = match (&self.op.request, decode) {
+            (Ok(request), _) => request,
+            // The row says so.
+            (Err(_), _) if message.error.is_some() => return Ok(()),
+            (Err(_), Decode::None) => return Ok(()),
+            (Err(_), Decode::Hex) => return hexdump::write(out, message.bytes, 4),
+            (Err(error), _) => return writeln!(out, "    warning: {error}"),
         };
         let port = |number| self.port(number).map(Escaped::text);
         request.lines(message.bytes, decode, port, out)
@@ -57,8 +63,10 @@ impl Row<'_> {
         line.field("datapath", self.datapath.map(Text));
         line.captured("request", &self.op.message);
         line.end(b'}');
-        if let Some(request) = &self.op.request {
-            request.json(|number| self.port(number), line);
+        match &self.op.request {
+            Ok(request) => request.json(|number| self.port(number), line),
+            Err(_) if self.op.message.error.is_some() => {}
+            Err(error) => line.field("problems", [error.to_string()]),
         }
     }
 }

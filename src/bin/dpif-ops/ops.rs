@@ -62,8 +62,8 @@ impl<'a> Ops<'a> {
         let [title, thread, datapath_name] = &mut self.names;
         // Writing to a String cannot fail.
         let _ = match &op.request {
-            Some(request) => request.title(title),
-            None => title.write_str(op.operation.name()),
+            Ok(request) => request.title(title),
+            Err(_) => title.write_str(op.operation.name()),
         };
         let comm = String::from_utf8_lossy(head.comm);
         let _ = write!(thread, "{comm} ({})", head.tid);
