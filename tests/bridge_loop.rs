@@ -542,7 +542,11 @@ fn intervals() {
     ];
     let output = Monitor::attach_tool(BRIDGE_LOOP, target.pid, &args).output();
     let intervals = objects(&output, "interval");
-    assert!((3..=5).contains(&intervals.len()), "{}", output.stdout);
+    // On a busy machine attaching takes a part of --duration.
+    let seconds = object(&output, "summary")["seconds"].as_f64().unwrap();
+    let expected = seconds / 0.4;
+    let difference = (intervals.len() as f64 - expected).abs();
+    assert!(difference <= 1.5, "not {expected}: {}", output.stdout);
     let total = number(&object(&output, "summary")["run"]["count"]);
     let sum: u64 = intervals
         .iter()

@@ -110,13 +110,14 @@ fn attribute(kind: u16, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Check that all lines of all recordings are of the schema, whatever is asked of the packets, and that there are as
+/// Check that all lines of all recordings of upcall-monitor are of the schema, whatever is asked of the packets, and that there are as
 /// many as there were upcalls.
 #[test]
 fn recordings() {
     let files = fs::read_dir("fixtures/recordings").unwrap();
-    let files = files.map(|entry| entry.unwrap().path());
-    for file in files.filter(|file| file.extension().is_some_and(|extension| extension == "rec")) {
+    let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let files = names.filter(|name| name.starts_with("lab-") && name.ends_with(".rec"));
+    for file in files.map(|name| Path::new("fixtures/recordings").join(name)) {
         for decode in ["none", "hex", "decode"] {
             let output = replay(&file, &["-d", decode]);
             assert!(output.status.success());
@@ -237,6 +238,45 @@ fn losses() {
             "shown": 2, "failed": 0, "filtered": 0, "undecodable": 1, "left": 0, "packets_unreadable": 1, "keys_unreadable": 1, "names_unreadable": 0
         })
     );
+}
+
+/// Check that a replay names the daemon of each upcall after daemons were restarted: that of the start until then, and
+/// those of the block from there on, in the order in which records number them. What was known of ports is forgotten.
+#[test]
+fn daemons_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("f.rec");
+    // The offset of target in struct event_head, and a record of a key with in_port.
+    let to = |target: u16| {
+        let mut record = RECORDS[0].clone();
+        record[22..24].copy_from_slice(&target.to_ne_bytes());
+        record
+    };
+    let upcall = Upcall::from_record(&RECORDS[0]).unwrap();
+    let (datapath, port) = (upcall.datapath, upcall.in_port().expect("a port"));
+    let mut start = Start::new(&record::RECORDS);
+    start.set("pid", 7);
+    let mut writer = Writer::new(Vec::new(), &start).unwrap();
+    writer.port(datapath, port, "before").unwrap();
+    writer.record(&to(0)).unwrap();
+    writer.daemons(&[8, 9]).unwrap();
+    for target in [1, 0, 2] {
+        writer.record(&to(target)).unwrap();
+    }
+    writer.port(datapath, port, "between").unwrap();
+    writer.daemons(&[10]).unwrap();
+    writer.record(&to(0)).unwrap();
+    fs::write(&file, writer.finish().unwrap()).unwrap();
+    let output = replay(&file, &[]);
+    assert!(output.status.success());
+    let lines = lines(&output.stdout);
+    assert_eq!(lines[0]["pid"], 7);
+    let events = &lines[1..lines.len() - 1];
+    // The third of two daemons is none.
+    let daemons: Vec<&Value> = events.iter().map(|event| &event["daemon"]).collect();
+    assert_eq!(json!(daemons), json!([7, 9, 8, null, 10]));
+    let ports: Vec<&Value> = events.iter().map(|event| &event["port"]["name"]).collect();
+    assert_eq!(json!(ports), json!(["before", null, null, null, null]));
 }
 
 /// Check that the start says what the recording does, numbers as numbers.

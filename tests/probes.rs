@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use ovs_tracers::trace::plan::{Group, Point, Tool};
+use ovs_tracers::trace::probes::{Group, Point, Tool};
 use ovs_tracers::{bpf, bridge_loop, cost, dpif_ops, upcall};
 
 /// The names of the programs of a BPF object, with their sections.

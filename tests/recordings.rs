@@ -1,7 +1,10 @@
-//! Recordings of real upcalls, made by the lab, through the whole of what comes after the kernel.
+//! Recordings through the whole of what comes after the kernel: of upcall-monitor, made by the lab, and of dpif-ops.
 //!
-//! `fixtures/recordings/NAME.rec` was recorded by upcall-monitor in a virtual machine with a real Open vSwitch, as
-//! `NAME.txt` says; `NAME.FORM.txt` is what it shows of it. `UPDATE=1 cargo test --test recordings` writes the latter.
+//! `NAME.txt` says how `fixtures/recordings/NAME.rec` was made; `NAME.FORM.txt` and `NAME.jsonl` are what the tool shows of
+//! it. `UPDATE=1 cargo test --test recordings` writes the latter.
+
+#[path = "common/schema.rs"]
+mod schema;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +12,35 @@ use std::process::{Command, Output};
 
 use ovs_tracers::bpf::record::bytes;
 use ovs_tracers::bpf::upcall_monitor::types::{failed_from, upcall_record};
-use ovs_tracers::run::recording::{Start, Writer};
+use ovs_tracers::dpif_ops;
+use ovs_tracers::run::recording::{Block, Reader, Records, Start, Writer};
 use ovs_tracers::upcall::record::RECORDS;
+use schema::Schema;
+use serde_json::{Value, json};
 
 const UPCALL_MONITOR: &str = env!("CARGO_BIN_EXE_upcall-monitor");
+const DPIF_OPS: &str = env!("CARGO_BIN_EXE_dpif-ops");
+
+/// The ends of the names of what a tool shows, with the options for it.
+type Forms = &'static [(&'static str, &'static [&'static str])];
+const UPCALL_MONITOR_FORMS: Forms = &[
+    ("raw.txt", &["-k", "nlraw", "-d", "hex"]),
+    ("decoded.txt", &["-k", "odp", "-d", "decode"]),
+];
+const DPIF_OPS_FORMS: Forms = &[
+    ("odp.txt", &[]),
+    ("nlraw.txt", &["-n", "nlraw"]),
+    ("hex.txt", &["-n", "hex"]),
+    ("jsonl", &["--format", "json"]),
+];
+
+/// The tool that made a recording, by its name.
+fn tool(recording: &Path) -> (&'static str, Forms) {
+    match recording.file_stem().is_some_and(|name| name == "dpif-ops") {
+        true => (DPIF_OPS, DPIF_OPS_FORMS),
+        false => (UPCALL_MONITOR, UPCALL_MONITOR_FORMS),
+    }
+}
 
 fn recordings() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/recordings");
@@ -27,12 +55,12 @@ fn recordings() -> Vec<PathBuf> {
 }
 
 fn replay(recording: &Path, args: &[&str]) -> Output {
-    Command::new(UPCALL_MONITOR)
+    Command::new(tool(recording).0)
         .arg("--replay")
         .arg(recording)
         .args(args)
         .output()
-        .expect("upcall-monitor starts")
+        .expect("the tool starts")
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -43,14 +71,14 @@ fn text(bytes: &[u8]) -> &str {
 #[test]
 fn golden() {
     for recording in recordings() {
-        for (form, args) in [
-            ("raw", ["-k", "nlraw", "-d", "hex"]),
-            ("decoded", ["-k", "odp", "-d", "decode"]),
-        ] {
-            let output = replay(&recording, &args);
+        for (form, args) in tool(&recording).1 {
+            let output = replay(&recording, args);
             assert!(output.status.success(), "{recording:?}");
-            let expected = recording.with_extension(format!("{form}.txt"));
-            let shown = [&output.stdout[..], &output.stderr].concat();
+            let expected = recording.with_extension(form);
+            let shown = match *form {
+                "jsonl" => output.stdout,
+                _ => [&output.stdout[..], &output.stderr].concat(),
+            };
             if std::env::var_os("UPDATE").is_some() {
                 fs::write(&expected, &shown).expect("the folder can be written to");
                 continue;
@@ -70,18 +98,23 @@ fn golden() {
     }
 }
 
+/// A prime number of bytes that goes into a recording some twenty times: it meets every part of a block.
+fn step(recording: &[u8]) -> usize {
+    if recording.len() < 50_000 { 499 } else { 4999 }
+}
+
 /// Check that a recording which was cut off shows the beginning of what the whole one shows, and says so.
 #[test]
 fn cut_off() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = folder.path().join("cut.rec");
     for recording in recordings() {
+        let file = folder.path().join(recording.file_name().expect("a name"));
         let bytes = fs::read(&recording).expect("a recording");
-        let whole = replay(&recording, &["-k", "odp", "-d", "hex"]).stdout;
-        // A prime step meets every part of a block.
-        for cut in (0..bytes.len()).step_by(4999) {
+        let (_, args) = tool(&recording).1[0];
+        let whole = replay(&recording, args).stdout;
+        for cut in (0..bytes.len()).step_by(step(&bytes)) {
             fs::write(&file, &bytes[..cut]).expect("it can be written");
-            let output = replay(&file, &["-k", "odp", "-d", "hex"]);
+            let output = replay(&file, args);
             assert_eq!(output.status.code(), Some(1), "cut at {cut}");
             assert!(whole.starts_with(&output.stdout), "cut at {cut}");
             let stderr = text(&output.stderr);
@@ -99,11 +132,11 @@ fn cut_off() {
 #[test]
 fn damaged() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = folder.path().join("damaged.rec");
     for recording in recordings() {
+        let file = folder.path().join(recording.file_name().expect("a name"));
         let whole = replay(&recording, &[]).stdout;
         let original = fs::read(&recording).expect("a recording");
-        for at in (12..original.len()).step_by(4999) {
+        for at in (12..original.len()).step_by(step(&original)) {
             let mut bytes = original.clone();
             bytes[at] ^= 0x20;
             fs::write(&file, &bytes).expect("it can be written");
@@ -122,10 +155,125 @@ fn damaged() {
 /// Check that --count stops a replay as it stops a trace.
 #[test]
 fn count() {
-    let output = replay(&recordings()[0], &["-c", "7"]);
+    let output = replay(Path::new("fixtures/recordings/lab-6.1.rec"), &["-c", "7"]);
     assert!(output.status.success());
     assert_eq!(text(&output.stdout).lines().count(), 1 + 7);
     assert!(text(&output.stderr).contains("7 upcalls received: 7 shown"));
+    let recording = Path::new("fixtures/recordings/dpif-ops.rec");
+    let output = replay(recording, &["-c", "7", "-n", "none"]);
+    assert!(output.status.success());
+    assert_eq!(text(&output.stdout).lines().count(), 1 + 7);
+    assert!(text(&output.stderr).contains("7 operations fired: 7 shown"));
+}
+
+/// Check that the JSON of dpif-ops is of its schema, with as many operations as its summary says, also if a filter excludes
+/// some.
+#[test]
+fn dpif_ops_json() {
+    let recording = Path::new("fixtures/recordings/dpif-ops.rec");
+    let schema = Schema::of("dpif-ops");
+    for (args, shown, filtered) in [
+        (&[][..], 29, 0),
+        (&["-o", "get,del"], 6, 23),
+        (&["-t", "handler1"], 29, 0),
+        (&["-t", "handler2"], 0, 29),
+    ] {
+        let output = replay(recording, &[args, &["--format", "json"]].concat());
+        assert!(output.status.success());
+        let lines = schema.stream(text(&output.stdout));
+        let (summary, ops) = lines[1..].split_last().expect("a summary");
+        assert!(ops.iter().all(|line| line["record"] == "op"));
+        assert_eq!(ops.len(), shown, "{args:?}");
+        assert_eq!(summary["shown"], shown);
+        assert_eq!(summary["filtered"], filtered);
+    }
+}
+
+/// Bytes of `struct event_head` (`bpf/event.h`): where the name of the thread is.
+const COMM: std::ops::Range<usize> = 24..40;
+
+/// Check that names with which characters turn around are escaped for a terminal, and are in JSON as they are: those of
+/// threads, of datapaths and of ports.
+#[test]
+fn hostile_names() {
+    const THREAD: &str = "h\u{202e}\u{2066}1";
+    const PORT: &str = "p\u{202e}\u{2066}";
+    const DATAPATH: &str = "system@\u{2066}d";
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // A recording whose first record has other names.
+    let rewrite = |name: &str, records: &Records, datapath: &str| {
+        let from = Path::new("fixtures/recordings").join(name);
+        let bytes = fs::read(from).expect("a recording");
+        let mut reader = Reader::new(&bytes[..], records).expect("a recording");
+        let mut record = loop {
+            if let Block::Record(record) = reader.next_block().expect("a record") {
+                break record.to_vec();
+            }
+        };
+        record[COMM].fill(0);
+        record[COMM][..THREAD.len()].copy_from_slice(THREAD.as_bytes());
+        let mut start = Start::new(records);
+        start.set("pid", 7);
+        let mut writer = Writer::new(Vec::new(), &start).expect("memory takes it");
+        writer
+            .datapath(6, datapath.as_bytes())
+            .expect("memory takes it");
+        for port in 0..8 {
+            writer
+                .port(datapath.as_bytes(), port, PORT)
+                .expect("memory takes it");
+        }
+        writer.record(&record).expect("memory takes it");
+        let file = folder.path().join(name);
+        fs::write(&file, writer.finish().expect("memory takes it")).expect("it can be written");
+        file
+    };
+    let shown = |file: &Path, args: &[&str]| -> String {
+        let output = replay(file, args);
+        assert!(output.status.success());
+        let text = text(&output.stdout);
+        assert!(!text.contains(['\u{202e}', '\u{2066}']), "{text}");
+        text.to_string()
+    };
+    let json = |file: &Path, name: &str| -> Vec<Value> {
+        let output = replay(file, &["--format", "json"]);
+        Schema::of(name).stream(text(&output.stdout))
+    };
+
+    let file = rewrite("dpif-ops.rec", &dpif_ops::event::RECORDS, DATAPATH);
+    let text = shown(&file, &[]);
+    let columns = text.lines().nth(1).expect("a row").split_whitespace();
+    let columns: Vec<&str> = columns.collect();
+    assert_eq!(columns[2], "h\\u{202e}\\u{2066}1");
+    assert_eq!(columns[6], "system@\\u{2066}d");
+    assert!(text.contains(",in_port(p\\u{202e}\\u{2066}),"), "{text}");
+    assert!(text.contains(", actions:p\\u{202e}\\u{2066}\n"), "{text}");
+    let summary = shown(&file, &["-q"]);
+    assert!(summary.contains("/s  h\\u{202e}\\u{2066}1 ("), "{summary}");
+    assert!(summary.contains("/s  system@\\u{2066}d\n"), "{summary}");
+    let lines = json(&file, "dpif-ops");
+    let (op, counts) = (&lines[1], &lines[2]["operations"]);
+    assert_eq!(
+        (&op["comm"], &op["datapath"]),
+        (&json!(THREAD), &json!(DATAPATH))
+    );
+    let flow = op["flow"].as_str().expect("a flow");
+    assert!(flow.contains(&format!(",in_port({PORT}),")), "{flow}");
+    assert_eq!(op["actions"], PORT);
+    assert_eq!(
+        counts["by_thread"][0]["name"],
+        format!("{THREAD} ({})", op["tid"])
+    );
+    assert_eq!(counts["by_datapath"][0]["name"], DATAPATH);
+
+    let file = rewrite("lab-6.1.rec", &RECORDS, "system@ovs-system");
+    let text = shown(&file, &["-k", "odp"]);
+    assert!(text.contains(" h\\u{202e}\\u{2066}1 "), "{text}");
+    assert!(text.contains("p\\u{202e}\\u{2066}"), "{text}");
+    shown(&file, &["-q"]);
+    let lines = json(&file, "upcall-monitor");
+    assert_eq!(lines[1]["comm"], THREAD);
+    assert_eq!(lines[1]["port"]["name"], PORT);
 }
 
 /// Check that on a terminal an upcall that failed is red, that it is not with NO_COLOR or through a pipe, and that the

@@ -1130,7 +1130,7 @@ fn check() {
         lacks(&answers, "upcall-monitor"),
         Vec::from_iter(module.clone())
     );
-    let old = "no main:run_start, no main:poll_block (needs Open vSwitch 2.17 or later)";
+    let old = "no main:poll_block, no main:run_start (needs Open vSwitch 2.17 or later)";
     assert_eq!(lacks(&answers, "bridge-loop"), [old]);
     let text = probes(&["--check", "-p", &target.pid.to_string()]).stdout;
     let lines: Vec<&str> = text.lines().collect();

@@ -1,6 +1,6 @@
 //! What bridge-loop attaches to.
 
-use crate::trace::plan::{Group, Tool, Usdt};
+use crate::trace::probes::{Group, Tool, Usdt};
 use crate::usdt_group;
 
 /// `vswitchd/ovs-vswitchd.c` of Open vSwitch: a run of the main loop begins.

@@ -1,7 +1,7 @@
 //! What upcall-cost attaches to.
 
 use crate::trace::kernel::Need;
-use crate::trace::plan::{Group, Point, Tool, Usdt, Way, Without};
+use crate::trace::probes::{Group, Point, Tool, Usdt, Way, Without};
 use crate::upcall::probes::RECV_UPCALL;
 use crate::usdt_group;
 

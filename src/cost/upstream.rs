@@ -10,8 +10,8 @@ use std::io::{self, BufRead, Read};
 
 use super::event::{Event, KINDS, Kind, short_datapath};
 use crate::bpf::record::c_str;
-use crate::cli::cause;
 use crate::ovs::flow_key;
+use crate::show::message::cause;
 use crate::trace::captured::Captured;
 
 /// How many bytes a line may have, which is far more than the script ever writes.

@@ -3,7 +3,7 @@
 use crate::bpf::dpif_ops::types::{bss, dpif_op_record};
 use crate::bpf::record::{Head, read};
 use crate::dpif_ops::probes::OPERATIONS;
-use crate::ovs::flow_request::{Operation, Request};
+use crate::ovs::flow_request::{Operation, Request, TooShort};
 use crate::run::loss::{ARGUMENTS_UNREADABLE, LARGER_RING, RING_FULL, Reason};
 use crate::run::recording::Records;
 use crate::trace::captured::Captured;
@@ -33,8 +33,8 @@ pub struct Op<'a> {
     pub operation: Operation,
     /// The netlink message, from its `struct nlmsghdr` on.
     pub message: Captured<'a>,
-    /// None if the message is shorter than its headers.
-    pub request: Option<Request<'a>>,
+    /// What the message says, if its headers are there.
+    pub request: Result<Request<'a>, TooShort>,
     /// How many bytes of the record it uses.
     pub record_len: usize,
 }
@@ -49,6 +49,10 @@ impl<'a> Op<'a> {
         let mut operations = OPERATIONS.iter();
         let (_, operation, ..) = operations.find(|(op, ..)| op.0 == u32::from(head.kind))?;
         let error = (header.error != 0).then_some(header.error.wrapping_neg());
+        // The programs copy no more than there is, and nothing of what they could not read.
+        if header.len > header.size || (error.is_some() && !bytes.is_empty()) {
+            return None;
+        }
         Some(Self {
             head,
             operation: *operation,
@@ -57,19 +61,16 @@ impl<'a> Op<'a> {
                 bytes,
                 error,
             },
-            request: Request::parse(*operation, bytes).ok(),
+            request: Request::parse(*operation, bytes),
             record_len: HEADER + bytes.len(),
         })
     }
 
     /// Number of the datapath; 0 if it is not known.
     pub fn dp_ifindex(&self) -> u32 {
-        let number = self
-            .request
-            .as_ref()
-            .map(|request| request.headers.dp_ifindex.get());
-        number
-            .and_then(|number| u32::try_from(number).ok())
-            .unwrap_or(0)
+        let Ok(request) = &self.request else {
+            return 0;
+        };
+        u32::try_from(request.headers.dp_ifindex.get()).unwrap_or(0)
     }
 }

@@ -3,7 +3,7 @@
 use crate::bpf::dpif_ops::types::dpif_op;
 use crate::cost::probes::OP_FLOW_PUT;
 use crate::ovs::flow_request::Operation;
-use crate::trace::plan::{Group, Tool, Usdt};
+use crate::trace::probes::{Group, Tool, Usdt};
 use crate::usdt_group;
 
 static OP_FLOW_DEL: Usdt = Usdt {

@@ -7,6 +7,7 @@ use crate::ovs::ports::PortNames;
 use crate::show::columns::column;
 use crate::show::decode::Decode;
 use crate::show::escape::Escaped;
+use crate::show::hexdump;
 use crate::show::json::{Line, Text};
 
 /// Changes when a field of JSON changes its meaning or goes, not when one is added.
@@ -20,9 +21,8 @@ pub struct Row<'a> {
     pub op: &'a Op<'a>,
     /// [`Request::title`](crate::ovs::flow_request::Request::title).
     pub title: &'a str,
-    /// The name of the datapath, and that or the number as text.
+    /// The name of the datapath, if it is known.
     pub datapath: Option<&'a [u8]>,
-    pub datapath_text: &'a str,
     pub ports: Option<&'a PortNames>,
     /// Nanoseconds since 1970.
     pub wall_time: u64,
@@ -30,9 +30,8 @@ pub struct Row<'a> {
 
 impl Row<'_> {
     /// The name of a port of the datapath.
-    fn port(&self, number: u32) -> Option<Escaped<'_>> {
-        let name = self.ports?.known(self.datapath?, number)?;
-        Some(Escaped::text(name))
+    fn port(&self, number: u32) -> Option<&str> {
+        self.ports?.known(self.datapath?, number)
     }
 
     /// Appends the row, and below it the request.
@@ -40,12 +39,21 @@ impl Row<'_> {
         let message = &self.op.message;
         self.op.head.columns(out)?;
         column(out, 16, |out| out.write_str(self.title))?;
-        column(out, 20, |out| out.write_str(self.datapath_text))?;
+        column(out, 20, |out| match self.datapath {
+            Some(name) => write!(out, "{}", Escaped(name)),
+            None => write!(out, "{}", self.op.dp_ifindex()),
+        })?;
         writeln!(out, "{message}")?;
-        let Some(request) = &self.op.request else {
-            return Ok(());
+        let request = match (&self.op.request, decode) {
+            (Ok(request), _) => request,
+            // The row says so.
+            (Err(_), _) if message.error.is_some() => return Ok(()),
+            (Err(_), Decode::None) => return Ok(()),
+            (Err(_), Decode::Hex) => return hexdump::write(out, message.bytes, 4),
+            (Err(error), _) => return writeln!(out, "    warning: {error}"),
         };
-        request.lines(message.bytes, decode, |number| self.port(number), out)
+        let port = |number| self.port(number).map(Escaped::text);
+        request.lines(message.bytes, decode, port, out)
     }
 
     /// Writes the fields of the record.
@@ -55,8 +63,10 @@ impl Row<'_> {
         line.field("datapath", self.datapath.map(Text));
         line.captured("request", &self.op.message);
         line.end(b'}');
-        if let Some(request) = &self.op.request {
-            request.json(|number| self.port(number), line);
+        match &self.op.request {
+            Ok(request) => request.json(|number| self.port(number), line),
+            Err(_) if self.op.message.error.is_some() => {}
+            Err(error) => line.field("problems", [error.to_string()]),
         }
     }
 }

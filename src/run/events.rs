@@ -4,7 +4,6 @@ use std::fmt;
 use std::ops::ControlFlow;
 
 use crate::bpf::record::Head;
-use crate::cli::note;
 use crate::cli::options::{Common, Format};
 use crate::run::lines::Lines;
 use crate::run::loss::Reason;
@@ -14,6 +13,7 @@ use crate::run::session::{Session, Settings, Step};
 use crate::run::sink::Failure;
 use crate::show::counts::Counts;
 use crate::show::json::Line;
+use crate::show::message::note;
 
 /// What a tool says of its events.
 pub struct Kind<const N: usize> {

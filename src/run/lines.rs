@@ -7,12 +7,12 @@ use std::ops::ControlFlow;
 use serde::Serialize;
 
 use crate::cli::options::Format;
-use crate::cli::{StatusLine, erase_status, note};
 use crate::run::loss::Lost;
 use crate::run::output::{Output, stdout};
 use crate::run::recording::Start;
 use crate::run::sink::{Failure, Sink};
 use crate::show::json;
+use crate::show::message::{StatusLine, erase_status, note};
 
 pub struct Lines {
     out: Sink<Output>,

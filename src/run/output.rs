@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::cli::cause;
+use crate::show::message::cause;
 
 const BUFFER: usize = 1 << 17;
 

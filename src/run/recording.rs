@@ -29,7 +29,7 @@
 
 use std::io::{self, Read, Write};
 
-use crate::cli::cause;
+use crate::show::message::cause;
 
 const MAGIC: &[u8; 8] = b"OVSTRACE";
 /// Changes with the layout of any block. Version 3 added `records` to the start block: a program that knows only

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use libbpf_rs::MapCore;
 use rustix::thread::CapabilitySet;
 
-use crate::cli::{StatusLine, note};
 use crate::ovs::ports::PortNames;
 use crate::run::clock::WallClock;
 use crate::run::loss::{Lost, Reason};
 use crate::run::output::Output;
 use crate::run::recording::{self, Block, Records, Start};
 use crate::run::sink::{Failure, Sink};
+use crate::show::message::{StatusLine, note};
 use crate::trace::kernel::kernel_release;
 use crate::trace::plan::Attached;
 use crate::trace::privilege::drop_privilege;
@@ -531,5 +531,87 @@ impl Session {
             recording.writer.finish().map(drop)
         });
         self.failure.result()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// An interval of a second that began so long ago.
+    fn begun(ago: Duration) -> Interval {
+        let since = Instant::now().checked_sub(ago).expect("a clock");
+        Interval {
+            length: SECOND,
+            since,
+            due: since.checked_add(SECOND),
+        }
+    }
+
+    /// Check that an interval which is not over stays as it is, and that one which has just ended is followed by one
+    /// that ends a second later.
+    #[test]
+    fn in_time() {
+        let mut interval = begun(SECOND / 2);
+        let (since, due) = (interval.since, interval.due);
+        assert_eq!(interval.over(), None);
+        assert_eq!((interval.since, interval.due), (since, due));
+
+        let mut interval = begun(SECOND);
+        let due = interval.due.expect("a time");
+        let elapsed = interval.over().expect("it is over");
+        assert!(elapsed >= SECOND, "{elapsed:?}");
+        // In the rhythm of the first one, however late this test was.
+        let next = interval.due.expect("a time").duration_since(due);
+        assert_eq!(next.as_nanos() % SECOND.as_nanos(), 0, "{next:?}");
+        assert_eq!(interval.over(), None);
+    }
+
+    /// Check that the time of a write that blocked belongs to the interval in which it did, that this gives one interval
+    /// and not several, and that the next one begins where it ended.
+    #[test]
+    fn a_blocked_write() {
+        let ago = Duration::from_millis(5300);
+        let mut interval = begun(ago);
+        let (before, due) = (Instant::now(), interval.due.expect("a time"));
+        let elapsed = interval.over().expect("it is over");
+        assert!(elapsed >= ago, "{elapsed:?}");
+        assert!(interval.since >= before);
+        assert_eq!(interval.over(), None);
+        let next = interval.due.expect("a time");
+        assert!(next > interval.since && next <= interval.since + SECOND);
+        let rhythm = next.duration_since(due).as_nanos();
+        assert_eq!(rhythm % SECOND.as_nanos(), 0, "{rhythm}");
+    }
+
+    /// Check that no length overflows the clock: the shortest one is over at once, and one beyond the end of the clock
+    /// never is.
+    #[test]
+    fn extreme_lengths() {
+        for length in [Duration::from_nanos(1), Duration::ZERO] {
+            let mut interval = Interval::new(length);
+            for _ in 0..1000 {
+                let Some(elapsed) = interval.over() else {
+                    continue;
+                };
+                assert!(elapsed < Duration::from_secs(60), "{elapsed:?}");
+            }
+        }
+        let day = Duration::from_secs(24 * 60 * 60);
+        for length in [
+            day * 3653,
+            Duration::from_secs(1 << 62),
+            Duration::from_secs_f64(1e19),
+            Duration::MAX,
+        ] {
+            assert_eq!(Interval::new(length).over(), None, "{length:?}");
+            // Over, although the next one is beyond the end of the clock.
+            let mut interval = begun(SECOND);
+            interval.length = length;
+            assert!(interval.over().is_some(), "{length:?}");
+            assert_eq!(interval.over(), None, "{length:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use anyhow::anyhow;
 
-use crate::cli::cause;
+use crate::show::message::cause;
 
 /// Why a run ends early: the first output that failed.
 #[derive(Debug, Default)]

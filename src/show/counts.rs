@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::show::escape::Escaped;
+
 /// Counts by `N` properties, such as operation and thread.
 #[derive(Clone, Debug)]
 pub struct Counts<const N: usize> {
@@ -24,7 +26,7 @@ impl<const N: usize> Counts<N> {
         }
     }
 
-    /// Counts one, which has these properties.
+    /// Counts one, which has these properties. Names that other processes chose are given as they are.
     pub fn add(&mut self, values: [&str; N]) {
         for (counts, value) in self.counts.iter_mut().zip(values) {
             match counts.get_mut(value) {
@@ -83,7 +85,8 @@ impl<const N: usize> Display for Report<N> {
             write!(f, "\n  by {property}")?;
             for line in self.lines(i) {
                 let rate = line.per_second.unwrap_or_default();
-                write!(f, "\n    {:>10} {rate:>10.1}/s  {}", line.count, line.name)?;
+                let name = Escaped::text(line.name);
+                write!(f, "\n    {:>10} {rate:>10.1}/s  {name}", line.count)?;
             }
         }
         Ok(())
@@ -126,5 +129,16 @@ mod tests {
         assert_eq!(json["by_thread"][0]["per_second"], 1.5);
         let none = counts.take(Duration::ZERO);
         assert!(none.to_string().starts_with("0 operations in 0.0 s"));
+    }
+
+    /// Check that a name which another process chose is escaped for a terminal, and is in JSON as it is.
+    #[test]
+    fn hostile_names() {
+        let mut counts = Counts::new("operations", ["thread"]);
+        counts.add(["h\u{202e}\u{2066}\n"]);
+        let report = counts.take(Duration::from_secs(1));
+        assert!(report.to_string().ends_with("/s  h\\u{202e}\\u{2066}\\n"));
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["by_thread"][0]["name"], "h\u{202e}\u{2066}\n");
     }
 }

@@ -8,3 +8,4 @@ pub mod escape;
 pub mod hexdump;
 pub mod histogram;
 pub mod json;
+pub mod message;

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::io;
 
-use crate::cli::cause;
+use crate::show::message::cause;
 
 /// Bytes copied from the traced process, of which the kernel or a snap length may have cut the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
 use super::usdt;
-use crate::cli::cause;
 use crate::ovs::release::{Release, since};
 use crate::show::escape::Escaped;
+use crate::show::message::cause;
 
 /// Why a process cannot be traced. Each is the fact and the way out, on at most two lines.
 #[derive(Debug, thiserror::Error)]

@@ -1,9 +1,9 @@
 //! How a process is traced.
 //!
-//! [`plan`] is what a tool declares to attach to, and the way that is taken on this kernel. [`target`] is the traced
-//! process, [`object`] a file that it has mapped, and [`usdt`] the probes in such a file. [`sites`] finds the declared
-//! probes there, and [`attach`] attaches programs to them. [`ring`] hands out what the programs send until something
-//! ends the trace: [`until`].
+//! [`probes`] is what a tool declares to attach to, and [`plan`] the way that is taken on this kernel. [`target`] is the
+//! traced process, [`object`] a file that it has mapped, and [`usdt`] the probes in such a file. [`sites`] finds the
+//! declared probes there, and [`attach`] attaches programs to them. [`ring`] hands out what the programs send until
+//! something ends the trace: [`until`].
 
 pub mod attach;
 pub mod captured;
@@ -13,6 +13,7 @@ pub mod libbpf_log;
 pub mod object;
 pub mod plan;
 pub mod privilege;
+pub mod probes;
 pub mod process;
 pub mod ring;
 pub mod sites;

@@ -1,108 +1,17 @@
-//! What a tool attaches to, as data: [`Group`] declares it, [`Plan`] is what is chosen of it on this kernel.
-//!
-//! Attaching, `usdt-probes --check` and the tests read the same declarations.
+//! What becomes of a tool's declaration on this kernel and for these processes.
 
 use std::mem::MaybeUninit;
 
 use libbpf_rs::{Link, Object, OpenObject};
 
 use super::attach::attach;
-use super::kernel::{self, Need};
+use super::kernel;
+use super::probes::{Group, Point, Way, Without};
 use super::sites::Sites;
 use super::spec::COOKIE_TARGET_SHIFT;
 use super::target::Target;
 use super::{Error, libbpf_log};
-use crate::cli::note;
-
-/// A USDT probe of ovs-vswitchd.
-#[derive(Clone, Copy, Debug)]
-pub struct Usdt {
-    pub provider: &'static str,
-    pub name: &'static str,
-    /// How many arguments it has. This is not checked if none is fetched.
-    pub args: usize,
-    /// Which of them are pointers, so that they must have 8 bytes.
-    pub pointers: &'static [usize],
-    /// Which of them the programs fetch, in the order of their own enum.
-    pub fetched: &'static [usize],
-}
-
-/// A place that a program is attached to. Programs go by their names in the BPF object.
-#[derive(Debug)]
-pub enum Point {
-    /// All sites of a probe. There are two programs, the one named and one with `_multi` at its end: `UPROBE_PROGRAMS`
-    /// of `bpf/uprobe.bpf.h`.
-    Usdt {
-        probe: &'static Usdt,
-        program: &'static str,
-    },
-    /// A function of the kernel or of its module openvswitch. The program's section says how it is attached.
-    Kernel {
-        function: &'static str,
-        program: &'static str,
-    },
-}
-
-/// One way to see the events of a group.
-#[derive(Debug)]
-pub struct Way {
-    pub name: &'static str,
-    pub needs: &'static [Need],
-    /// In the order in which an event passes them. They are attached from the last to the first and detached from the
-    /// first to the last, so that an event which is seen at one of them is seen at all that follow.
-    pub points: &'static [Point],
-}
-
-/// What is done if there is no way to see the events of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Without {
-    /// The tool ends with an error.
-    Error,
-    /// The tool goes on after a warning, with this as its second line if it is not empty.
-    Warning(&'static str),
-    /// There is no message, because another group has one.
-    Nothing,
-}
-
-/// Events that a tool sees in the same way.
-#[derive(Clone, Copy, Debug)]
-pub struct Group {
-    /// The events, as in "failed to see ...".
-    pub what: &'static str,
-    /// In the order of preference.
-    pub ways: &'static [Way],
-    pub without: Without,
-}
-
-/// The group of events that only USDT probes show: `usdt_group!("puts": OP_FLOW_PUT => "op_flow_put")`, with the probes
-/// in the order of [`Way::points`] and the programs for them. Without these probes the tool ends with an error.
-#[macro_export]
-macro_rules! usdt_group {
-    ($what:literal: $($probe:ident => $program:literal),+ $(,)?) => {
-        $crate::trace::plan::Group {
-            what: $what,
-            ways: &[$crate::trace::plan::Way {
-                name: "usdt",
-                needs: &[],
-                points: &[$($crate::trace::plan::Point::Usdt {
-                    probe: &$probe,
-                    program: $program,
-                }),+],
-            }],
-            without: $crate::trace::plan::Without::Error,
-        }
-    };
-}
-
-/// What a tool declares.
-#[derive(Debug)]
-pub struct Tool {
-    pub name: &'static str,
-    /// In the order in which an event passes them, as the points of a [`Way`].
-    pub groups: &'static [&'static Group],
-    /// Whether all of its events come from the kernel's datapath.
-    pub datapath: bool,
-}
+use crate::show::message::note;
 
 /// How often a tool opens its BPF object at most: once, and once more for each way that fails.
 const ATTEMPTS: usize = 8;
@@ -392,26 +301,6 @@ impl Choice {
                 more => format!("\n  {more}"),
             };
             note(format_args!("warning: {what} cannot be seen: {why}{more}"));
-        }
-    }
-}
-
-impl Way {
-    /// The probes that it attaches to.
-    pub fn probes(&self) -> impl Iterator<Item = &'static Usdt> {
-        self.points.iter().filter_map(|point| match point {
-            Point::Usdt { probe, .. } => Some(*probe),
-            Point::Kernel { .. } => None,
-        })
-    }
-}
-
-impl Point {
-    /// The name of its program, where uprobe-multi is used or not.
-    pub fn program(&self, multi: bool) -> String {
-        match self {
-            Self::Usdt { program, .. } if multi => format!("{program}_multi"),
-            Self::Usdt { program, .. } | Self::Kernel { program, .. } => (*program).to_string(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::Error;
-use crate::cli::{cause, note};
+use crate::show::message::{cause, note};
 
 /// `PROC_USER_INIT_INO` of `include/linux/proc_ns.h`: the inode number of the user namespace in which privileges count.
 const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;

@@ -1,7 +1,7 @@
 //! Where the probes of a tool are in the traced processes, and how their arguments are fetched there.
 
 use super::object::Object;
-use super::plan::Usdt;
+use super::probes::Usdt;
 use super::spec::{MAX_SPECS, Spec, specs};
 use super::target::Target;
 use super::usdt::{Arg, Machine, Site, parse_args};
@@ -151,11 +151,5 @@ impl Usdt {
         }
         let fetched: Vec<&Arg> = self.fetched.iter().map(|&i| &parsed[i]).collect();
         Ok(specs(&fetched))
-    }
-}
-
-impl std::fmt::Display for Usdt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.provider, self.name)
     }
 }

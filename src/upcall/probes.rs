@@ -1,7 +1,7 @@
 //! What upcall-monitor attaches to.
 
 use crate::trace::kernel::Need;
-use crate::trace::plan::{Group, Point, Tool, Usdt, Way, Without};
+use crate::trace::probes::{Group, Point, Tool, Usdt, Way, Without};
 use crate::usdt_group;
 
 /// `lib/dpif.c` of Open vSwitch, 2.17 and later. Its arguments: the datapath's name, the type of the upcall, the packet

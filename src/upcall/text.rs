@@ -8,12 +8,12 @@ use std::io::{self, Write};
 
 use clap::ValueEnum;
 
-use crate::cli::cause;
 use crate::ovs::{flow_key, packet};
 use crate::show::columns::{column, decimal};
 use crate::show::decode::Decode;
 use crate::show::escape::escape;
 use crate::show::hexdump;
+use crate::show::message::cause;
 use crate::trace::captured::Captured;
 use crate::upcall::event::Upcall;
 

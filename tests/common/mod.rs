@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub const UPCALL_MONITOR: &str = env!("CARGO_BIN_EXE_upcall-monitor");
 pub const UPCALL_COST: &str = env!("CARGO_BIN_EXE_upcall-cost");
 pub const BRIDGE_LOOP: &str = env!("CARGO_BIN_EXE_bridge-loop");
+pub const DPIF_OPS: &str = env!("CARGO_BIN_EXE_dpif-ops");
 
 /// The directory of the stand-ins, built once.
 pub fn standins() -> &'static Path {

@@ -47,7 +47,7 @@ pub struct Args {
     pub nlmsg_decode: Decode,
 
     /// Capture at most N bytes of a request [default: 81920, which is all but of the largest packets]
-    #[arg(short = 's', long, value_name = "N", value_parser = clap::value_parser!(u32).range(24..=i64::from(MAX_REQUEST)))]
+    #[arg(short = 's', long, value_name = "N", conflicts_with = "replay", value_parser = clap::value_parser!(u32).range(24..=i64::from(MAX_REQUEST)))]
     pub nlmsg_size: Option<u32>,
 
     #[command(flatten)]

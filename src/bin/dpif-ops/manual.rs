@@ -32,10 +32,11 @@ const ROWS: &str = "\
 ovs-vswitchd asks four things of the kernel datapath, by generic netlink. Each has a probe, which fires when the request
 is complete and about to be sent, so that nothing is known of the answer. The row says what is asked for:
 
-    put create, put modify  installs a flow, or changes it; with \"probe\" ovs-vswitchd tries what the datapath can do
+    put create, put modify  installs a flow, or changes it; with \"probe\"
+                            ovs-vswitchd tries what the datapath can do
     del                     deletes a flow
     get                     looks a flow up
-    execute                 sends a packet to the datapath, with actions for it
+    execute                 sends a packet with actions to the datapath
 
 TIME is CLOCK_MONOTONIC in seconds, TID the thread that asks, DATAPATH the name of the datapath or its number, REQUEST
 the length of the netlink message. Below the row is what the message says: with -n odp in the syntax of ovs-dpctl

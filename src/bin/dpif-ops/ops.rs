@@ -9,7 +9,6 @@ use ovs_tracers::run::events::{Events, Kind};
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::recording::Start;
 use ovs_tracers::run::session::{Session, Step};
-use ovs_tracers::show::escape::Escaped;
 
 use crate::args::Args;
 
@@ -60,26 +59,26 @@ impl<'a> Ops<'a> {
         let (ports, failure) = session.names(0, dp_ifindex);
         let datapath = ports.and_then(|ports| ports.known_datapath(dp_ifindex));
         self.names.iter_mut().for_each(String::clear);
-        let [title, thread, datapath_text] = &mut self.names;
+        let [title, thread, datapath_name] = &mut self.names;
         // Writing to a String cannot fail.
         let _ = match &op.request {
-            Some(request) => request.title(title),
-            None => title.write_str(op.operation.name()),
+            Ok(request) => request.title(title),
+            Err(_) => title.write_str(op.operation.name()),
         };
-        let _ = write!(thread, "{} ({})", Escaped(head.comm), head.tid);
+        let comm = String::from_utf8_lossy(head.comm);
+        let _ = write!(thread, "{comm} ({})", head.tid);
         let _ = match datapath {
-            Some(name) => write!(datapath_text, "{}", Escaped(name)),
-            None => write!(datapath_text, "{dp_ifindex}"),
+            Some(name) => datapath_name.write_str(&String::from_utf8_lossy(name)),
+            None => write!(datapath_name, "{dp_ifindex}"),
         };
         let row = Row {
             op,
             title,
             datapath,
-            datapath_text,
             ports,
             wall_time,
         };
-        let (properties, decode) = ([&**title, thread, datapath_text], self.args.nlmsg_decode);
+        let (properties, decode) = ([&**title, thread, datapath_name], self.args.nlmsg_decode);
         let text = |out: &mut String| row.text(decode, out);
         self.events
             .show(failure, properties, text, |line| row.json(line))?;

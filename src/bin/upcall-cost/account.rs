@@ -4,7 +4,6 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 
 use ovs_tracers::bpf::upcall_cost::types::bss;
-use ovs_tracers::cli::note;
 use ovs_tracers::cli::options::Format;
 use ovs_tracers::cost::analysis::Analysis;
 use ovs_tracers::cost::histogram::Scale;
@@ -16,6 +15,7 @@ use ovs_tracers::run::output::{Files, Output, stdout};
 use ovs_tracers::run::recording::Start;
 use ovs_tracers::run::session::{Session, Settings, Step};
 use ovs_tracers::run::sink::Sink;
+use ovs_tracers::show::message::note;
 
 use crate::args::Args;
 

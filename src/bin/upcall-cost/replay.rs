@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use ovs_tracers::cli;
 use ovs_tracers::cost;
 use ovs_tracers::cost::upstream::{self, Item};
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::recording::{self, Start};
+use ovs_tracers::show::message::cause;
 
 use crate::account::Account;
 use crate::args::Args;
@@ -35,7 +35,7 @@ pub fn run(args: &Args, path: &Path) -> anyhow::Result<()> {
     let progress = Progress::new(args.quiet, size, read);
     let beginning = input
         .fill_buf()
-        .map_err(|error| anyhow::anyhow!("failed to read the recording: {}", cli::cause(&error)))?;
+        .map_err(|error| anyhow::anyhow!("failed to read the recording: {}", cause(&error)))?;
     let len = beginning.len().min(MAGIC.len());
     if len > 0 && MAGIC.starts_with(&beginning[..len]) {
         replay(args, input, files, progress)

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use anyhow::{bail, ensure};
 use ovs_tracers::bpf::upcall_monitor::types;
-use ovs_tracers::cli::note;
 use ovs_tracers::run::session::Daemon;
 use ovs_tracers::show::escape::escape;
+use ovs_tracers::show::message::note;
 use ovs_tracers::trace::libbpf_log;
 use ovs_tracers::upcall::packet_filter::{self, Filter, InKernel, NotInKernel};
 
@@ -69,12 +69,8 @@ pub fn check_names(filters: &Filters, daemons: &[Daemon]) -> anyhow::Result<()> 
         .find(|port| numbers(port, daemons).is_empty())
     {
         match list(known().map(|(_, _, name)| name.as_bytes())) {
-            None => bail!(
-                "no port of the datapath is called {port}\nthe kernel names no ports here; use the number of the port"
-            ),
-            Some(ports) => bail!(
-                "no port of the datapath is called {port}\nuse one of these, or a number: {ports}"
-            ),
+            None => bail!("no port named {port}\nthe kernel names no port here; use its number"),
+            Some(ports) => bail!("no port named {port}\nknown: {ports}"),
         }
     }
     // If the kernel names no datapaths, there is nothing to compare with.
@@ -82,9 +78,7 @@ pub fn check_names(filters: &Filters, daemons: &[Daemon]) -> anyhow::Result<()> 
         && let Some(datapaths) = list(known().map(|(datapath, _, _)| datapath))
         && !known().any(|(datapath, _, _)| datapath == wanted.as_bytes())
     {
-        bail!(
-            "no datapath is called {wanted}, and a bridge is not a datapath\nuse one of these: {datapaths}"
-        );
+        bail!("no datapath named {wanted}; a bridge is not a datapath\nknown: {datapaths}");
     }
     Ok(())
 }
@@ -201,18 +195,18 @@ mod tests {
         for (bad, expected) in [
             (
                 ["--port", "veth1"],
-                "no port of the datapath is called veth1\nuse one of these, or a number: a\\u{1b}[31m, veth0",
+                "no port named veth1\nknown: a\\u{1b}[31m, veth0",
             ),
             (
                 ["--dp", "br0"],
-                "no datapath is called system@br0, and a bridge is not a datapath\nuse one of these: system@dp1, system@ovs-system",
+                "no datapath named system@br0; a bridge is not a datapath\nknown: system@dp1, system@ovs-system",
             ),
         ] {
             assert_eq!(check(&daemons, &bad), Err(expected.to_string()));
         }
         assert_eq!(check(&daemons[..1], &["--dp", "br0"]), Ok(()));
         let error = check(&daemons[..1], &["--port", "p"]).unwrap_err();
-        assert!(error.ends_with("use the number of the port"), "{error}");
+        assert!(error.ends_with("use its number"), "{error}");
 
         let many: Vec<String> = (0..30).map(|i| format!("p{i}")).collect();
         let text = list(many.iter().map(String::as_bytes)).unwrap();

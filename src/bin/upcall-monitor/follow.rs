@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ovs_tracers::cli::note;
+use ovs_tracers::show::message::note;
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::until::Until;
 use ovs_tracers::trace::{self, Candidate, process};

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
-use ovs_tracers::cli::note;
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::recording::Start;
 use ovs_tracers::run::session::{Session, Settings, Step};
 use ovs_tracers::show::decode::Decode;
+use ovs_tracers::show::message::note;
 use ovs_tracers::upcall::event::Upcall;
 use ovs_tracers::upcall::packet_filter::Filter;
 use ovs_tracers::upcall::summary::{LOST, Summary};

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use anstream::{AutoStream, ColorChoice};
 use ovs_tracers::cli::options::Format;
-use ovs_tracers::cli::{StatusLine, erase_status, note};
 use ovs_tracers::run::output::{Files, Output, stdout};
 use ovs_tracers::run::recording::Start;
 use ovs_tracers::run::sink::{Failure, Sink};
+use ovs_tracers::show::message::{StatusLine, erase_status, note};
 use ovs_tracers::upcall::event::Upcall;
 use ovs_tracers::upcall::flows::Report;
 use ovs_tracers::upcall::json::Json;

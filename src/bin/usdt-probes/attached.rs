@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use libbpf_rs::libbpf_sys;
 use libbpf_rs::query::{LinkInfo, LinkTypeInfo, PerfEventType, ProgInfoIter};
-use ovs_tracers::cli::cause;
+use ovs_tracers::show::message::cause;
 use serde::Serialize;
 
 use crate::listing::identity;

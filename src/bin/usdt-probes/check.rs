@@ -8,7 +8,7 @@ use ovs_tracers::ovs::{ports, release};
 use ovs_tracers::show::escape::Escaped;
 use ovs_tracers::show::json::Line;
 use ovs_tracers::trace::kernel::Need;
-use ovs_tracers::trace::plan::{Tool, Usdt, Without};
+use ovs_tracers::trace::probes::{Tool, Usdt, Without};
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::usdt::{self, parse_args};
 use ovs_tracers::trace::{self, kernel, privilege};
@@ -318,7 +318,7 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use ovs_tracers::trace::plan::{Group, Point, Way};
+    use ovs_tracers::trace::probes::{Group, Point, Way};
 
     use super::*;
 

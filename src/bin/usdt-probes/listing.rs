@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{anyhow, bail, ensure};
 use object::ReadCache;
-use ovs_tracers::cli;
+use ovs_tracers::show::message::cause;
 use ovs_tracers::trace::object::Object;
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::usdt::{self, Machine, Probes};
@@ -55,8 +55,7 @@ pub struct Site<'a> {
 impl Listing {
     pub fn of_file(path: &Path) -> anyhow::Result<Self> {
         let of = path.display().to_string();
-        let unreadable =
-            |error| anyhow!("failed to read {}: {}", path.display(), cli::cause(&error));
+        let unreadable = |error| anyhow!("failed to read {}: {}", path.display(), cause(&error));
         // To open a fifo would wait for a writer.
         ensure!(
             fs::metadata(path).map_err(unreadable)?.is_file(),

@@ -15,6 +15,7 @@ use ovs_tracers::cli;
 use ovs_tracers::cli::options::Format;
 use ovs_tracers::run::output;
 use ovs_tracers::show::escape::Escaped;
+use ovs_tracers::show::message::note;
 use ovs_tracers::trace::libbpf_log;
 use ovs_tracers::trace::target::Target;
 
@@ -54,7 +55,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     };
     for warning in &listing.warnings {
         // It names files that a process has mapped.
-        cli::note(format_args!("warning: {}", Escaped::text(warning)));
+        note(format_args!("warning: {}", Escaped::text(warning)));
     }
     listing.keep(args.pattern.as_ref())?;
     let detailed = args.verbose || args.format == Format::Json;
@@ -65,7 +66,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     };
     if !attachments.unknown.is_empty() {
         let unknown = attachments.unknown.join(" and of ");
-        cli::note(format_args!(
+        note(format_args!(
             "warning: others may have a site attached: nothing is known of {unknown}"
         ));
     }

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use ovs_tracers::cli::cause;
 use ovs_tracers::run::recording::Start;
 use ovs_tracers::show::escape::Escaped;
 use ovs_tracers::show::json::Line;
+use ovs_tracers::show::message::cause;
 use ovs_tracers::trace::kernel::kernel_release;
 use ovs_tracers::trace::usdt::{self, Arg, Error, Machine, Operand, parse_arg, split_args};
 use serde::{Serialize, Serializer};

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use super::super::text::hex_bytes;
+use super::super::text::{dec, hex_bytes};
 use super::super::*;
-use super::fields::number;
 
 /// Whether a list has a first item, to which a next one needs a separator.
 pub(in crate::ovs) type Wrote = Result<bool, fmt::Error>;
@@ -82,7 +81,8 @@ pub(in crate::ovs) fn payload(attribute: &Attribute<'_>, out: &mut impl fmt::Wri
 }
 
 pub(super) fn unknown_name(attribute: &Attribute<'_>, out: &mut impl fmt::Write) -> fmt::Result {
-    number(out, "key", attribute.kind)
+    out.write_str("key")?;
+    dec(out, attribute.kind.into())
 }
 
 /// Ends the inside of a nested attribute: says so if it is cut.
