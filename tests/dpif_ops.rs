@@ -1,4 +1,4 @@
-//! dpif-ops: on live probes of this kernel, fired by a stand-in for ovs-vswitchd, and on recordings of them.
+//! dpif-ops on live probes of this kernel, which fixtures/standin fires, and on recordings of them.
 //!
 //! The comment at the top of `fixtures/standin/ops.c` says which operations upcall n fires, which is what these tests
 //! expect. Those that need root are listed as ignored without it.
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&args, trials).exit_code()
 }
 
-/// The records with a tag, of a stream.
+/// The records of a stream that have this tag.
 #[track_caller]
 fn records(stdout: &str, tag: &str) -> Vec<Value> {
     let lines = SCHEMA.stream(stdout).into_iter();
@@ -283,7 +283,7 @@ fn only_one_thread() {
     let args = ["--rate", "5000", "--threads", "3", "--count", "307"];
     let target = StandIn::start("standin-ops", &args);
     let by_name = Monitor::attach_tool(DPIF_OPS, target.pid, &["-t", "handler2"]);
-    // Its first thread is none of the handlers.
+    // The first thread of the process is not a handler.
     let id = target.pid.to_string();
     let by_id = Monitor::attach_tool(DPIF_OPS, target.pid, &["-t", &id]);
     target.run();
@@ -766,8 +766,8 @@ proptest! {
     }
 }
 
-/// Check that a record which says what the programs never do is none: more bytes than the request has, or bytes of one
-/// that could not be read.
+/// Check that a record is refused which no program would write: one with more bytes than the request has, or with bytes
+/// of a request that could not be read.
 fn impossible_records() {
     let request = [0; 24];
     assert!(show(&record(0, &request, |_| ())).is_some());

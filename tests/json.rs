@@ -272,7 +272,7 @@ fn daemons_after_a_restart() {
     let lines = lines(&output.stdout);
     assert_eq!(lines[0]["pid"], 7);
     let events = &lines[1..lines.len() - 1];
-    // The third of two daemons is none.
+    // There are two daemons, so that there is no third.
     let daemons: Vec<&Value> = events.iter().map(|event| &event["daemon"]).collect();
     assert_eq!(json!(daemons), json!([7, 9, 8, null, 10]));
     let ports: Vec<&Value> = events.iter().map(|event| &event["port"]["name"]).collect();

@@ -1,4 +1,4 @@
-//! What is said on standard error: messages, and a line that says how a trace goes.
+//! Messages on standard error, and the line there that says how a trace goes.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};

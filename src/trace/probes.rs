@@ -65,8 +65,7 @@ pub struct Group {
 }
 
 /// The group of events that only USDT probes show: `usdt_group!("puts": OP_FLOW_PUT => "op_flow_put")`, with the probes
-/// in the order of [`Way::points`] and the programs for them. Without these
-/// probes the tool ends with an error.
+/// in the order of [`Way::points`] and the programs for them. Without these probes the tool ends with an error.
 #[macro_export]
 macro_rules! usdt_group {
     ($what:literal: $($probe:ident => $program:literal),+ $(,)?) => {

@@ -188,7 +188,7 @@ impl Thread {
         true
     }
 
-    /// The first entry from `at` on that will do or, if there is none, the first one before it.
+    /// The first entry from `at` on that fits or, if none of them fits, the first one before it.
     fn entry(&self, mut will_do: impl FnMut(&Entry) -> bool) -> Option<usize> {
         let first = self.used.saturating_sub(MAX_OPERATED);
         let at = self.at.clamp(first, self.used);
