@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         stacks,
         intervals,
         closed_pipe,
+        no_type_information,
         no_such_probe
     );
     trials.push(trial(
@@ -591,6 +592,25 @@ fn closed_pipe() {
     let output = Monitor::spawn(command).output();
     assert!(output.status.success(), "{}", output.stderr);
     assert_eq!(output.stdout.lines().count(), 3);
+}
+
+/// Check that it counts on a kernel that has no type information.
+fn no_type_information() {
+    let mut target = StandIn::start(
+        "standin-loop",
+        &["--count", "53", "--run", "1000", "--poll", "1000"],
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c"]);
+    command.arg(r#"mount -t tmpfs tmpfs /sys/kernel/btf && exec "$@""#);
+    command.args(["sh", BRIDGE_LOOP, "-p", &target.pid.to_string()]);
+    let mut tool = Monitor::spawn(command);
+    tool.await_line("attached");
+    target.go();
+    let output = tool.output();
+    assert!(output.status.success(), "{}", output.stderr);
+    let line = "@standin-loop] bridge run loop time";
+    assert!(output.stdout.contains(line), "{}", output.stdout);
 }
 
 /// Check that the error for a program without these probes says so.

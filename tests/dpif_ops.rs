@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         replay_is_the_same,
         filters_of_a_replay
     );
-    trials!(&[]; any_record, mutated_record, impossible_records, short_requests);
+    trials!(&[]; any_record, mutated_record, impossible_records, short_requests, cut_anywhere);
     libtest_mimic::run(&args, trials).exit_code()
 }
 
@@ -798,4 +798,36 @@ fn short_requests() {
     let request = json!({"length": 300, "captured": 0, "error": 14, "error_name": "EFAULT"});
     assert_eq!(json["request"], request);
     assert_eq!((json.get("problems"), json.get("command")), (None, None));
+}
+
+/// Check that a request which is cut says so and where, at each byte behind its headers, between two attributes too:
+/// without its mask, the flow of a put reads as one of which every bit matters.
+fn cut_anywhere() {
+    let whole = &RECORDED[0];
+    let (_, json) = show(whole).expect("a record");
+    assert_eq!(json["problems"], json!([]));
+    let size = whole.len() - 56;
+    // Where the UFID, the key, the mask and the actions begin.
+    let attributes = [24, 44, 184, 204];
+    for cut in 24..size {
+        let cut_off = |header: &mut dpif_op_record| header.size = size as u32;
+        let record = record(0, &whole[56..56 + cut], cut_off);
+        let (text, json) = show(&record).expect("a record");
+        let problems = json["problems"].as_array().expect("an array");
+        let [problem] = &problems[..] else {
+            panic!("cut at {cut}: {problems:?}");
+        };
+        let problem = problem.as_str().expect("text");
+        assert!(
+            text.ends_with(&format!("    warning: {problem}\n")),
+            "{text}"
+        );
+        let at = attributes.iter().rfind(|at| **at <= cut).expect("one");
+        if *at == cut {
+            assert_eq!(problem, format!("cut at byte {cut} of {size}"));
+        } else {
+            let expected = format!("cut at byte {at}: ");
+            assert!(problem.starts_with(&expected), "cut at {cut}: {problem}");
+        }
+    }
 }

@@ -61,7 +61,7 @@ impl<'a> Op<'a> {
                 bytes,
                 error,
             },
-            request: Request::parse(*operation, bytes),
+            request: Request::parse_beginning(*operation, bytes, header.size as usize),
             record_len: HEADER + bytes.len(),
         })
     }

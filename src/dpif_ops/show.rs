@@ -4,10 +4,10 @@ use std::fmt::{self, Write as _};
 
 use crate::dpif_ops::event::Op;
 use crate::ovs::ports::PortNames;
+use crate::ovs::request_text;
 use crate::show::columns::column;
 use crate::show::decode::Decode;
 use crate::show::escape::Escaped;
-use crate::show::hexdump;
 use crate::show::json::{Line, Text};
 
 /// Changes when a field of JSON changes its meaning or goes, not when one is added.
@@ -44,16 +44,8 @@ impl Row<'_> {
             None => write!(out, "{}", self.op.dp_ifindex()),
         })?;
         writeln!(out, "{message}")?;
-        let request = match (&self.op.request, decode) {
-            (Ok(request), _) => request,
-            // The row says so.
-            (Err(_), _) if message.error.is_some() => return Ok(()),
-            (Err(_), Decode::None) => return Ok(()),
-            (Err(_), Decode::Hex) => return hexdump::write(out, message.bytes, 4),
-            (Err(error), _) => return writeln!(out, "    warning: {error}"),
-        };
         let port = |number| self.port(number).map(Escaped::text);
-        request.lines(message.bytes, decode, port, out)
+        request_text::lines(message, &self.op.request, decode, port, out)
     }
 
     /// Writes the fields of the record.
@@ -61,12 +53,7 @@ impl Row<'_> {
         line.head(&self.op.head, self.wall_time);
         line.field("operation", self.op.operation.name());
         line.field("datapath", self.datapath.map(Text));
-        line.captured("request", &self.op.message);
-        line.end(b'}');
-        match &self.op.request {
-            Ok(request) => request.json(|number| self.port(number), line),
-            Err(_) if self.op.message.error.is_some() => {}
-            Err(error) => line.field("problems", [error.to_string()]),
-        }
+        let (message, request) = (&self.op.message, &self.op.request);
+        request_text::json(message, request, |number| self.port(number), line);
     }
 }

@@ -152,6 +152,8 @@ pub struct Request<'a> {
     pub operation: Operation,
     pub headers: &'a Headers,
     run: &'a [u8],
+    /// How many bytes it has, headers and all; they need not all be there.
+    len: usize,
     /// By type. Of two of one type, the last one counts, as in the kernel.
     parts: [Option<Attribute<'a>>; KINDS],
 }
@@ -171,6 +173,19 @@ impl<'a> Request<'a> {
     ///
     /// If there are too few bytes for the headers.
     pub fn parse(operation: Operation, bytes: &'a [u8]) -> Result<Self, TooShort> {
+        Self::parse_beginning(operation, bytes, bytes.len())
+    }
+
+    /// The same of the beginning of a request that has `len` bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the headers are not there as a whole.
+    pub fn parse_beginning(
+        operation: Operation,
+        bytes: &'a [u8],
+        len: usize,
+    ) -> Result<Self, TooShort> {
         let (headers, run) = Headers::ref_from_prefix(bytes).map_err(|_| TooShort(bytes.len()))?;
         let mut parts = [None; KINDS];
         for attribute in attributes_at(run, HEADERS_LEN) {
@@ -182,6 +197,7 @@ impl<'a> Request<'a> {
             operation,
             headers,
             run,
+            len,
             parts,
         })
     }
@@ -292,7 +308,13 @@ impl<'a> Request<'a> {
         let bad_command = self.command().is_none().then_some(Problem::Command { cmd });
         let mut run = self.attributes();
         run.by_ref().for_each(drop);
-        let stopped = run.stopped().map(Problem::Stopped);
+        let end = HEADERS_LEN + self.run.len();
+        let cut = (end < self.len).then_some(Problem::Cut {
+            at: end,
+            len: self.len,
+        });
+        // Where an attribute is cut, that says it.
+        let stopped = run.stopped().map(Problem::Stopped).or(cut);
         let attributes = self.attributes();
         let attributes = attributes.filter_map(move |attribute| request.problem(&attribute));
         bad_command.into_iter().chain(attributes).chain(stopped)
@@ -406,6 +428,8 @@ pub enum Problem {
     Repeated { at: usize, name: &'static str },
     /// The attributes end early.
     Stopped(Stop),
+    /// The request is cut at offset `at`, between two attributes.
+    Cut { at: usize, len: usize },
 }
 
 impl Display for Problem {
@@ -422,6 +446,7 @@ impl Display for Problem {
             Problem::Repeated { at, name } => {
                 write!(f, "{name} at byte {at} is followed by another")
             }
+            Problem::Cut { at, len } => write!(f, "cut at byte {at} of {len}"),
             Problem::Stopped(Stop::Header { at, left }) => {
                 write!(f, "cut at byte {at}: {left} of 4 header bytes")
             }

@@ -26,4 +26,4 @@ pub mod flow_request;
 pub mod packet;
 pub mod ports;
 pub mod release;
-mod request_text;
+pub mod request_text;

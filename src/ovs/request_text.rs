@@ -5,11 +5,50 @@ use std::fmt::{self, Display, Write as _};
 use super::actions;
 use super::flow_key::{nlraw, odp_masked};
 use super::flow_request::{
-    OVS_FLOW_ATTR_KEY, OVS_FLOW_ATTR_MASK, OVS_PACKET_ATTR_KEY, Operation, Request,
+    OVS_FLOW_ATTR_KEY, OVS_FLOW_ATTR_MASK, OVS_PACKET_ATTR_KEY, Operation, Request, TooShort,
 };
 use crate::show::decode::Decode;
 use crate::show::hexdump;
 use crate::show::json::Line;
+use crate::trace::captured::Captured;
+
+/// Appends a message in the form that is asked for, line by line, as far as it is a request: [`Request::lines`].
+///
+/// # Errors
+///
+/// Only those of `out`.
+pub fn lines<N: Display>(
+    message: &Captured<'_>,
+    request: &Result<Request<'_>, TooShort>,
+    decode: Decode,
+    port_name: impl Fn(u32) -> Option<N>,
+    out: &mut String,
+) -> fmt::Result {
+    match (request, decode) {
+        (Ok(request), _) => request.lines(message.bytes, decode, port_name, out),
+        // Whoever shows the message says so.
+        (Err(_), _) if message.error.is_some() => Ok(()),
+        (Err(_), Decode::None) => Ok(()),
+        (Err(_), Decode::Hex) => hexdump::write(out, message.bytes, 4),
+        (Err(error), _) => writeln!(out, "    warning: {error}"),
+    }
+}
+
+/// Writes the fields of a message, as far as it is a request: [`Request::json`].
+pub fn json<N: Display>(
+    message: &Captured<'_>,
+    request: &Result<Request<'_>, TooShort>,
+    port_name: impl Fn(u32) -> Option<N>,
+    line: &mut Line,
+) {
+    line.captured("request", message);
+    line.end(b'}');
+    match request {
+        Ok(request) => request.json(port_name, line),
+        Err(_) if message.error.is_some() => {}
+        Err(error) => line.field("problems", [error.to_string()]),
+    }
+}
 
 impl Request<'_> {
     /// `put create`, `put modify probe`, `del`: the operation; of a put, what is done to the flow, and whether

@@ -31,15 +31,12 @@ impl<'a> Ops<'a> {
             reasons: LOST,
         };
         let (session, events) = Events::open(kind, &args.common, start, files)?;
-        let names = Default::default();
-        Ok((
-            session,
-            Self {
-                args,
-                events,
-                names,
-            },
-        ))
+        let ops = Self {
+            args,
+            events,
+            names: Default::default(),
+        };
+        Ok((session, ops))
     }
 
     pub fn take(&mut self, session: &mut Session, step: Step<'_>) -> ControlFlow<()> {

@@ -6,7 +6,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 use ovs_tracers::bpf::upcall_monitor::types::capture_limit;
-use ovs_tracers::cli::options::{Format, Recording, Summary, Trace, ring_help};
+use ovs_tracers::cli::options::{Format, Recording, Summary, Thread, Trace, ring_help};
 use ovs_tracers::run::rotation::Criterion;
 use ovs_tracers::show::decode::Decode;
 use ovs_tracers::upcall::event::Upcall;
@@ -16,9 +16,6 @@ use ovs_tracers::upcall::text::PacketDecode;
 /// The most that a record of the kernel carries.
 pub const MAX_PACKET_SIZE: u32 = capture_limit::MAX_PACKET.0;
 pub const MAX_KEY_SIZE: u32 = capture_limit::MAX_KEY.0;
-
-/// How many bytes of a thread's name the kernel keeps.
-pub const MAX_COMM: usize = 15;
 
 /// Bytes of the ring. Some hundredths of a second of jumbo frames at full speed fit into it, while the machine is busy with
 /// other things.
@@ -59,6 +56,9 @@ pub enum Kind {
             .help_heading("Summary")
     }),
     mut_arg("interval", |arg| arg.help_heading("Summary").conflicts_with("replay")),
+    mut_arg("thread", |arg| {
+        arg.help("Show only upcalls that this thread received, a name (handler1) or a thread id").help_heading("Filters")
+    }),
     mut_arg("count", |arg| arg.help("Stop after N upcalls")),
     mut_arg("buffer_page_count", |arg| arg.help(ring_help(DEFAULT_RING))),
     after_help = "\
@@ -159,9 +159,8 @@ pub struct Filters {
     #[arg(long = "type", value_name = "TYPE", help_heading = "Filters")]
     pub kind: Option<Kind>,
 
-    /// Show only upcalls that this thread received, a name (handler1) or a thread id
-    #[arg(long, value_name = "THREAD", value_parser = thread_name, help_heading = "Filters")]
-    pub thread: Option<String>,
+    #[command(flatten)]
+    pub thread: Thread,
 
     /// Show only upcalls whose packet has at least N bytes
     #[arg(
@@ -196,17 +195,11 @@ impl Filters {
             ResultFilter::Error => !received,
             ResultFilter::Any => true,
         };
-        let thread = |thread: &String| match thread.parse::<u32>() {
-            Ok(tid) => upcall.tid == tid,
-            Err(_) => upcall.comm == &thread.as_bytes()[..thread.len().min(MAX_COMM)],
-        };
         result
             && self.kind.is_none_or(|kind| upcall.kind == kind.number())
             && upcall.packet.len >= self.min_size
-            && self
-                .thread
-                .as_ref()
-                .is_none_or(|name| received && thread(name))
+            && (self.thread.thread.is_none()
+                || received && self.thread.has(upcall.tid, upcall.comm))
             && self
                 .datapath()
                 .is_none_or(|name| upcall.datapath == name.as_bytes())
@@ -229,15 +222,6 @@ impl Kind {
             Self::Miss => 0,
             Self::Action => 1,
         }
-    }
-}
-
-fn thread_name(text: &str) -> Result<String, String> {
-    match text {
-        "" => Err("no thread has an empty name".to_string()),
-        // In the BPF program, 0 says that every thread matches.
-        "0" => Err("no thread has the id 0".to_string()),
-        _ => Ok(text.to_string()),
     }
 }
 

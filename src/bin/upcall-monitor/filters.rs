@@ -12,7 +12,7 @@ use ovs_tracers::show::message::note;
 use ovs_tracers::trace::libbpf_log;
 use ovs_tracers::upcall::packet_filter::{self, Filter, InKernel, NotInKernel};
 
-use crate::args::{Filters, MAX_COMM};
+use crate::args::Filters;
 use crate::live::{MAX_PORTS, MAX_TARGETS};
 
 /// The packet filter as the kernel runs it, or why the kernel cannot run it.
@@ -36,15 +36,8 @@ pub fn set_filters(filters: &Filters, rodata: &mut types::rodata) {
         rodata.targ_type = kind.number();
     }
     rodata.targ_min_size = filters.min_size;
-    if let Some(thread) = &filters.thread {
-        match thread.parse() {
-            Ok(tid) => rodata.targ_tid = tid,
-            Err(_) => {
-                rodata.targ_by_comm = 1;
-                copy_name(&mut rodata.targ_comm[..MAX_COMM], thread);
-            }
-        }
-    }
+    rodata.targ_tid = filters.thread.id().unwrap_or(0);
+    (rodata.targ_by_comm, rodata.targ_comm) = filters.thread.comm();
     if let Some(name) = filters.datapath() {
         rodata.targ_by_datapath = 1;
         copy_name(&mut rodata.targ_datapath[..31], &name);

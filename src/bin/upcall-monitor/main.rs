@@ -10,13 +10,10 @@ mod monitor;
 mod outputs;
 mod top;
 
-use std::io::BufReader;
-use std::path::Path;
 use std::process::ExitCode;
 
 use ovs_tracers::cli;
 use ovs_tracers::run::output::Files;
-use ovs_tracers::run::recording;
 use ovs_tracers::upcall::record::RECORDS;
 
 use args::Args;
@@ -26,16 +23,15 @@ fn main() -> ExitCode {
     let mut args: Args = cli::parse(&manual::sections());
     args.check();
     cli::exit(match &args.recording.replay {
-        Some(path) => replay(&args, path),
+        Some(_) => replay(&args),
         None => live::run(&args),
     })
 }
 
 /// Shows a recording: the same blocks in the same order as they were when it was made.
-fn replay(args: &Args, path: &Path) -> anyhow::Result<()> {
+fn replay(args: &Args) -> anyhow::Result<()> {
     let mut files = Files::default();
-    let (input, _) = files.open(path)?;
-    let mut reader = recording::Reader::new(BufReader::new(input), &RECORDS)?;
+    let mut reader = args.recording.open(&mut files, &RECORDS)?;
     let (mut session, mut monitor) = Monitor::new(args, reader.start(), files)?;
     let read = session.replay(&mut reader, |session, step| monitor.take(session, step));
     monitor.finish(session)?;

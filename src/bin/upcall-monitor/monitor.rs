@@ -48,10 +48,7 @@ pub struct Filtered {
 impl Monitor {
     /// Opens the output files; `files` are those in use already. `start` describes the trace.
     pub fn new(args: &Args, start: &Start, mut files: Files) -> anyhow::Result<(Session, Self)> {
-        let recording = match &args.recording.record {
-            None => None,
-            Some(path) => Some(files.create(path, args.recording.force)?),
-        };
+        let recording = args.recording.create(&mut files)?;
         let outputs = Outputs::open(args, start, files)?;
         let replay = args.recording.replay.is_some();
         let settings = Settings {
