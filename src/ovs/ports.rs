@@ -142,8 +142,8 @@ impl PortNames {
             return Ok(());
         };
         socket.for_each_port(|datapath, ifindex, port, name| {
+            set_ifindex(&mut self.datapaths, datapath, ifindex);
             let datapath = find_or_add(&mut self.datapaths, datapath);
-            datapath.ifindex = Some(ifindex);
             let name = name.to_string_lossy().into();
             datapath.ports.insert(port, Port { name, seen });
         })?;
@@ -155,7 +155,7 @@ impl PortNames {
     ///
     /// The kernel does not report that a device was renamed.
     pub fn have_changed(&mut self) -> bool {
-        self.socket.as_mut().is_some_and(Socket::was_told)
+        self.socket.as_mut().is_some_and(Socket::has_changed)
     }
 
     /// Makes a name known, as from a recording.
@@ -170,7 +170,7 @@ impl PortNames {
 
     /// Makes the number of a datapath known, as from a recording.
     pub fn insert_datapath(&mut self, ifindex: u32, datapath: &[u8]) {
-        find_or_add(&mut self.datapaths, datapath).ifindex = Some(ifindex);
+        set_ifindex(&mut self.datapaths, datapath, ifindex);
     }
 
     /// The name of the datapath with this number, as an upcall names it.
@@ -225,6 +225,16 @@ impl PortNames {
                 .refreshed
                 .is_none_or(|time| time.elapsed() >= REFRESH_INTERVAL)
     }
+}
+
+/// Gives a datapath its number, which no other has any more.
+fn set_ifindex(datapaths: &mut Vec<Datapath>, name: &[u8], ifindex: u32) {
+    for known in datapaths.iter_mut() {
+        if known.ifindex == Some(ifindex) {
+            known.ifindex = None;
+        }
+    }
+    find_or_add(datapaths, name).ifindex = Some(ifindex);
 }
 
 fn find_or_add<'a>(datapaths: &'a mut Vec<Datapath>, name: &[u8]) -> &'a mut Datapath {
@@ -343,14 +353,14 @@ impl Socket {
     }
 
     /// Whether the kernel reported a change. What has changed does not matter.
-    fn was_told(&mut self) -> bool {
-        let mut told = false;
+    fn has_changed(&mut self) -> bool {
+        let mut changed = false;
         loop {
             let flags = RecvFlags::DONTWAIT;
             match retry_on_intr(|| recv(&self.changes, &mut self.buffer[..], flags)) {
                 // There was more than the socket holds, and it is lost.
-                Err(Errno::NOBUFS) | Ok((_, 1..)) => told = true,
-                Err(_) | Ok((_, 0)) => return told,
+                Err(Errno::NOBUFS) | Ok((_, 1..)) => changed = true,
+                Err(_) | Ok((_, 0)) => return changed,
             }
         }
     }
@@ -831,7 +841,7 @@ mod tests {
         socket.join(notify).unwrap();
         assert_eq!(groups(), 1 << (notify - 1));
         assert!(socket.join(u32::MAX).is_err());
-        assert!(!socket.was_told());
+        assert!(!socket.has_changed());
     }
 
     /// Check that a miss makes the kernel be asked again, but not twice within a second, not for a
@@ -900,6 +910,18 @@ mod tests {
     fn a_cut_off_message_is_an_error() {
         let error = is_last(&bytes(CUT_OFF), 3, |_| panic!("half a message")).unwrap_err();
         assert!(error.to_string().contains("cut off"), "{error}");
+    }
+
+    /// Check that a number which another datapath has now is no longer that of the one before.
+    #[test]
+    fn a_datapath_takes_over_a_number() {
+        let mut names = PortNames::default();
+        names.insert_datapath(6, b"system@a");
+        names.insert_datapath(7, b"system@b");
+        names.insert_datapath(6, b"system@c");
+        assert_eq!(names.known_datapath(6), Some(&b"system@c"[..]));
+        assert_eq!(names.known_datapath(7), Some(&b"system@b"[..]));
+        assert_eq!(names.known_datapath(8), None);
     }
 
     /// Check that names survive a recording.

@@ -119,9 +119,10 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     session.live(live, |session, step| match step {
         Step::Record(record) => {
             records += 1;
-            report.write(&mut session.failure, |report| report.line(record))?;
-            shown += 1;
-            ControlFlow::Continue(())
+            report.write(&mut session.failure, |report| {
+                shown += u64::from(report.line(record)?);
+                Ok(())
+            })
         }
         Step::Interval(elapsed) => match counts.figures() {
             Ok(now) => {

@@ -43,24 +43,25 @@ impl Report {
         Ok(report)
     }
 
-    /// Shows one record of the kernel.
-    pub fn line(&mut self, record: &[u8]) -> io::Result<()> {
+    /// Shows one record of the kernel; false if its bytes make no sense.
+    pub fn line(&mut self, record: &[u8]) -> io::Result<bool> {
         let Some(record) = Record::from_bytes(record) else {
-            return Ok(());
+            return Ok(false);
         };
         let frames = match &self.stacks {
             Some(stacks) if record.kind == Kind::Run => stacks.frames(&record.stack),
             _ => Vec::new(),
         };
         match &mut self.json {
-            Some(json) => json.record(&mut self.out, &record, &frames),
+            Some(json) => json.record(&mut self.out, &record, &frames)?,
             None => {
                 self.text.clear();
                 // Writing to a String cannot fail.
                 let _ = text::record(&mut self.text, &record, &frames);
-                self.out.write_all(self.text.as_bytes())
+                self.out.write_all(self.text.as_bytes())?;
             }
         }
+        Ok(true)
     }
 
     /// Shows what was counted in the last interval.

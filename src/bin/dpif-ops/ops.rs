@@ -53,7 +53,7 @@ impl<'a> Ops<'a> {
         }
         let dp_ifindex = op.dp_ifindex();
         let wall_time = session.keep(&record[..op.record_len], head, dp_ifindex)?;
-        let (ports, failure) = session.names(0, dp_ifindex);
+        let (ports, failure) = session.names(head.target.into(), dp_ifindex);
         let datapath = ports.and_then(|ports| ports.known_datapath(dp_ifindex));
         self.names.iter_mut().for_each(String::clear);
         let [title, thread, datapath_name] = &mut self.names;

@@ -116,7 +116,7 @@ struct Progress {
     size: Option<u64>,
     read: Arc<AtomicU64>,
     events: u32,
-    told: Instant,
+    shown_at: Instant,
     shown: bool,
 }
 
@@ -129,7 +129,7 @@ impl Progress {
             size: size.filter(|size| terminal && *size > 0),
             read,
             events: 0,
-            told: Instant::now(),
+            shown_at: Instant::now(),
             shown: false,
         }
     }
@@ -138,9 +138,9 @@ impl Progress {
         self.events = self.events.wrapping_add(1);
         if self.events.is_multiple_of(STRIDE)
             && let Some(size) = self.size
-            && self.told.elapsed() >= PROGRESS_INTERVAL
+            && self.shown_at.elapsed() >= PROGRESS_INTERVAL
         {
-            self.told = Instant::now();
+            self.shown_at = Instant::now();
             self.shown = true;
             let percent = self.read.load(Relaxed).saturating_mul(100) / size;
             let _ = write!(
