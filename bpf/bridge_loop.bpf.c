@@ -103,7 +103,13 @@ static __always_inline void send(void *ctx, struct thread_state *thread, __u32 k
 		count_lost(LOST_LINE_RING_FULL);
 		return;
 	}
-	fill_head(&record->head, kind, 0, now);
+	/*
+	 * The helper costs more than current_comm(), but lines are few, and
+	 * without a field of the kernel's in it the object is loaded without a
+	 * look at the kernel's types, which takes longer than all else.
+	 */
+	fill_nameless_head(&record->head, kind, 0, now);
+	bpf_get_current_comm(record->head.comm, sizeof(record->head.comm));
 	record->duration = duration;
 	record->unseen = unseen;
 	record->stack_size = 0;

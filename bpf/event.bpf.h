@@ -33,7 +33,9 @@ static __always_inline void current_comm(char *comm)
 	}
 }
 
-static __always_inline void fill_head(struct event_head *head, __u16 kind, __u16 target, __u64 time)
+/* Fills in a head, but for the name of the thread. */
+static __always_inline void fill_nameless_head(struct event_head *head, __u16 kind, __u16 target,
+					       __u64 time)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 
@@ -43,6 +45,11 @@ static __always_inline void fill_head(struct event_head *head, __u16 kind, __u16
 	head->cpu = bpf_get_smp_processor_id();
 	head->kind = kind;
 	head->target = target;
+}
+
+static __always_inline void fill_head(struct event_head *head, __u16 kind, __u16 target, __u64 time)
+{
+	fill_nameless_head(head, kind, target, time);
 	current_comm(head->comm);
 }
 

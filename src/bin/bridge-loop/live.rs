@@ -20,7 +20,6 @@ use ovs_tracers::run::sink::Sink;
 use ovs_tracers::show::histogram::{BUCKETS, Histogram};
 use ovs_tracers::show::message::{StatusLine, cause, note};
 use ovs_tracers::trace::attach::{explain_load, thread_clock};
-use ovs_tracers::trace::kernel::EmptyBtf;
 use ovs_tracers::trace::plan::{Attached, Plan, storage};
 use ovs_tracers::trace::ring::{self, RingState, shared};
 use ovs_tracers::trace::target::Target;
@@ -170,8 +169,7 @@ fn load<'obj>(
 ) -> Result<(BridgeLoopSkel<'obj>, Attached), trace::Error> {
     let ring_bytes = args.trace.ring_bytes(DEFAULT_RING);
     let explain = |error| explain_load(error, ring_bytes);
-    let mut builder = BridgeLoopSkelBuilder::default();
-    let _types = EmptyBtf::provide(builder.object_builder_mut())?;
+    let builder = BridgeLoopSkelBuilder::default();
     let mut open = builder.open(room).map_err(explain)?;
     let stack: &[&str] = if args.stack { &["take_stack"] } else { &[] };
     plan.select(open.open_object_mut(), stack);
