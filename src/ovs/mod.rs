@@ -27,3 +27,4 @@ pub mod packet;
 pub mod ports;
 pub mod release;
 pub mod request_text;
+pub mod userdata;
