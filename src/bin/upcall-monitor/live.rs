@@ -147,6 +147,7 @@ fn trace_daemons(
         Some(run) => run,
         None => {
             let mut start = session::start(&RECORDS, targets);
+            start.set("source", plan.source().name());
             start.set("packet_size", config.packet_size);
             start.set("flow_key_size", args.key_snaplen());
             run.insert(Monitor::new(args, &start, Files::default())?)

@@ -17,6 +17,7 @@ use crate::ovs::flow_key::{self, Key};
 use crate::ovs::packet::names::{
     self, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_RARP, IPPROTO_ICMPV6,
 };
+use crate::ovs::userdata::Reason;
 use crate::upcall::event::Upcall;
 use crate::upcall::record::NO_PORT;
 
@@ -38,6 +39,8 @@ pub struct Flow {
     pub result: i32,
     /// `enum dpif_upcall_type`.
     pub kind: u32,
+    /// Why an action sent the packet up, if the upcall has the attributes of its message.
+    pub reason: Option<Reason>,
     /// Number of the port, if it is known.
     pub port: Option<u32>,
     eth_type: [u8; 2],
@@ -86,6 +89,7 @@ impl Flow {
             tid: id.tid,
             result: id.result,
             kind: id.kind,
+            reason: None,
             port: Some(id.port).filter(|port| *port != NO_PORT),
             eth_type: id.eth_type,
             proto: id.proto,
@@ -103,6 +107,7 @@ impl Flow {
             tid: upcall.tid,
             result: upcall.result,
             kind: upcall.kind,
+            reason: upcall.other_attributes().and_then(|other| other.reason()),
             port: None,
             eth_type: [0; 2],
             proto: 0,
