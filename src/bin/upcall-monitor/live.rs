@@ -287,8 +287,8 @@ impl Config<'_> {
         if let Some(messages) = self.messages {
             rodata.targ_netlink_protocol = messages.protocol;
             rodata.targ_packet_family = messages.family;
-            let namespace = &mut rodata.targ_pid_namespace;
-            Target::install(self.targets, &mut rodata.targ_tgid, namespace);
+            let namespaces = &mut rodata.targ_pid_namespace;
+            Target::install(self.targets, &mut rodata.targ_tgid, namespaces)?;
         }
         if plan.is_in_kernel() {
             for (netns, target) in rodata.targ_netns.iter_mut().zip(self.targets) {
