@@ -24,6 +24,8 @@ pub struct Monitor {
     packet_filter: Option<Filter>,
     /// Upcalls that the programs in the kernel filtered.
     pub filtered_in_kernel: Filtered,
+    /// Upcalls that they counted for the summary and did not send.
+    pub counted_in_kernel: u64,
     /// Upcalls that the packet filter excluded here although less of the packet was captured than the filter looks at.
     cut: u64,
     replay: bool,
@@ -65,6 +67,7 @@ impl Monitor {
             filters: args.filters.clone(),
             packet_filter: args.filter.clone(),
             filtered_in_kernel: Filtered::default(),
+            counted_in_kernel: 0,
             cut: 0,
             replay,
             key_decode: args.flow_key_decode,
@@ -105,7 +108,9 @@ impl Monitor {
                 }
             }
             Step::Pause => {
-                let received = self.summary.received() + self.filtered_in_kernel.count;
+                let received = self.summary.received()
+                    + self.filtered_in_kernel.count
+                    + self.counted_in_kernel;
                 session.show_status(received, "upcalls");
                 self.outputs.flush(&mut session.failure)
             }
@@ -225,6 +230,7 @@ impl Monitor {
         let Filtered { count, doubtful } = self.filtered_in_kernel;
         self.summary.pending = session.pending;
         self.summary.filtered += count;
+        self.summary.shown += self.counted_in_kernel;
         self.summary.lost.clone_from(session.lost());
         let top = self.top.as_ref();
         let report = top.map(|top| top.whole(self.replay, session.daemons()));

@@ -31,6 +31,8 @@ const MAX_FLOWS: usize = 1 << 17;
 pub struct Flow {
     /// Padded with NUL.
     pub datapath: [u8; 32],
+    /// The number of the datapath, if it has no name here.
+    pub dp_ifindex: Option<u32>,
     /// Which of the traced daemons.
     pub target: u32,
     /// The handler thread; 0 if the upcall failed in the kernel.
@@ -58,6 +60,8 @@ pub struct Flow {
 #[repr(C)]
 struct FlowId {
     datapath: [u8; 32],
+    /// 0 if the datapath has a name.
+    dp_ifindex: u32,
     target: u32,
     tid: u32,
     result: i32,
@@ -85,6 +89,7 @@ impl Flow {
         let id = FlowId::read_from_bytes(bytes).ok()?;
         Some(Self {
             datapath: id.datapath,
+            dp_ifindex: Some(id.dp_ifindex).filter(|number| *number != 0),
             target: id.target,
             tid: id.tid,
             result: id.result,
@@ -103,6 +108,7 @@ impl Flow {
     pub fn of(upcall: &Upcall<'_>) -> Self {
         let mut flow = Self {
             datapath: [0; 32],
+            dp_ifindex: upcall.dp_ifindex.filter(|_| upcall.datapath.is_empty()),
             target: upcall.target,
             tid: upcall.tid,
             result: upcall.result,
