@@ -104,7 +104,7 @@ static __always_inline int send_message(const struct sk_buff *skb,
 	if (!record) {
 		count_lost(LOST_RING_FULL);
 		if (targ_count_lost)
-			count_upcall(OF_KERNEL, upcall, message->dp_ifindex, 1);
+			count_lost_upcall(OF_KERNEL, upcall, message->dp_ifindex);
 		return 0;
 	}
 	fill_head(&record->head, upcall->args[ARG_TYPE], upcall->target, upcall->time);
@@ -133,6 +133,34 @@ static __always_inline int send_message(const struct sk_buff *skb,
 	return 0;
 }
 
+/* Counts an upcall instead of sending it. */
+static __noinline int count_upcall(const struct upcall_message *message, __u32 target)
+{
+	__u32 slot = bpf_get_smp_processor_id() % FILTERED_SLOTS;
+	struct counted_flow flow = { .from.port = NO_PORT };
+
+	__sync_fetch_and_add(&counted[slot * FILTERED_STRIDE], 1);
+	flow.dp_ifindex = message->dp_ifindex;
+	flow.target = target;
+	flow.tid = bpf_get_current_pid_tgid();
+	flow.type = upcall_type(message->cmd);
+	if (message->userdata_at) {
+		__u64 userdata = message->data + message->userdata_at, detail = 0;
+
+		flow.userdata_size = message->userdata_size;
+		if (flow.userdata_size == USERDATA_STRUCT_SIZE)
+			detail = USERDATA_STRUCT_DETAIL;
+		if (flow.userdata_size >= sizeof(flow.userdata_detail)) {
+			read_field(OF_KERNEL, &flow.userdata_type, sizeof(flow.userdata_type), userdata);
+			read_field(OF_KERNEL, flow.userdata_detail, sizeof(flow.userdata_detail),
+				   userdata + detail);
+		}
+	}
+	flow_of_key(OF_KERNEL, message->data + message->key_at, message->key_size, &flow.from);
+	count_flow(&counted_flows, &flow, &flow.from);
+	return 0;
+}
+
 static __always_inline int handle_message(const struct sk_buff *skb, int pages, int filter)
 {
 	struct received_upcall upcall = {};
@@ -148,13 +176,9 @@ static __always_inline int handle_message(const struct sk_buff *skb, int pages, 
 	}
 	if (!message_is_wanted(&message, filter, &upcall))
 		return filter_out();
-	/* The reason of an action is in its message, which user space reads. */
-	if (targ_count_only && message.cmd == OVS_PACKET_CMD_MISS &&
-	    bpf_ksym_exists(bpf_rdonly_cast) && (!targ_by_datapath || upcall.datapath[0])) {
-		__u32 slot = bpf_get_smp_processor_id() % FILTERED_SLOTS;
-
-		__sync_fetch_and_add(&counted[slot * FILTERED_STRIDE], 1);
-		count_upcall(OF_KERNEL, &upcall, message.dp_ifindex, 0);
+	if (targ_count_only && bpf_ksym_exists(bpf_rdonly_cast) &&
+	    (!targ_by_datapath || upcall.datapath[0])) {
+		count_upcall(&message, upcall.target);
 		return 0;
 	}
 	upcall.time = bpf_ktime_get_ns();
