@@ -37,7 +37,8 @@ static __always_inline int message_is_wanted(const struct upcall_message *messag
 		return 0;
 	if (args[ARG_PACKET_SIZE] < targ_min_size)
 		return 0;
-	name_datapath(upcall->datapath, upcall->target, message->dp_ifindex);
+	if (targ_by_datapath || !targ_count_only)
+		name_datapath(upcall->datapath, upcall->target, message->dp_ifindex);
 	/* Where the name is not known yet, user space decides. */
 	if (targ_by_datapath && upcall->datapath[0] &&
 	    !same(upcall->datapath, targ_datapath, sizeof(upcall->datapath)))
@@ -134,7 +135,7 @@ static __always_inline int send_message(const struct sk_buff *skb,
 }
 
 /* Counts an upcall instead of sending it. */
-static __noinline int count_upcall(const struct upcall_message *message, __u32 target)
+static __always_inline int count_upcall(const struct upcall_message *message, __u32 target)
 {
 	__u32 slot = bpf_get_smp_processor_id() % FILTERED_SLOTS;
 	struct counted_flow flow = { .from.port = NO_PORT };
