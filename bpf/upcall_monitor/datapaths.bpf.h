@@ -7,8 +7,8 @@
 
 /*
  * Each has the index of its daemon in the upper half and the number of the
- * datapath in the lower one; 0: none, and none behind it. User space sets them when ports come and
- * go: first the number to 0, then the name, then the number.
+ * datapath in the lower one; 0: none, and none behind it. User space sets them
+ * when ports come and go: first the number to 0, then the name, then the number.
  */
 __u64 datapath_number[MAX_DATAPATHS];
 __u64 datapath_name_of[MAX_DATAPATHS][4];
