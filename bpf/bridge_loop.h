@@ -38,7 +38,8 @@ enum bridge_loop_limit {
 enum bridge_loop_lost {
 	LOST_LINE_RING_FULL = 0, /* a line; the interval is counted */
 	LOST_PROBE_NO_THREAD = 1, /* a probe of a thread beyond MAX_THREADS */
-	LOST_REASONS = 2,
+	LOST_SKIPPED = 2, /* a program that the kernel skipped; user space counts it */
+	LOST_REASONS = 3,
 };
 
 /* What a thread does now, and what it did. Only that thread writes it. */

@@ -13,6 +13,7 @@
 
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
+#include "netlink.bpf.h"
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -33,8 +34,13 @@ struct net_device {
 	possible_net_t nd_net;
 };
 
+struct sock {
+	__u16 sk_protocol;
+};
+
 struct sk_buff {
 	struct net_device *dev;
+	struct sock *sk;
 	unsigned int len;
 	unsigned int data_len;
 	__u8 ip_summed : 2;
@@ -102,9 +108,6 @@ struct sw_flow_key {
 };
 
 #pragma clang attribute pop
-
-/* include/uapi/linux/netlink.h */
-#define NLA_HDRLEN 4
 
 /* include/linux/skbuff.h */
 #define CHECKSUM_PARTIAL 3

@@ -18,7 +18,8 @@ enum dpif_op {
 enum dpif_ops_lost {
 	LOST_RING_FULL = 0,
 	LOST_ARGUMENTS = 1, /* the request could not be found in the daemon's memory */
-	LOST_REASONS = 2,
+	LOST_SKIPPED = 2, /* user space counts it */
+	LOST_REASONS = 3,
 };
 
 /* The most that a record carries: a packet of 64 KiB, and 16 KiB of what else a request has. */

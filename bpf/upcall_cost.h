@@ -24,7 +24,8 @@ enum cost_event {
  */
 enum cost_lost {
 	LOST_ARGUMENTS = EVENTS,
-	LOST_REASONS = EVENTS + 1,
+	LOST_SKIPPED = EVENTS + 1, /* user space counts it */
+	LOST_REASONS = EVENTS + 2,
 };
 
 /* The arguments that are fetched of each probe of dpif_netlink_operate__: lib/dpif-netlink.c of Open vSwitch. */

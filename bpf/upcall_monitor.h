@@ -6,7 +6,6 @@
 #include "event.h"
 
 enum upcall_monitor_limit {
-	MAX_TARGETS = 8, /* daemons traced at once */
 	MAX_PORTS = 64, /* ports asked for, of all daemons together */
 	MAX_LOST_FLOWS = 16384, /* flows that lost upcalls are counted by */
 };
@@ -15,7 +14,8 @@ enum upcall_monitor_limit {
 enum lost_reason {
 	LOST_RING_FULL = 0,
 	LOST_ARGUMENTS = 1, /* an argument in memory could not be read */
-	LOST_REASONS = 2,
+	LOST_SKIPPED = 2, /* user space counts it */
+	LOST_REASONS = 3,
 };
 
 enum unknown {

@@ -29,7 +29,7 @@ fn check<'obj>(
 ) {
     let programs = programs(builder);
     let mut expected: BTreeSet<String> = others.iter().map(|name| name.to_string()).collect();
-    let groups = tool.groups.iter().chain(more);
+    let groups = tool.usdt.iter().chain(tool.kernel).chain(more);
     for point in groups
         .flat_map(|group| group.ways)
         .flat_map(|way| way.points)
@@ -103,7 +103,7 @@ fn declared_arguments() {
         &bridge_loop::probes::TOOL,
         &dpif_ops::probes::TOOL,
     ] {
-        let ways = tool.groups.iter().flat_map(|group| group.ways);
+        let ways = tool.usdt.iter().flat_map(|group| group.ways);
         for probe in ways.flat_map(|way| way.probes()) {
             let in_range = |i: &usize| *i < probe.args;
             assert!(probe.fetched.iter().all(in_range), "{probe}");

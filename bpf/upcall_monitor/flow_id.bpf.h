@@ -6,6 +6,7 @@
 #include <bpf/bpf_helpers.h>
 #include "../upcall_monitor.h"
 #include "../datapath.bpf.h"
+#include "../netlink.bpf.h"
 #include "../task.bpf.h"
 
 /* enum ovs_key_attr of include/uapi/linux/openvswitch.h */
@@ -17,10 +18,6 @@ enum {
 	OVS_KEY_ATTR_IPV6 = 8,
 	OVS_KEY_ATTR_ARP = 13,
 };
-
-/* include/uapi/linux/netlink.h */
-#define NLA_TYPE_MASK 0x3fff
-#define NLA_ALIGN(len) (((len) + 3) & ~3)
 
 #define ETH_P_IP 0x0800
 #define ETH_P_ARP 0x0806

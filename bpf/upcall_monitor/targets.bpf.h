@@ -4,9 +4,9 @@
 #define __TARGETS_BPF_H__
 
 #include "../upcall_monitor.h"
+#include "../process.bpf.h"
 
-/* The daemons, and the network namespace (inode number) of each one's datapath. */
-const volatile __u32 targ_targets = 1;
+/* The network namespace (inode number) of each daemon's datapath. */
 const volatile __u32 targ_netns[MAX_TARGETS];
 
 /* The most bytes to capture. */

@@ -27,6 +27,7 @@ pub static LOOP: Group = usdt_group!(
 
 pub static TOOL: Tool = Tool {
     name: "bridge-loop",
-    groups: &[&LOOP],
+    usdt: &[&LOOP],
+    kernel: &[],
     datapath: false,
 };

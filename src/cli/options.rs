@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use crate::cli::duration;
 use crate::run::output::{self, Files, Output};
 use crate::run::recording::{Reader, Records};
+use crate::trace::probes::Source;
 use crate::trace::ring::ring_size;
 
 /// The forms of the standard output.
@@ -32,6 +33,29 @@ pub struct Daemon {
     pub pid: Option<u32>,
 }
 
+/// Where events are taken from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SourceArg {
+    /// The daemon's probes if it has them, else the kernel
+    #[default]
+    Auto,
+    /// The USDT probes of ovs-vswitchd
+    Usdt,
+    /// The kernel's own functions, for any ovs-vswitchd
+    Kernel,
+}
+
+impl SourceArg {
+    /// The source that is asked for, if any is.
+    pub fn asked(self) -> Option<Source> {
+        match self {
+            Self::Auto => None,
+            Self::Usdt => Some(Source::Usdt),
+            Self::Kernel => Some(Source::Kernel),
+        }
+    }
+}
+
 /// When a trace ends, and how it is made.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Trace {
@@ -42,6 +66,10 @@ pub struct Trace {
     /// Stop after TIME: 60 (seconds), 1.5s, 200ms, 5m, 2h
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub duration: Option<Duration>,
+
+    /// Take the events from this source
+    #[arg(long, value_name = "SOURCE", default_value = "auto")]
+    pub source: SourceArg,
 
     /// Size of the ring buffer in memory pages, rounded up to a power of two
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 18))]
@@ -128,7 +156,7 @@ pub struct Recording {
     pub record: Option<PathBuf>,
 
     /// Show the recording FILE instead of a running ovs-vswitchd; "-" is standard input; needs no privilege
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["pid", "record", "duration", "buffer_page_count"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["pid", "record", "duration", "source", "buffer_page_count"])]
     pub replay: Option<PathBuf>,
 
     /// Overwrite output files that exist

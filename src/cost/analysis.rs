@@ -8,7 +8,7 @@ use crate::bpf::upcall_cost::types::bss;
 
 /// The length of `lost[]` in `bpf/upcall_cost.bpf.c`: it counts for each kind the events that found the ring full, and
 /// last the events whose arguments could not be read.
-pub const LOST: usize = KINDS + 1;
+pub const LOST: usize = KINDS + 2;
 const _: fn(&bss) -> &[u64; LOST] = |bss| &bss.lost;
 
 /// The sum of counts. A recording may have arbitrarily large ones, so that the sum stops at [`u64::MAX`].

@@ -113,6 +113,7 @@ pub static EXECUTE: Group = Group {
 
 pub static TOOL: Tool = Tool {
     name: "upcall-cost",
-    groups: &[&DATAPATH, &DAEMON, &EXECUTE],
+    usdt: &[&DATAPATH, &DAEMON, &EXECUTE],
+    kernel: &[],
     datapath: true,
 };

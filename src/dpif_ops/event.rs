@@ -4,7 +4,7 @@ use crate::bpf::dpif_ops::types::{bss, dpif_op_record};
 use crate::bpf::record::{Head, read};
 use crate::dpif_ops::probes::OPERATIONS;
 use crate::ovs::flow_request::{Operation, Request, TooShort};
-use crate::run::loss::{ARGUMENTS_UNREADABLE, LARGER_RING, RING_FULL, Reason};
+use crate::run::loss::{ARGUMENTS_UNREADABLE, LARGER_RING, RING_FULL, Reason, SKIPPED};
 use crate::run::recording::Records;
 use crate::trace::captured::Captured;
 
@@ -22,6 +22,7 @@ const _: () = assert!(HEADER == 56);
 pub const LOST: &[Reason] = &[
     Reason { what: "operations", why: RING_FULL, hint: LARGER_RING },
     Reason { what: "operations", why: ARGUMENTS_UNREADABLE, hint: "" },
+    Reason { what: "operations", why: SKIPPED, hint: "" },
 ];
 const _: fn(&bss) -> &[u64; LOST.len()] = |bss| &bss.lost;
 

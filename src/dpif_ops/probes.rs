@@ -39,6 +39,7 @@ pub static OPERATIONS: [(dpif_op, Operation, &Group, &Usdt); 4] = [
 
 pub static TOOL: Tool = Tool {
     name: "dpif-ops",
-    groups: &[&PUT, &DEL, &GET, &EXECUTE],
+    usdt: &[&PUT, &DEL, &GET, &EXECUTE],
+    kernel: &[],
     datapath: true,
 };

@@ -50,6 +50,22 @@ numbered! {
     OVS_PACKET_ATTR_UPCALL_PID = 12,
 }
 
+/// The kernel's name of a type of `OVS_PACKET_ATTR_*`.
+pub(super) fn packet_attr_name(kind: u16) -> Option<&'static str> {
+    OVS_PACKET_ATTR_NAMES.get(usize::from(kind)).copied()
+}
+
+/// Length of the payload of an `OVS_PACKET_ATTR_*` that may have no other, in bytes.
+pub(super) fn packet_attr_len(kind: u16) -> Option<usize> {
+    Some(match kind {
+        OVS_PACKET_ATTR_PROBE => 0,
+        OVS_PACKET_ATTR_MRU => 2,
+        OVS_PACKET_ATTR_LEN | OVS_PACKET_ATTR_UPCALL_PID => 4,
+        OVS_PACKET_ATTR_HASH => 8,
+        _ => return None,
+    })
+}
+
 /// Attributes that a request may have.
 const KINDS: usize = 13;
 
@@ -209,12 +225,10 @@ impl<'a> Request<'a> {
 
     /// The kernel's name of a type of attribute, for example `OVS_FLOW_ATTR_KEY`.
     pub fn name(&self, kind: u16) -> Option<&'static str> {
-        let names = if self.is_packet() {
-            OVS_PACKET_ATTR_NAMES
-        } else {
-            OVS_FLOW_ATTR_NAMES
-        };
-        names.get(usize::from(kind)).copied()
+        match self.is_packet() {
+            true => packet_attr_name(kind),
+            false => OVS_FLOW_ATTR_NAMES.get(usize::from(kind)).copied(),
+        }
     }
 
     /// What the kernel is asked to do; `None` if the command is not one of the operation.
@@ -343,13 +357,7 @@ impl<'a> Request<'a> {
     /// Length of a payload that may have no other, in bytes.
     fn expected_len(&self, kind: u16) -> Option<usize> {
         if self.is_packet() {
-            return Some(match kind {
-                OVS_PACKET_ATTR_PROBE => 0,
-                OVS_PACKET_ATTR_MRU => 2,
-                OVS_PACKET_ATTR_LEN | OVS_PACKET_ATTR_UPCALL_PID => 4,
-                OVS_PACKET_ATTR_HASH => 8,
-                _ => return None,
-            });
+            return packet_attr_len(kind);
         }
         Some(match kind {
             OVS_FLOW_ATTR_CLEAR | OVS_FLOW_ATTR_PROBE => 0,

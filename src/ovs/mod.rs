@@ -27,3 +27,5 @@ pub mod packet;
 pub mod ports;
 pub mod release;
 pub mod request_text;
+pub mod upcall_attributes;
+pub mod userdata;

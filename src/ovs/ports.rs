@@ -257,6 +257,22 @@ pub fn has_kernel_datapath() -> Result<bool, Error> {
     Ok(socket.families(Instant::now() + TIMEOUT)?.is_some())
 }
 
+/// The numbers of generic netlink families, in the order of their names; `None` for one that the kernel does not have.
+/// They are the same in all network namespaces, and others after the next boot.
+///
+/// # Errors
+/// [`Error::Netlink`].
+pub fn families<const N: usize>(names: [&CStr; N]) -> Result<[Option<u16>; N], Error> {
+    let mut socket = Socket::open(std::process::id())?;
+    let mut found = [None; N];
+    socket.for_each_family(Instant::now() + TIMEOUT, |id, name, _| {
+        if let Some(i) = names.iter().position(|wanted| *wanted == name) {
+            found[i] = Some(id);
+        }
+    })?;
+    Ok(found)
+}
+
 /// What is known of the two families.
 #[derive(Clone, Copy, Debug)]
 struct Families {
@@ -305,21 +321,30 @@ impl Socket {
         })
     }
 
-    /// ovs_datapath and ovs_vport, if the kernel has both.
-    fn families(&mut self, deadline: Instant) -> io::Result<Option<Families>> {
-        let (mut datapath_family, mut vport_family, mut changes) = (None, None, None);
+    /// Calls `each` with the number and the name of each family, and what else the kernel says of it.
+    fn for_each_family(
+        &mut self,
+        deadline: Instant,
+        mut each: impl FnMut(u16, &CStr, &[u8]),
+    ) -> io::Result<()> {
         let mut request = Vec::new();
         nlctrl::OpGetfamilyDump::encode_request(&mut request);
         self.dump(GENL_ID_CTRL, &request, deadline, |payload| {
-            match family(payload) {
-                Some((id, name)) if name == ovs_datapath::PROTONAME_CSTR => {
-                    datapath_family = Some(id)
-                }
-                Some((id, name)) if name == ovs_vport::PROTONAME_CSTR => {
-                    vport_family = Some(id);
-                    changes = group(payload, OVS_VPORT_MCGROUP);
-                }
-                _ => {}
+            if let Some((id, name)) = family(payload) {
+                each(id, name, payload);
+            }
+        })
+    }
+
+    /// ovs_datapath and ovs_vport, if the kernel has both.
+    fn families(&mut self, deadline: Instant) -> io::Result<Option<Families>> {
+        let (mut datapath_family, mut vport_family, mut changes) = (None, None, None);
+        self.for_each_family(deadline, |id, name, payload| {
+            if name == ovs_datapath::PROTONAME_CSTR {
+                datapath_family = Some(id);
+            } else if name == ovs_vport::PROTONAME_CSTR {
+                vport_family = Some(id);
+                changes = group(payload, OVS_VPORT_MCGROUP);
             }
         })?;
         let families = datapath_family.zip(vport_family);

@@ -18,6 +18,11 @@ pub const RING_FULL: &str = "ring full";
 /// The hint of [`RING_FULL`].
 pub const LARGER_RING: &str = "a larger --buffer-page-count helps";
 pub const ARGUMENTS_UNREADABLE: &str = "arguments unreadable";
+/// The kernel does not run a program on a CPU that is in it already, and counts that: [`Programs::skipped`]. It is the
+/// last reason of each tool.
+///
+/// [`Programs::skipped`]: crate::trace::programs::Programs::skipped
+pub const SKIPPED: &str = "skipped by the kernel";
 
 /// Counts of what was lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

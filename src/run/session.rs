@@ -216,10 +216,11 @@ impl Session {
             state,
             until,
             targets,
-            attached: Attached { links, what },
+            attached,
             keep,
         } = live;
         self.is_live = true;
+        let what = attached.what.clone();
         let mut clock = WallClock::now();
         let _ = self.set_clock(clock.offset());
         let mut named = Instant::now();
@@ -231,7 +232,7 @@ impl Session {
             &state,
             until,
             &targets,
-            links,
+            attached,
             |delivery| match delivery {
                 Delivery::Ready => {
                     if let Some(keep) = keep {

@@ -88,6 +88,16 @@ pub enum Error {
         /// Its executable.
         path: PathBuf,
     },
+    /// There are no probes, and the kernel's own functions cannot be used either.
+    #[error("{probes}, and the kernel's own functions cannot be used instead: {kernel}\n{way_out}")]
+    NoSource {
+        /// Why there are no probes.
+        probes: String,
+        /// What each way to use the kernel lacks.
+        kernel: String,
+        /// What helps to have probes.
+        way_out: String,
+    },
     /// There are probes, but not this one.
     #[error(
         "process {pid} has no probe {probe}{}\nit has {}; usdt-probes -p {pid} --check says more",
@@ -212,6 +222,21 @@ pub enum Error {
 }
 
 impl Error {
+    /// The first line: the fact without the way out.
+    pub fn fact(&self) -> String {
+        let text = self.to_string();
+        text.lines().next().unwrap_or_default().to_string()
+    }
+
+    /// The second line, if there is one.
+    pub(super) fn way_out(&self) -> String {
+        let text = self.to_string();
+        text.lines()
+            .nth(1)
+            .unwrap_or("usdt-probes --check says more")
+            .to_string()
+    }
+
     pub(super) fn read(path: impl Into<PathBuf>, source: io::Error) -> Self {
         match source.kind() {
             ErrorKind::PermissionDenied => Error::Permission(path.into()),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use libbpf_rs::{ObjectBuilder, ProgramType};
@@ -47,6 +48,14 @@ pub fn kernel_release() -> String {
 /// Whether this kernel has type information (CONFIG_DEBUG_INFO_BTF), which programs on its own functions need.
 pub fn has_kernel_btf() -> bool {
     Path::new("/sys/kernel/btf/vmlinux").exists()
+}
+
+/// Device and inode number of this process's pid namespace, unless it is the first one, in which the kernel counts.
+pub fn pid_namespace() -> Option<(u64, u64)> {
+    // `PROC_PID_INIT_INO` of include/linux/proc_ns.h (`PIDNS_INIT_INO` of linux/nsfs.h in newer kernels).
+    const FIRST: u64 = 0xefff_fffc;
+    let namespace = std::fs::metadata("/proc/self/ns/pid").ok()?;
+    (namespace.ino() != FIRST).then(|| (namespace.dev(), namespace.ino()))
 }
 
 /// Type information without any type, for a kernel that has no type information (CONFIG_DEBUG_INFO_BTF).
@@ -96,12 +105,19 @@ pub enum Need {
     Datapath,
     /// Type information of the kernel.
     KernelBtf,
+    /// A tracepoint's program may read all of a `struct sk_buff`, also what is in pages: `bpf_dynptr_from_skb()`.
+    SkbDynptr,
     /// Type information of the module openvswitch, and the privilege to read it.
     DatapathBtf,
 }
 
 impl Need {
-    pub const ALL: [Self; 3] = [Self::Datapath, Self::KernelBtf, Self::DatapathBtf];
+    pub const ALL: [Self; 4] = [
+        Self::Datapath,
+        Self::KernelBtf,
+        Self::SkbDynptr,
+        Self::DatapathBtf,
+    ];
 
     /// Why it is missing, if it is.
     pub fn missing(self) -> Option<String> {
@@ -111,6 +127,9 @@ impl Need {
             }
             Self::KernelBtf if !has_kernel_btf() => {
                 "this kernel has no type information (CONFIG_DEBUG_INFO_BTF)"
+            }
+            Self::SkbDynptr if kernel_version() < (6, 12) => {
+                "tracepoints cannot read the pages of a packet (Linux 6.12)"
             }
             // If it is no module, its types are with the kernel's.
             Self::DatapathBtf if Path::new("/sys/module/openvswitch").exists() => {

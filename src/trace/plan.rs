@@ -6,8 +6,10 @@ use libbpf_rs::{Link, Object, OpenObject};
 
 use super::attach::attach;
 use super::kernel;
-use super::probes::{Group, Point, Way, Without};
+use super::probes::{Group, Point, Source, Usdt, Way, Without};
+use super::programs::Programs;
 use super::sites::Sites;
+use super::source;
 use super::spec::COOKIE_TARGET_SHIFT;
 use super::target::Target;
 use super::{Error, libbpf_log};
@@ -28,6 +30,7 @@ pub fn storage() -> Storage {
 #[derive(Debug)]
 pub struct Plan {
     groups: Vec<Choice>,
+    chosen: source::Choice,
     pids: Vec<u32>,
     sites: Sites,
     multi: bool,
@@ -49,33 +52,45 @@ pub struct Attached {
     pub links: Vec<Link>,
     /// For "attached to ...".
     pub what: String,
+    /// All programs that are attached.
+    pub programs: Programs,
 }
 
 impl Plan {
-    /// Chooses the first way of each group that this kernel has, and finds the probes in the processes.
+    /// Chooses the source, unless one is `asked` for, and the first way of each group that this kernel has; and finds
+    /// the probes in the processes.
     ///
-    /// `only` is for tests: of groups that have several ways it takes the one of that name only.
+    /// `groups` returns what is to be attached to with a source. `only` is for tests: of groups that have several ways
+    /// it takes the one of that name only.
     ///
     /// # Errors
-    /// [`Error::Unseen`] if a group that is necessary has no way; those of [`Target::find_probe`] and of [`Sites`].
+    /// [`Error::Unseen`] or [`Error::NoSource`] if a group that is necessary has no way; those of
+    /// [`Target::find_probe`] and of [`Sites`].
     pub fn new(
-        groups: &[&'static Group],
+        asked: Option<Source>,
+        groups: impl Fn(Source) -> Vec<&'static Group>,
         targets: &[Target],
         only: Option<&str>,
     ) -> Result<Self, Error> {
+        let asked = asked.or(groups(Source::Kernel).is_empty().then_some(Source::Usdt));
+        let chosen = source::Choice::new(asked, &groups(Source::Usdt), targets)?;
+        let groups = groups(chosen.source);
         let mut plan = Self {
             groups: Vec::new(),
+            chosen,
             pids: targets.iter().map(Target::pid).collect(),
             sites: Sites::default(),
             multi: kernel::has_uprobe_multi(),
         };
-        for &group in groups {
+        for group in groups {
             let mut choice = Choice {
                 group,
                 way: 0,
                 lacks: Vec::new(),
             };
-            choice.settle(only)?;
+            if let Err(error) = choice.settle(only) {
+                return Err(plan.explain(error));
+            }
             plan.groups.push(choice);
         }
         for choice in &plan.groups {
@@ -92,6 +107,16 @@ impl Plan {
     pub fn is_in_kernel(&self) -> bool {
         let mut points = self.groups.iter().flat_map(Choice::points);
         points.any(|point| matches!(point, Point::Kernel { .. }))
+    }
+
+    /// Where the events come from.
+    pub fn source(&self) -> Source {
+        self.chosen.source
+    }
+
+    /// What keeps both sources from being used, if the kernel was chosen only because there are no probes.
+    pub fn explain(&self, error: Error) -> Error {
+        self.chosen.explain(error)
     }
 
     /// Where the probes are, and how their arguments are fetched.
@@ -162,7 +187,7 @@ impl Plan {
         if verbose {
             eprint!("{log}");
         }
-        choice.lacks(first_line(&error));
+        choice.lacks(error.fact());
         choice.way += 1;
         choice.settle(None)
     }
@@ -173,12 +198,14 @@ impl Plan {
     /// [`Error::Attach`], and those of [`Object::attach_path`](super::object::Object::attach_path).
     pub fn attach(&self, object: &Object) -> Result<Attached, Error> {
         let mut links = Vec::new();
+        let mut programs = Programs::default();
         for point in self.groups.iter().flat_map(Choice::points).rev() {
             let name = point.program(self.multi);
             let program = object
                 .progs_mut()
                 .find(|program| program.name() == &*name)
                 .ok_or_else(|| Error::NoProgram(name.clone()))?;
+            programs.add(&program);
             match point {
                 Point::Kernel { function, .. } => {
                     let link = program.attach().map_err(|error| Error::Attach {
@@ -205,26 +232,35 @@ impl Plan {
         Ok(Attached {
             links,
             what: self.describe(),
+            programs,
         })
     }
 
-    /// The probes and what else is seen, for "attached to ...".
+    /// What is seen, for "attached to ...".
     fn describe(&self) -> String {
         let mut probes = Vec::new();
         let mut parts = Vec::new();
-        for choice in &self.groups {
-            let usdt = choice.points().iter().filter_map(|point| match point {
-                Point::Usdt { probe, .. } => Some(format!("{}:{}", probe.provider, probe.name)),
-                Point::Kernel { .. } => None,
-            });
+        for choice in self.groups.iter().filter(|choice| choice.way().is_some()) {
             let before = probes.len();
-            probes.extend(usdt);
-            if probes.len() == before && choice.way().is_some() && !choice.group.what.is_empty() {
+            let of_way = choice.way().into_iter().flat_map(Way::probes);
+            probes.extend(of_way.map(Usdt::to_string));
+            if probes.len() == before && !choice.group.what.is_empty() {
                 parts.push(choice.group.what.to_string());
             }
         }
+        let pids: Vec<String> = self.pids.iter().map(u32::to_string).collect();
+        if self.source() == Source::Kernel {
+            let why = match self.chosen.why() {
+                Some(why) => format!(" ({why})"),
+                None => String::new(),
+            };
+            return format!(
+                "{} of process {}, by the kernel's own functions{why}",
+                join(&parts),
+                join(&pids)
+            );
+        }
         if !probes.is_empty() {
-            let pids: Vec<String> = self.pids.iter().map(u32::to_string).collect();
             let sites = match self.sites.count() {
                 1 => "1 site".to_string(),
                 count => format!("{count} sites"),
@@ -243,12 +279,6 @@ fn join(words: &[String]) -> String {
         [one] => one.clone(),
         [most @ .., last] => format!("{} and {last}", most.join(", ")),
     }
-}
-
-/// The first line of an error: the fact without the way out.
-fn first_line(error: &Error) -> String {
-    let text = error.to_string();
-    text.lines().next().unwrap_or_default().to_string()
 }
 
 impl Choice {

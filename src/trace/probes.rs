@@ -26,7 +26,8 @@ pub enum Point {
         probe: &'static Usdt,
         program: &'static str,
     },
-    /// A function of the kernel or of its module openvswitch. The program's section says how it is attached.
+    /// A function or a tracepoint of the kernel or of its module openvswitch. The program's section says how it is
+    /// attached.
     Kernel {
         function: &'static str,
         program: &'static str,
@@ -84,14 +85,42 @@ macro_rules! usdt_group {
     };
 }
 
+/// Where a tool takes its events from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The USDT probes of ovs-vswitchd.
+    Usdt,
+    /// The kernel's own functions and tracepoints, whatever ovs-vswitchd was built with.
+    Kernel,
+}
+
 /// What a tool declares.
 #[derive(Debug)]
 pub struct Tool {
     pub name: &'static str,
-    /// In the order in which an event passes them, as the points of a [`Way`].
-    pub groups: &'static [&'static Group],
+    /// What it attaches to with the daemon's probes as its source, in the order in which an event passes them, as the
+    /// points of a [`Way`].
+    pub usdt: &'static [&'static Group],
+    /// The same with the kernel as its source.
+    pub kernel: &'static [&'static Group],
     /// Whether all of its events come from the kernel's datapath.
     pub datapath: bool,
+}
+
+impl Tool {
+    pub fn groups(&self, source: Source) -> &'static [&'static Group] {
+        match source {
+            Source::Usdt => self.usdt,
+            Source::Kernel => self.kernel,
+        }
+    }
+}
+
+impl Group {
+    /// The probes that any of its ways attaches to.
+    pub fn probes(&self) -> impl Iterator<Item = &'static Usdt> {
+        self.ways.iter().flat_map(Way::probes)
+    }
 }
 
 impl Way {

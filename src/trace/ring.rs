@@ -7,9 +7,10 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use libbpf_rs::{ErrorKind, Link, MapCore, OpenMapMut, RingBufferBuilder};
+use libbpf_rs::{ErrorKind, MapCore, OpenMapMut, RingBufferBuilder};
 
 use super::Error;
+use super::plan::Attached;
 use super::target::Target;
 use super::until::{End, Until};
 
@@ -69,8 +70,8 @@ pub enum Delivery<'a> {
     },
 }
 
-/// Hands the records of `ring` to `deliver` until something ends it; then detaches `links` and hands out the records
-/// that are still in the ring.
+/// Hands the records of `ring` to `deliver` until something ends it; then detaches the programs and hands out the
+/// records that are still in the ring.
 ///
 /// If `deliver` ended it, these pending records are only counted: the second result is how many they were.
 pub fn drain(
@@ -78,7 +79,7 @@ pub fn drain(
     state: &RingState<'_>,
     until: &Until,
     targets: &[&Target],
-    links: Vec<Link>,
+    attached: Attached,
     deliver: impl FnMut(Delivery<'_>) -> ControlFlow<()>,
 ) -> Result<(End, u64), Error> {
     const STOP: i32 = -1;
@@ -120,6 +121,9 @@ pub fn drain(
         if consumed < 0 && consumed != STOP {
             return Err(Error::Ring(io::Error::from_raw_os_error(-consumed)));
         }
+        if let Some(skipped) = state.lost.last() {
+            skipped.store(attached.programs.skipped(), Relaxed);
+        }
         for (count, shared) in lost.iter_mut().zip(state.lost) {
             *count = shared.load(Relaxed);
         }
@@ -150,7 +154,7 @@ pub fn drain(
             break end;
         }
     };
-    drop(links);
+    drop(attached.links);
     while consume()? > 0 {}
     Ok((end, pending.get()))
 }

@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::Error;
 use super::object::Object;
 use super::process::{Process, find_ovs_vswitchd, proc};
 use super::usdt::{self, Probe, Probes};
+use super::{Error, kernel};
 
 /// Providers of the C and C++ run-time libraries. Their probes do not show how Open vSwitch was
 /// built.
@@ -97,6 +97,15 @@ impl Target {
         let path = PathBuf::from(format!("/proc/{}/ns/net", self.pid));
         let metadata = fs::metadata(&path).map_err(|err| Error::read(&path, err))?;
         Ok(u32::try_from(metadata.ino()).unwrap_or_default())
+    }
+
+    /// Writes the ids of processes to where `bpf/process.bpf.h` looks for them. The kernel's programs compare them with
+    /// the id of the current process, in the pid namespace of this program.
+    pub fn install(targets: &[Self], ids: &mut [u32], namespace: &mut [u64; 2]) {
+        for (id, target) in ids.iter_mut().zip(targets) {
+            *id = target.pid();
+        }
+        *namespace = kernel::pid_namespace().unwrap_or_default().into();
     }
 
     /// Every file that the process has mapped as code, once each, in the order of addresses: the

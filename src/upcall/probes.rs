@@ -62,6 +62,7 @@ groups!(RECEIVED_FILTERED, FAILED_FILTERED, FAILED_TOO_FILTERED: "recv_filtered"
 
 pub static TOOL: Tool = Tool {
     name: "upcall-monitor",
-    groups: &[&FAILED_TOO, &RECEIVED],
+    usdt: &[&FAILED_TOO, &RECEIVED],
+    kernel: &[],
     datapath: true,
 };

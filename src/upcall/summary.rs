@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 
 use crate::bpf::upcall_monitor::types::bss;
-use crate::run::loss::{ARGUMENTS_UNREADABLE, LARGER_RING, Lost, RING_FULL, Reason};
+use crate::run::loss::{ARGUMENTS_UNREADABLE, LARGER_RING, Lost, RING_FULL, Reason, SKIPPED};
 use crate::upcall::event::Upcall;
 
 /// Why an upcall was not delivered: `enum lost_reason` of `bpf/upcall_monitor.h`, in its order.
@@ -16,6 +16,11 @@ pub const LOST: &[Reason] = &[
     Reason {
         what: "upcalls",
         why: ARGUMENTS_UNREADABLE,
+        hint: "",
+    },
+    Reason {
+        what: "upcalls",
+        why: SKIPPED,
         hint: "",
     },
 ];

@@ -13,8 +13,8 @@ use ovs_tracers::bpf::bridge_loop::{BridgeLoopSkel, BridgeLoopSkelBuilder, types
 use ovs_tracers::bpf::record::read;
 use ovs_tracers::bridge_loop::Kind;
 use ovs_tracers::bridge_loop::figures::{Figures, Totals};
-use ovs_tracers::bridge_loop::probes::{LOOP, TOOL};
-use ovs_tracers::run::loss::{RING_FULL, Reason};
+use ovs_tracers::bridge_loop::probes::TOOL;
+use ovs_tracers::run::loss::{RING_FULL, Reason, SKIPPED};
 use ovs_tracers::run::session::{self, Live, Session, Settings, Step};
 use ovs_tracers::run::sink::Sink;
 use ovs_tracers::show::histogram::{BUCKETS, Histogram};
@@ -46,6 +46,11 @@ pub const LOST: &[Reason] = &[
         why: "too many threads",
         hint: "",
     },
+    Reason {
+        what: "probes",
+        why: SKIPPED,
+        hint: "",
+    },
 ];
 const _: fn(&types::bss) -> &[u64; LOST.len()] = |bss| &bss.lost;
 
@@ -57,7 +62,8 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     let targets = [Target::find(args.daemon.pid)?];
     let pid = targets[0].pid();
     privilege::check_privilege()?;
-    let mut plan = Plan::new(&[&LOOP], &targets, None)?;
+    let groups = |source| TOOL.groups(source).to_vec();
+    let mut plan = Plan::new(args.trace.source.asked(), groups, &targets, None)?;
     let until = Until::new(args.trace.duration)?;
     let mut storage = storage();
     let (mut skel, mut attached) = plan.load(&mut storage, args.trace.verbose, |plan, room| {

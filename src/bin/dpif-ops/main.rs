@@ -13,13 +13,13 @@ use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use ovs_tracers::bpf::dpif_ops::{DpifOpsSkel, DpifOpsSkelBuilder};
 use ovs_tracers::cli;
 use ovs_tracers::dpif_ops::event::RECORDS;
-use ovs_tracers::dpif_ops::probes::OPERATIONS;
+use ovs_tracers::dpif_ops::probes::{OPERATIONS, TOOL};
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::session::{self, Daemon, Live, Step};
 use ovs_tracers::trace::attach::explain_load;
 use ovs_tracers::trace::kernel::EmptyBtf;
 use ovs_tracers::trace::plan::{Attached, Plan, storage};
-use ovs_tracers::trace::probes::Group;
+use ovs_tracers::trace::probes::{Group, Source};
 use ovs_tracers::trace::ring::{self, RingState, shared};
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::until::Until;
@@ -54,8 +54,11 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     let wanted = |(_, operation, group, _): &(_, _, &'static Group, _)| {
         args.has(*operation).then_some(*group)
     };
-    let groups: Vec<&Group> = OPERATIONS.iter().filter_map(wanted).collect();
-    let mut plan = Plan::new(&groups, &targets, None)?;
+    let groups = |source| match source {
+        Source::Usdt => OPERATIONS.iter().filter_map(wanted).collect(),
+        Source::Kernel => TOOL.kernel.to_vec(),
+    };
+    let mut plan = Plan::new(args.common.trace.source.asked(), groups, &targets, None)?;
     let until = Until::new(args.common.trace.duration)?;
     let mut storage = storage();
     let verbose = args.common.trace.verbose;

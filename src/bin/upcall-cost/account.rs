@@ -10,7 +10,7 @@ use ovs_tracers::cost::histogram::Scale;
 use ovs_tracers::cost::json::Json;
 use ovs_tracers::cost::report::{self, Options};
 use ovs_tracers::cost::{self, Event, HEADER, KINDS, Kind, svg};
-use ovs_tracers::run::loss::{ARGUMENTS_UNREADABLE, LARGER_RING, Lost, RING_FULL, Reason};
+use ovs_tracers::run::loss::{ARGUMENTS_UNREADABLE, LARGER_RING, Lost, RING_FULL, Reason, SKIPPED};
 use ovs_tracers::run::output::{Files, Output, stdout};
 use ovs_tracers::run::recording::Start;
 use ovs_tracers::run::session::{Session, Settings, Step};
@@ -39,9 +39,14 @@ pub const LOST: &[Reason] = &[
         why: ARGUMENTS_UNREADABLE,
         hint: "",
     },
+    Reason {
+        what: "events",
+        why: SKIPPED,
+        hint: "",
+    },
 ];
 const _: fn(&bss) -> &[u64; LOST.len()] = |bss| &bss.lost;
-const _: () = assert!(LOST.len() == KINDS + 1);
+const _: () = assert!(LOST.len() == KINDS + 2);
 
 /// What goes to standard output.
 enum Out {

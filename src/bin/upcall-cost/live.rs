@@ -34,7 +34,9 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     let targets = [Target::find(args.daemon.pid)?];
     privilege::check_privilege()?;
     let only = args.kernel_side.as_deref();
-    let mut plan = Plan::new(TOOL.groups, &targets, only)?;
+    let asked = args.trace.source.asked();
+    let groups = |source| TOOL.groups(source).to_vec();
+    let mut plan = Plan::new(asked, groups, &targets, only)?;
     let until = Until::new(args.trace.duration)?;
     let mut storage = storage();
     let (mut skel, attached) = plan.load(&mut storage, args.trace.verbose, |plan, room| {

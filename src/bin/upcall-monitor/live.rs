@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use anyhow::ensure;
 use libbpf_rs::OpenObject;
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use ovs_tracers::bpf::upcall_monitor::types::upcall_monitor_limit;
+use ovs_tracers::bpf::upcall_monitor::types::{process_limit, upcall_monitor_limit};
 use ovs_tracers::bpf::upcall_monitor::{UpcallMonitorSkel, UpcallMonitorSkelBuilder};
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::session::{self, Daemon, Live, Session, Step};
@@ -14,7 +14,7 @@ use ovs_tracers::show::message::note;
 use ovs_tracers::trace::attach::explain_load;
 use ovs_tracers::trace::kernel::EmptyBtf;
 use ovs_tracers::trace::plan::{Attached, Plan, storage};
-use ovs_tracers::trace::probes::Group;
+use ovs_tracers::trace::probes::{Group, Source};
 use ovs_tracers::trace::ring::{self, RingState, shared};
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::until::{End, Until};
@@ -30,7 +30,7 @@ use crate::follow::next_daemon;
 use crate::monitor::{Filtered, Monitor};
 use crate::top::LostFlows;
 
-pub const MAX_TARGETS: usize = upcall_monitor_limit::MAX_TARGETS.0 as usize;
+pub const MAX_TARGETS: usize = process_limit::MAX_TARGETS.0 as usize;
 pub const MAX_PORTS: usize = upcall_monitor_limit::MAX_PORTS.0 as usize;
 pub const MAX_LOST_FLOWS: u32 = upcall_monitor_limit::MAX_LOST_FLOWS.0;
 
@@ -112,8 +112,9 @@ fn trace_daemons(
         filter.ok()
     });
     let packet_filter = args.filter.clone().filter(|_| in_kernel.is_none());
-    let groups = groups(args, in_kernel.is_some());
-    let mut plan = Plan::new(&groups, targets, args.kernel_side.as_deref())?;
+    let groups = |source| groups(args, source, in_kernel.is_some());
+    let asked = args.trace.source.asked();
+    let mut plan = Plan::new(asked, groups, targets, args.kernel_side.as_deref())?;
     let daemons: Vec<Daemon> = targets.iter().map(Daemon::new).collect();
     let mut ports = PortFilter::new(&args.filters.port)?;
     // The next daemon may create its ports only after it was found.
@@ -190,7 +191,8 @@ fn trace_daemons(
 }
 
 /// What is to be attached: `filtered` says that a packet filter is applied in the kernel.
-fn groups(args: &Args, filtered: bool) -> Vec<&'static Group> {
+fn groups(args: &Args, source: Source, filtered: bool) -> Vec<&'static Group> {
+    let _ = source;
     let (received, failed, failed_too) = if filtered {
         (
             &probes::RECEIVED_FILTERED,

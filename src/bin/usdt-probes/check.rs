@@ -73,7 +73,7 @@ impl Kernel {
             missing: missing
                 .filter_map(|need| Some((need, need.missing()?)))
                 .collect(),
-            privilege: privilege.err().map(|error| first_line(&error)),
+            privilege: privilege.err().map(|error| error.fact()),
         }
     }
 
@@ -82,12 +82,6 @@ impl Kernel {
         let known = self.missing.iter().find(|(missing, _)| *missing == need);
         known.map(|(_, why)| &**why)
     }
-}
-
-/// The first line of an error: the fact without the way out.
-fn first_line(error: &impl ToString) -> String {
-    let text = error.to_string();
-    text.lines().next().unwrap_or_default().to_string()
 }
 
 /// What a probe is to a tool.
@@ -110,7 +104,7 @@ fn find(target: &Target, probe: &Usdt) -> Found {
     for (_, probe) in &found {
         for site in &probe.sites {
             if let Err(error) = parse_args(&site.args, probe.machine) {
-                return Found::Lacks(first_line(&error));
+                return Found::Lacks(error.to_string());
             }
             strings.push(&site.args);
         }
@@ -135,7 +129,7 @@ fn lacking(error: &trace::Error) -> Found {
             "no privilege to read {}, which was replaced since (CAP_CHECKPOINT_RESTORE)",
             path.display()
         ),
-        error => first_line(error),
+        error => error.fact(),
     })
 }
 
@@ -145,7 +139,7 @@ fn answer(tool: &Tool, kernel: &Kernel, find: impl Fn(&Usdt) -> Found) -> Answer
     let mut without: Vec<String> = Vec::new();
     let mut absent = Vec::new();
     let mut differ = false;
-    for group in tool.groups {
+    for group in tool.usdt {
         // What the best way lacks comes first.
         let mut why: Vec<&str> = Vec::new();
         let mut possible = false;
@@ -238,7 +232,7 @@ pub fn check(pid: Option<u32>) -> anyhow::Result<Report> {
 fn describe(target: &Target) -> String {
     let objects = match target.objects() {
         Ok(objects) => objects,
-        Err(error) => return first_line(&error),
+        Err(error) => return error.fact(),
     };
     let path = objects[0].path.display().to_string();
     let found = objects.iter().filter_map(|object| object.probes().ok());
@@ -363,7 +357,8 @@ mod tests {
 
     static NEEDY: Tool = Tool {
         name: "needy",
-        groups: &[&upcall::probes::FAILED_TOO, &PROBED],
+        usdt: &[&upcall::probes::FAILED_TOO, &PROBED],
+        kernel: &[],
         datapath: true,
     };
 
