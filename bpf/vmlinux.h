@@ -57,4 +57,8 @@ enum {
 	BPF_RB_AVAIL_DATA = 0,
 };
 
+struct bpf_dynptr {
+	__u64 opaque[2];
+};
+
 #endif /* __VMLINUX_H__ */

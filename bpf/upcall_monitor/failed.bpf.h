@@ -70,6 +70,8 @@ static __always_inline int handle_failed(struct flow_id *flow, const char *devic
 	fill_head(&record->head, flow->type, flow->target, bpf_ktime_get_ns());
 	record->result = flow->result;
 	record->paged = packet->size - packet->readable;
+	record->dp_ifindex = 0;
+	record->attributes_at = 0;
 	__builtin_memcpy(record->datapath, flow->datapath, sizeof(record->datapath));
 	__builtin_memcpy(from.device, device, sizeof(from.device));
 	from.port = flow->port;

@@ -48,18 +48,19 @@ static __noinline int passes_filters(struct scratch *scratch, const __u64 *args,
 			return 0;
 	}
 	if (targ_by_port)
-		return passes_port(target, port_of_key(scratch, args[ARG_KEY], args[ARG_KEY_SIZE]));
+		return passes_port(target, port_of_key(scratch, OF_TASK, args[ARG_KEY],
+						       args[ARG_KEY_SIZE]));
 	return 1;
 }
 
-static __noinline int count_lost_upcall(const struct received_upcall *upcall)
+static __noinline int count_lost_upcall(enum memory memory, const struct received_upcall *upcall)
 {
 	struct flow_id flow = { .port = NO_PORT, .target = upcall->target };
 
 	__builtin_memcpy(flow.datapath, upcall->datapath, sizeof(flow.datapath));
 	flow.tid = bpf_get_current_pid_tgid();
 	flow.type = upcall->args[ARG_TYPE];
-	flow_of_key(upcall->args[ARG_KEY], upcall->args[ARG_KEY_SIZE], &flow);
+	flow_of_key(memory, upcall->args[ARG_KEY], upcall->args[ARG_KEY_SIZE], &flow);
 	count_lost_flow(&flow);
 	return 0;
 }
@@ -93,7 +94,8 @@ static __always_inline int receive_upcall(void *ctx, struct scratch *scratch, in
 	}
 	if (targ_filters && !passes_filters(scratch, args, upcall->target))
 		return filter_out();
-	if (filter && !passes_packet_filter(args[ARG_PACKET], args[ARG_PACKET_SIZE]))
+	if (filter && !passes_packet_filter(OF_TASK, args[ARG_PACKET], args[ARG_PACKET_SIZE],
+					    args[ARG_PACKET_SIZE]))
 		return filter_out();
 	upcall->time = bpf_ktime_get_ns();
 	user_name(scratch, upcall->datapath, args[ARG_DATAPATH], upcall->time);
@@ -110,12 +112,14 @@ static __always_inline int send_upcall(const struct received_upcall *upcall)
 	if (!record) {
 		count_lost(LOST_RING_FULL);
 		if (targ_count_lost)
-			count_lost_upcall(upcall);
+			count_lost_upcall(OF_TASK, upcall);
 		return 0;
 	}
 	fill_head(&record->head, upcall->args[ARG_TYPE], upcall->target, upcall->time);
 	record->result = 0;
 	record->paged = 0;
+	record->dp_ifindex = 0;
+	record->attributes_at = 0;
 	__builtin_memcpy(record->datapath, upcall->datapath, sizeof(record->datapath));
 	read_capture(&record->captured, record->data, &capture, upcall->args, room, key_room);
 	ring_submit(record);

@@ -18,8 +18,10 @@ pub struct Upcall<'a> {
     pub tid: u32,
     /// Name of the thread, at most 15 bytes, without the terminating NUL.
     pub comm: &'a [u8],
-    /// `dpif->full_name`, for example `system@ovs-system`.
+    /// `dpif->full_name`, for example `system@ovs-system`; empty if it is not known.
     pub datapath: &'a [u8],
+    /// Number of the datapath, with which its message came; only the kernel as the source knows it.
+    pub dp_ifindex: Option<u32>,
     /// `enum dpif_upcall_type`: 0 is a flow miss, 1 an action.
     pub kind: u32,
     /// 0, or the negative errno with which it failed in the kernel.
@@ -32,6 +34,9 @@ pub struct Upcall<'a> {
     /// The flow key: a run of `OVS_KEY_ATTR_*` netlink attributes (`linux/openvswitch.h`). An upcall that failed has
     /// none.
     pub key: Captured<'a>,
+    /// The other attributes of its message, a run of `OVS_PACKET_ATTR_*` netlink attributes (`linux/openvswitch.h`) for
+    /// [`UpcallAttributes`](crate::ovs::upcall_attributes::UpcallAttributes); only the kernel as the source knows them.
+    pub attributes: Option<&'a [u8]>,
     /// Where an upcall came from that failed; one that was received has it in its key.
     pub failed_from: Option<FailedFrom<'a>>,
     /// How many bytes of the record that it was read from it uses.

@@ -13,6 +13,7 @@ use ovs_tracers::run::session::{self, Daemon, Live, Session, Step};
 use ovs_tracers::show::message::note;
 use ovs_tracers::trace::attach::explain_load;
 use ovs_tracers::trace::kernel::EmptyBtf;
+use ovs_tracers::trace::netlink::UpcallMessages;
 use ovs_tracers::trace::plan::{Attached, Plan, storage};
 use ovs_tracers::trace::probes::{Group, Source};
 use ovs_tracers::trace::ring::{self, RingState, shared};
@@ -25,7 +26,7 @@ use ovs_tracers::upcall::record::RECORDS;
 use rustix::thread::CapabilitySet;
 
 use crate::args::{Args, DEFAULT_RING, ResultFilter};
-use crate::filters::{PortFilter, check_names, filter_in_kernel, set_filters};
+use crate::filters::{DatapathNames, PortFilter, check_names, filter_in_kernel, set_filters};
 use crate::follow::next_daemon;
 use crate::monitor::{Filtered, Monitor};
 use crate::top::LostFlows;
@@ -122,8 +123,16 @@ fn trace_daemons(
         check_names(&args.filters, &daemons)?;
     }
 
+    let messages = match plan.source() {
+        Source::Usdt => None,
+        Source::Kernel => Some(match args.netlink {
+            Some(messages) => messages,
+            None => UpcallMessages::of_kernel().map_err(|error| plan.explain(error))?,
+        }),
+    };
     let config = Config {
         args,
+        messages,
         targets,
         ports: ports.numbers(&daemons),
         packet_size: args.packet_snaplen(packet_filter.as_ref()),
@@ -153,6 +162,11 @@ fn trace_daemons(
         shared(std::slice::from_mut(&mut bss.filter_ports)),
         shared(&mut bss.filter_port),
     );
+    let datapaths = DatapathNames {
+        numbers: shared(&mut bss.datapath_number),
+        names: shared(bss.datapath_name_of.as_flattened_mut()),
+    };
+    datapaths.install(session.daemons());
     let (lost_before, filtered_before) = (session.lost().total(), monitor.filtered_in_kernel);
     let mut lost_flows = LostFlows::new(&skel.maps.lost_flows);
     let live = Live {
@@ -165,7 +179,10 @@ fn trace_daemons(
     };
     let end = session.live(live, |session, step| {
         match &step {
-            Step::Ports => ports.install(session.daemons(), filter_ports),
+            Step::Ports => {
+                ports.install(session.daemons(), filter_ports);
+                datapaths.install(session.daemons());
+            }
             Step::Interval(_) => {
                 if let Some(top) = &mut monitor.top {
                     lost_flows.count(top);
@@ -192,15 +209,15 @@ fn trace_daemons(
 
 /// What is to be attached: `filtered` says that a packet filter is applied in the kernel.
 fn groups(args: &Args, source: Source, filtered: bool) -> Vec<&'static Group> {
-    let _ = source;
-    let (received, failed, failed_too) = if filtered {
-        (
-            &probes::RECEIVED_FILTERED,
-            &probes::FAILED_FILTERED,
-            &probes::FAILED_TOO_FILTERED,
-        )
-    } else {
-        (&probes::RECEIVED, &probes::FAILED, &probes::FAILED_TOO)
+    let received = match (source, filtered) {
+        (Source::Usdt, false) => &probes::RECEIVED,
+        (Source::Usdt, true) => &probes::RECEIVED_FILTERED,
+        (Source::Kernel, false) => &probes::RECEIVED_KERNEL,
+        (Source::Kernel, true) => &probes::RECEIVED_KERNEL_FILTERED,
+    };
+    let (failed, failed_too) = match filtered {
+        false => (&probes::FAILED, &probes::FAILED_TOO),
+        true => (&probes::FAILED_FILTERED, &probes::FAILED_TOO_FILTERED),
     };
     match args.filters.result() {
         ResultFilter::Ok => vec![received],
@@ -230,6 +247,8 @@ fn privileges(args: &Args) -> Option<CapabilitySet> {
 /// What the programs are loaded with.
 struct Config<'a> {
     args: &'a Args,
+    /// The messages that bring upcalls, if the kernel is the source.
+    messages: Option<UpcallMessages>,
     targets: &'a [Target],
     ports: Vec<u64>,
     /// The packet filter, if it is applied in the kernel.
@@ -264,6 +283,12 @@ impl Config<'_> {
         rodata.targ_wake_at = ring_bytes as u64 / 4;
         rodata.targ_count_lost = args.summary_lines().is_some().into();
         rodata.targ_targets = self.targets.len() as u32;
+        if let Some(messages) = self.messages {
+            rodata.targ_netlink_protocol = messages.protocol;
+            rodata.targ_packet_family = messages.family;
+            let namespace = &mut rodata.targ_pid_namespace;
+            Target::install(self.targets, &mut rodata.targ_tgid, namespace);
+        }
         if plan.is_in_kernel() {
             for (netns, target) in rodata.targ_netns.iter_mut().zip(self.targets) {
                 *netns = target.network_namespace()?;
