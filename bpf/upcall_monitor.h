@@ -7,7 +7,7 @@
 
 enum upcall_monitor_limit {
 	MAX_PORTS = 64, /* ports asked for, of all daemons together */
-	MAX_LOST_FLOWS = 16384, /* flows that lost upcalls are counted by */
+	MAX_FLOWS = 16384, /* flows that upcalls are counted by which are not sent */
 	MAX_DATAPATHS = 16, /* datapaths with a name, of all daemons together */
 };
 
@@ -60,11 +60,12 @@ struct upcall_record {
 };
 
 /*
- * Where an upcall came from; lost upcalls are counted by it. Addresses are
- * those of IPv4, IPv6 or ARP.
+ * Where an upcall came from; upcalls that are not sent are counted by it.
+ * Addresses are those of IPv4, IPv6 or ARP.
  */
 struct flow_id {
 	char datapath[32];
+	__u32 dp_ifindex; /* number of a datapath without a name; else 0 */
 	__u32 target;
 	__u32 tid; /* the handler thread; 0 if the upcall failed in the kernel */
 	__s32 result;

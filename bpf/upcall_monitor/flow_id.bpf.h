@@ -39,7 +39,7 @@ static __noinline int flow_of_key(enum memory memory, __u64 addr, __u64 len, str
 		__u64 at = addr + NLA_HDRLEN;
 		__u32 size;
 
-		if (at > end || read_memory(memory, header, sizeof(header), addr) ||
+		if (at > end || read_field(memory, header, sizeof(header), addr) ||
 		    header[0] < NLA_HDRLEN)
 			break;
 		size = header[0] - NLA_HDRLEN;
@@ -53,33 +53,33 @@ static __noinline int flow_of_key(enum memory memory, __u64 addr, __u64 len, str
 			break;
 		case OVS_KEY_ATTR_IN_PORT:
 			if (size >= 4)
-				read_memory(memory, &flow->port, 4, at);
+				read_field(memory, &flow->port, 4, at);
 			break;
 		case OVS_KEY_ATTR_ETHERTYPE:
 			if (size >= 2)
-				read_memory(memory, &flow->eth_type, 2, at);
+				read_field(memory, &flow->eth_type, 2, at);
 			break;
 		case OVS_KEY_ATTR_IPV4:
 			/* struct ovs_key_ipv4: src, dst, proto */
 			if (size >= 9) {
-				read_memory(memory, flow->src, 4, at);
-				read_memory(memory, flow->dst, 4, (at + 4));
-				read_memory(memory, &flow->proto, 1, (at + 8));
+				read_field(memory, flow->src, 4, at);
+				read_field(memory, flow->dst, 4, at + 4);
+				read_field(memory, &flow->proto, 1, at + 8);
 			}
 			break;
 		case OVS_KEY_ATTR_IPV6:
 			/* struct ovs_key_ipv6: src, dst, label, proto */
 			if (size >= 37) {
-				read_memory(memory, flow->src, 16, at);
-				read_memory(memory, flow->dst, 16, (at + 16));
-				read_memory(memory, &flow->proto, 1, (at + 36));
+				read_field(memory, flow->src, 16, at);
+				read_field(memory, flow->dst, 16, at + 16);
+				read_field(memory, &flow->proto, 1, at + 36);
 			}
 			break;
 		case OVS_KEY_ATTR_ARP:
 			/* struct ovs_key_arp: sip, tip */
 			if (size >= 8) {
-				read_memory(memory, flow->src, 4, at);
-				read_memory(memory, flow->dst, 4, (at + 4));
+				read_field(memory, flow->src, 4, at);
+				read_field(memory, flow->dst, 4, at + 4);
 			}
 			break;
 		}

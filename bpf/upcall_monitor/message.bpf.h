@@ -104,7 +104,7 @@ static __always_inline int send_message(const struct sk_buff *skb,
 	if (!record) {
 		count_lost(LOST_RING_FULL);
 		if (targ_count_lost)
-			count_lost_upcall(OF_KERNEL, upcall);
+			count_upcall(OF_KERNEL, upcall, message->dp_ifindex, 1);
 		return 0;
 	}
 	fill_head(&record->head, upcall->args[ARG_TYPE], upcall->target, upcall->time);
@@ -148,6 +148,15 @@ static __always_inline int handle_message(const struct sk_buff *skb, int pages, 
 	}
 	if (!message_is_wanted(&message, filter, &upcall))
 		return filter_out();
+	/* The reason of an action is in its message, which user space reads. */
+	if (targ_count_only && message.cmd == OVS_PACKET_CMD_MISS &&
+	    bpf_ksym_exists(bpf_rdonly_cast) && (!targ_by_datapath || upcall.datapath[0])) {
+		__u32 slot = bpf_get_smp_processor_id() % FILTERED_SLOTS;
+
+		__sync_fetch_and_add(&counted[slot * FILTERED_STRIDE], 1);
+		count_upcall(OF_KERNEL, &upcall, message.dp_ifindex, 0);
+		return 0;
+	}
 	upcall.time = bpf_ktime_get_ns();
 	return send_message(skb, &message, &upcall, pages);
 }
