@@ -136,10 +136,7 @@ fn trace_daemons(
 
     let messages = match plan.source() {
         Source::Usdt => None,
-        Source::Kernel => Some(match args.netlink {
-            Some(messages) => messages,
-            None => UpcallMessages::of_kernel().map_err(|error| plan.explain(error))?,
-        }),
+        Source::Kernel => Some(upcall_messages(args).map_err(|error| plan.explain(error))?),
     };
     let config = Config {
         args,
@@ -231,6 +228,11 @@ fn trace_daemons(
         counted_flows.finish(top, monitor.counted_in_kernel - counted_before);
     }
     Ok(end)
+}
+
+/// The messages that bring upcalls.
+pub fn upcall_messages(args: &Args) -> Result<UpcallMessages, trace::Error> {
+    args.netlink.map_or_else(UpcallMessages::of_kernel, Ok)
 }
 
 /// The network namespaces of the daemons, which distinguish the datapaths in which upcalls fail, if those are asked for.
