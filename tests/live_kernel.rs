@@ -368,7 +368,9 @@ fn lost_by_flow() {
         let flows = &summary["flows"];
         assert_eq!(flows["upcalls"], fired, "{quiet:?}");
         // An upcall that the kernel had no time for has no flow.
-        let skipped = summary["lost_reasons"]["skipped"].as_u64().unwrap_or(0);
+        let skipped = summary["lost_reasons"]["skipped_by_the_kernel"]
+            .as_u64()
+            .unwrap_or(0);
         assert_eq!(flows["unknown"], skipped);
         let unknown = |count: &Value| fired - skipped - count.as_u64().expect("a count");
         for part in [

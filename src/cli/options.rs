@@ -67,7 +67,7 @@ pub struct Trace {
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub duration: Option<Duration>,
 
-    /// Take the events from this source
+    /// Take the events from this source; the manual page compares them
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     pub source: SourceArg,
 

@@ -29,8 +29,8 @@ pub struct Upcall<'a> {
     pub result: i32,
     /// The packet, from its Ethernet header on.
     pub packet: Captured<'a>,
-    /// How many bytes at the end of the packet the kernel had in pages, which are not captured. Only of an upcall that
-    /// failed; the daemon gets packets in one piece.
+    /// How many bytes at the end of the packet the kernel had in pages, which are not captured: of an upcall that failed,
+    /// or with the kernel as the source where neither the tracepoint nor the daemon's buffer can be read.
     pub paged: u32,
     /// The flow key: a run of `OVS_KEY_ATTR_*` netlink attributes (`linux/openvswitch.h`). An upcall that failed has
     /// none.

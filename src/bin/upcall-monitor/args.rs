@@ -44,9 +44,9 @@ pub enum Kind {
 
 /// Show, decode and capture every upcall from the kernel datapath to ovs-vswitchd
 ///
-/// Attaches to the USDT probe dpif_recv:recv_upcall of a running ovs-vswitchd (built with --enable-usdt-probes, Open
-/// vSwitch 2.17 or later) and to where upcalls fail in the kernel before that, and prints a row for each upcall until
-/// Ctrl-C.
+/// Prints a row for each upcall of a running ovs-vswitchd until Ctrl-C. It sees them at the daemon's USDT probe
+/// dpif_recv:recv_upcall, or, if the daemon was built without probes, where the kernel copies their messages to it; and
+/// those that fail in the kernel before that, where they fail.
 #[derive(Debug, Parser)]
 #[command(
     name = "upcall-monitor",
@@ -70,6 +70,7 @@ Examples:
   upcall-monitor udp port 53                  only those of DNS, in tcpdump's language
   upcall-monitor --quiet --top 5 --duration 5 what floods ovs-vswitchd
   upcall-monitor --result error               what the kernel drops before ovs-vswitchd sees it
+  upcall-monitor --source kernel -q           why actions send packets up, which no probe says
   upcall-monitor --pcap out.pcap -p PID       write the packets to a pcapng file as well
   upcall-monitor -w - | tshark -i -           look at them live in tshark
   upcall-monitor --format json | jq .key.odp  process them; the manual page has more

@@ -32,6 +32,9 @@ pub fn sections() -> Vec<Section> {
         manual::privilege(
             ", and CAP_SYS_ADMIN for upcalls that fail in the\nkernel and for the names of ports in another network namespace",
             "\
+With the kernel as the source, CAP_BPF and CAP_PERFMON are enough, and auto takes it if it may not look for probes. What
+the others give is missing then, failed upcalls and the names of ports and datapaths, and a warning says so.
+
 Once attached it gives them all up for good, with no_new_privs set, but for CAP_DAC_OVERRIDE with --rotate, to create
 the next file where the first one could be created, and CAP_BPF for a summary by flow. With --follow it keeps them, for
 the next daemon. Files are created for their owner alone, and not through symbolic links.",
@@ -47,8 +50,8 @@ the next daemon. Files are created for their owner alone, and not through symbol
 }
 
 const SOURCES: &str = "\
-Both show the same upcalls: a message is what the daemon reads before it comes to the probe. The kernel's messages say
-more than the probe:
+Both show the same upcalls: a message is what the daemon reads before it comes to the probe. The messages say more than
+the probe:
 
     reason         why an action sent the packet up: sflow, ipfix,
                    flow_sample, slow_path(lacp), controller(action)
@@ -60,16 +63,23 @@ more than the probe:
     actions        those of the packet's flow, for an action that asks
                    for them, as sFlow does
 
-The reason is shown below the row of the upcall, in the comment of a capture, and as a part of a summary; the others with
--k. JSON has all of them, and dp_ifindex, the number of the datapath. -r error needs neither source.
+The reason is shown below the row of the upcall, in the comment of a capture, and as a part of a summary; the others
+with -k. JSON has all of them, and dp_ifindex, the number of the datapath.
 
 With the kernel as the source, TIME is when the kernel begins to copy the message, shortly before the probe. The message
-has only the number of the datapath; its name comes from the kernel, as those of ports do. Where the kernel gives no
-name, as without the privilege to enter the daemon's network namespace, the number is shown, and --dp finds nothing.
+has only the number of the datapath; its name comes from the kernel, as those of ports do. Where the kernel tells no
+name, as without the privilege to enter the daemon's network namespace, the number is shown, and --dp matches nothing.
 
-Before Linux 6.12 what the kernel has of a message in pages is not captured: the end of a packet of more than some 1400
-bytes, if it was sent as a part of a larger one (GSO) or is a jumbo frame of a tap device for example. The announcement
-of the packet, and packet.paged in JSON, say how many bytes those are. Nothing else of an upcall is in pages.";
+The kernel may have the end of a long packet in pages: that of a part of a larger packet (GSO), or of a jumbo frame from
+a tap device for example. Linux 6.12 and later let the tracepoint read it; before, it is read in the daemon's buffer,
+once it has been copied there, by an fexit program on netlink_recvmsg(). Where there is no fexit (aarch64 before Linux
+6.4), it is not captured: the announcement of the packet, and packet.paged in JSON, say how many bytes that are. Nothing
+else of an upcall is in pages.
+
+A message with attributes that are longer than it is counted as lost, arguments unreadable: ovs-vswitchd drops it, and
+its probe is not reached. With --follow, each daemon is traced by the source that it has.
+
+Which of them costs whom what is in OVERHEAD.";
 
 const TABLE: &str = "\
 A row for each upcall. Columns and widths are those of upcall_monitor.py of Open vSwitch 3.6.
@@ -97,6 +107,8 @@ lost.
 With -k, the flow key is shown below the row; with -d or --pcap the packet is announced there, and with -d it is shown.
 What could not be read of the daemon's memory is shown as unreadable, and never as something else.
 
+With the kernel as the source, -k shows the other attributes of the message on a line below the flow key.
+
 -k odp shows the attribute OVS_KEY_ATTR_IPV6_EXTHDRS on a line of its own. Linux 5.18 and later add it to the key of
 every IPv6 packet, and ofproto/trace does not take it.";
 
@@ -104,7 +116,7 @@ const FAILED: &str = "\
 The kernel cannot always hand an upcall to the daemon: the socket is full because the daemon does not keep up (-11,
 EAGAIN), nobody listens any more (-111, ECONNREFUSED), memory is short (-12, -105). The packet is lost then, and the
 lost counter of ovs-dpctl show goes up by one. Each of these upcalls is a row too, unless --result ok is given. --result
-error shows nothing else; it needs no probes in ovs-vswitchd.
+error shows nothing else, and needs neither of the sources of received upcalls.
 
 PORT_NAME has the device that the packet came from. COMM, PID and CPU are those of whatever ran when the packet was
 processed, mostly a softirq: they say nothing about who sent it. There is no flow key. PKT_LEN is that of the packet as
@@ -151,7 +163,7 @@ daemon nothing, and only little room in the ring; lost upcalls are counted whate
 the filter is applied in that way too.
 
 A packet of which less was captured than the filter looks at does not match, not even \"not udp\". That is so if the
-packet could not be read, if the kernel has the rest in pages (of a failed upcall), or, where the filter is not applied
+packet could not be read, if the kernel has the rest in pages, or, where the filter is not applied
 in the kernel, if --packet-size cut it off, perhaps when a recording was made. A warning at the end says how many those
 were, and they are counted as filtered like the rest. --record and --pcap keep only what matches.
 
@@ -160,9 +172,9 @@ other sources of /etc/nsswitch.conf are not asked.";
 
 const CAUSES: &str = "\
 With --quiet, --interval or --top there is a summary of who causes the upcalls: how many, which share of all and how
-many a second, by datapath, port, type, protocol, result and handler thread, and by source and destination. --quiet
-shows nothing else, on standard output; otherwise it is on standard error, and in JSON in the records interval and
-summary.
+many a second, by datapath, port, type, protocol, result and handler thread, and by source and destination; with the
+kernel as the source also by the reason for which an action sent the packet. --quiet shows nothing else, on standard
+output; otherwise it is on standard error, and in JSON in the records interval and summary.
 
 The lines by source and destination are those that explain the most upcalls: a pair of addresses that come by one port
 with one protocol, whatever their TCP or UDP ports, so that a port scan is one line; if no pair has half of what one
@@ -172,7 +184,7 @@ tunnelled packet, the inner ones.
 
 Lost upcalls are counted as well, by the kernel, so that the sums are exact: up to 16384 different flows of lost ones,
 and 131072 of all. Upcalls of further flows are counted without their addresses, and lost ones without anything else.
-The summary says so in both cases. Filtered upcalls are not counted.
+The summary says so in both cases. Filtered upcalls are not counted. The reason of a lost upcall is not known.
 
 What floods my ovs-vswitchd?
 
@@ -189,7 +201,7 @@ milliseconds, and attaching some tens more: upcalls in that time are missed.";
 const JSON: &str = "\
 The records are
 
-    start    schema, tool, tool_version, machine, kernel,
+    start    schema, tool, tool_version, machine, kernel, source,
              pid, packet_size, flow_key_size
     event    an upcall
     lost     how many upcalls are missing since the last such line, or
@@ -207,6 +219,7 @@ An event has
     cpu, comm, pid, tid  which thread of which process took it, and where
     daemon               id of the ovs-vswitchd that it was for
     datapath             null if it could not be read
+    dp_ifindex           with the kernel as the source: its number
     port                 number and name; null if the flow key has none
     type, type_name      0, miss: no flow matched the packet;
                          1, action: an action sent it up
@@ -216,6 +229,10 @@ An event has
                          its layers too
     key                  length and captured, in bytes; odp, as -k odp;
                          fields, the same as objects
+    reason, userdata,    with the kernel as the source, as far as the
+    hash, mru, len,      message has them: see SOURCES
+    egress_tunnel,
+    actions
 
 If captured is less than length, the rest was not asked for. What could not be read of the daemon's memory has instead
 of bytes or fields an error and an error_name, 14 and EFAULT for example. packet.stopped says why a packet was not
@@ -228,16 +245,16 @@ is exact. A number that has a name has it in a second field, proto_name; a set o
 set, ct_state_names. Names of layers and their fields are scapy's, those in key.fields Open vSwitch's. A field that
 occurs again in a layer is called timestamp_2 the second time.
 
-flows has seconds, upcalls, unknown and folded; by_datapath, by_port, by_type, by_protocol, by_result and by_thread,
-each an array of name and upcalls; and top, an array of datapath, port, protocol, src, dst, sources, destinations and
-upcalls.
+flows has seconds, upcalls, unknown and folded; by_datapath, by_port, by_type, by_reason if any is known, by_protocol,
+by_result and by_thread, each an array of name and upcalls; and top, an array of datapath, port, protocol, src, dst,
+sources, destinations and upcalls.
 
 -k changes nothing in JSON. --format json and --pcap - exclude each other: both need standard output.";
 
 const CAPTURES: &str = "\
 --pcap writes pcapng. Each port of each datapath is an interface with the name of the PORT_NAME column. A packet has the
 wall-clock time of its upcall in nanoseconds, its original length, and a comment with cpu, comm, pid, upcall_type and
-result; with -k, the flow key too.
+result; with the kernel as the source the reason of an action; with -k, the flow key too and all that the message has.
 
 At the end, the interface statistics say how many upcalls were lost. Their ports are not known, so that they are counted
 on an interface called \"lost upcalls\", which is there if any were lost.
@@ -266,25 +283,39 @@ end
 
 With --count, or when an output takes no more, what came after the last upcall shown is a further part of received.
 
-A larger --buffer-page-count helps against bursts; a smaller --packet-size makes the ring hold more.";
+A larger --buffer-page-count helps against bursts; a smaller --packet-size makes the ring hold more.
+
+An upcall is skipped by the kernel if the program is running on that CPU already, for another thread that was preempted
+in it. The kernel counts how often that was so (Linux 5.12). With it as the source that is the most that can be lost so:
+the message of any process counts.";
 
 const OVERHEAD: &str = "\
-Every upcall runs into a uprobe: the thread of the daemon enters the kernel, a BPF program copies flow key and packet
-into the ring, and the thread goes on. Nobody is woken for it: upcall-monitor looks into the ring 50 times a second, and
-is woken only when a quarter of it is full. Without -d, --pcap or --record no packet is copied, unless a packet filter
-cannot run in the kernel. What a filter, a packet filter too, keeps out there is not copied and takes no room: it costs
-the thread less than what passes, and least with --thread and --type.";
+With the probe as the source, every upcall runs into a uprobe: the thread of the daemon enters the kernel, a BPF program
+copies flow key and packet into the ring, and the thread goes on. No other process pays anything.
+
+With the kernel as the source, the thread is in the kernel already, and the program copies the message from there: that
+costs the daemon a fraction of a uprobe. But the tracepoint is one of all sockets. While it is attached, the program
+runs for each message that any process of the machine receives from a Unix, netlink, raw or packet socket, and for each
+piece of a stream of TCP, and looks at the socket's protocol. UDP does not pass it, but for datagrams in pages.
+docs/performance.md of the source has figures for both: what the daemon pays, and what others pay.
+
+With either source nobody is woken for an upcall: upcall-monitor looks into the ring 50 times a second, and is woken
+only when a quarter of it is full. Without -d, --pcap or --record no packet is copied, unless a packet filter cannot run
+in the kernel. With the kernel as the source (Linux 6.2 and later), --quiet without --pcap, --record and --count copies
+nothing at all: the program counts. What a filter, a packet filter too, keeps out there is not copied and takes no room:
+it costs the thread less than what passes, and least with --thread and --type.";
 
 const LIMITS: &str = "\
-Upcalls of the userspace datapath (netdev) do not pass the probe.
+Upcalls of the userspace datapath (netdev) pass neither the probe nor the kernel.
 
-At most 2048 bytes of a flow key and 65535 bytes of a packet are captured.
+At most 2048 bytes of a flow key and 65535 bytes of a packet are captured. With the kernel as the source, an upcall
+whose flow key and other attributes have more than 2144 bytes together is lost, and counted (arguments unreadable).
 
 Upcalls are shown in the order in which the kernel made room for them. Those that two threads took at the same moment
 may differ from the order of their times.
 
-The name of a datapath is read from the daemon's memory a hundred times a second at most on each CPU, not for each
-upcall.";
+With the probe as the source, the name of a datapath is read from the daemon's memory a hundred times a second at most
+on each CPU, not for each upcall.";
 
 const EXAMPLES: &str = "\
 Every upcall of the ovs-vswitchd that runs, with its flow key:
@@ -312,6 +343,10 @@ What floods the daemon, and what does the kernel drop before the daemon sees it?
 
     upcall-monitor --quiet --top 5 --duration 5
     upcall-monitor --result error
+
+Why do actions send packets up?
+
+    upcall-monitor --source kernel --quiet --type action --duration 5
 
 Look at them live:
 
