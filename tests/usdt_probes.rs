@@ -1103,6 +1103,12 @@ fn checked(pid: u32) -> Vec<(String, Vec<String>)> {
             .map(|text| text.as_str().unwrap().to_string())
             .collect();
         assert_eq!(answer["can_run"], lacks.is_empty());
+        let sources = answer["sources"].as_array().expect("an array");
+        assert_eq!(sources[0]["source"], "usdt");
+        let able = sources.iter().find(|source| source["can_run"] == true);
+        for name in ["can_run", "lacks", "without"] {
+            assert_eq!(answer[name], able.unwrap_or(&sources[0])[name], "{answer}");
+        }
         (answer["tool"].as_str().unwrap().to_string(), lacks)
     });
     let answers: Vec<_> = answers.collect();
