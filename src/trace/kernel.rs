@@ -108,6 +108,26 @@ impl EmptyBtf {
     }
 }
 
+/// What libbpf calls instead of its `btf__load_vmlinux_btf()`, by an option that `build.rs` has for the linker.
+///
+/// As soon as any program of an object calls a function of the kernel's (kfunc), even one that is not loaded, libbpf
+/// asks for the types of the running kernel, and fails if there are none. There is no other way to let it have empty
+/// ones, in which it does not find the functions, as on a kernel that is too old for them.
+#[unsafe(no_mangle)]
+extern "C" fn __wrap_btf__load_vmlinux_btf() -> *mut libbpf_sys::btf {
+    unsafe extern "C" {
+        /// Another name of libbpf's own function.
+        fn libbpf_find_kernel_btf() -> *mut libbpf_sys::btf;
+    }
+    if has_kernel_btf() {
+        // SAFETY: it is that function (src/btf.c of libbpf), which takes nothing.
+        unsafe { libbpf_find_kernel_btf() }
+    } else {
+        // SAFETY: it takes nothing. Whoever has called this frees what it returns, as that of the other one.
+        unsafe { libbpf_sys::btf__new_empty() }
+    }
+}
+
 /// What a way to see events needs of the kernel, besides uprobes and ring buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
