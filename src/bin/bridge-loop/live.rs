@@ -281,7 +281,7 @@ fn load<'obj>(
     rodata.targ_groups = bits.fold(0, |all, bit: u8| all | bit);
     rodata.targ_held = holds.into();
     let namespace = &mut rodata.targ_pid_namespace;
-    Target::install(targets, &mut rodata.targ_tgid, namespace);
+    Target::install(targets, &mut rodata.targ_tgid, namespace)?;
     rodata.targ_wake_at = ring_bytes as u64 / 4;
     let skel = open.load().map_err(explain)?;
     let attached = plan.attach(skel.object())?;
