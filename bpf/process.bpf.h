@@ -40,8 +40,11 @@ static __always_inline __u32 current_target(void)
 		bpf_get_ns_current_pid_tgid(targ_pid_namespace[0], targ_pid_namespace[1],
 					    (void *)&info, sizeof(info));
 		tgid = info.tgid;
-	} else {
+	} else if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf)) {
 		tgid = bpf_get_current_task_btf()->tgid;
+	} else {
+		/* Before Linux 5.11, or without type information. */
+		tgid = bpf_get_current_pid_tgid() >> 32;
 	}
 #pragma unroll
 	for (i = 0; i < MAX_TARGETS; i++)

@@ -8,11 +8,12 @@ use ovs_tracers::bridge_loop::figures::{Figures, LONG};
 use ovs_tracers::bridge_loop::json::Json;
 use ovs_tracers::bridge_loop::record::Record;
 use ovs_tracers::bridge_loop::stack::Stacks;
-use ovs_tracers::bridge_loop::text::{self, human};
+use ovs_tracers::bridge_loop::text;
 use ovs_tracers::cli::options::Format;
 use ovs_tracers::run::loss::Lost;
 use ovs_tracers::run::output::{Output, stdout};
 use ovs_tracers::run::recording::Start;
+use ovs_tracers::show::histogram::human;
 use ovs_tracers::show::message::note;
 
 use crate::args::Args;
