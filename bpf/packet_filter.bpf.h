@@ -14,6 +14,7 @@
 #include <bpf/bpf_helpers.h>
 #include "bindings.h"
 #include "datapath.bpf.h"
+#include "memory.bpf.h"
 
 enum packet_filter_limit {
 	PACKET_FILTER_STEPS = 128,
@@ -261,18 +262,18 @@ static __always_inline int packet_passes(const struct packet_head *head)
 	return verdict == PACKET_PASSES;
 }
 
-/* For a packet of the current task. It is a function of its own, so that the stack is large enough. */
-static __noinline int passes_packet_filter(__u64 packet, __u64 size)
+/* For a packet in one piece. It is a function of its own, so that the stack is large enough. */
+static __noinline int passes_packet_filter(enum memory memory, __u64 packet, __u64 size, __u64 readable)
 {
 	struct packet_head head = { .size = size };
-	__u64 len = head.size;
+	__u64 len = readable;
 
 	if (len > targ_filter_reach)
 		len = targ_filter_reach;
 	asm volatile("" : "+r"(len));
 	if (len > PACKET_HEAD)
 		len = PACKET_HEAD;
-	if (len && !bpf_probe_read_user(head.data, len, (void *)packet))
+	if (len && !read_memory(memory, head.data, len, packet))
 		head.captured = len;
 	return packet_passes(&head);
 }

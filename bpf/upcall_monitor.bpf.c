@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Captures the upcalls that ovs-vswitchd receives (dpif_recv:recv_upcall), and
+ * Captures the upcalls that ovs-vswitchd receives, by its probe
+ * dpif_recv:recv_upcall or by the message that the kernel copies to it, and
  * those that failed in the kernel before that.
  */
 #include "vmlinux.h"
@@ -10,6 +11,7 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #include "upcall_monitor/received.bpf.h"
+#include "upcall_monitor/message.bpf.h"
 #include "upcall_monitor/failed.bpf.h"
 
 /*

@@ -7,7 +7,8 @@
 
 enum upcall_monitor_limit {
 	MAX_PORTS = 64, /* ports asked for, of all daemons together */
-	MAX_LOST_FLOWS = 16384, /* flows that lost upcalls are counted by */
+	MAX_FLOWS = 16384, /* flows that upcalls are counted by which are not sent */
+	MAX_DATAPATHS = 16, /* datapaths with a name, of all daemons together */
 };
 
 /* Why an upcall was not delivered: indices of lost[]. */
@@ -47,16 +48,24 @@ struct upcall_record {
 	__s32 result; /* 0, or the errno (negative) with which it failed in the kernel */
 	__u32 paged; /* bytes of the packet in pages, which are not captured */
 	struct captured captured;
-	char datapath[32]; /* empty: could not be read */
+	char datapath[32]; /* empty: could not be read, or see dp_ifindex */
+	__u32 dp_ifindex; /* number of the datapath; 0: not known */
+	/*
+	 * Where in data the other attributes of the message begin, which end
+	 * with the header of OVS_PACKET_ATTR_PACKET before the packet; 0: they
+	 * are not known.
+	 */
+	__u32 attributes_at;
 	__u8 data[];
 };
 
 /*
- * Where an upcall came from; lost upcalls are counted by it. Addresses are
- * those of IPv4, IPv6 or ARP.
+ * Where an upcall came from; upcalls that are not sent are counted by it.
+ * Addresses are those of IPv4, IPv6 or ARP.
  */
 struct flow_id {
 	char datapath[32];
+	__u32 dp_ifindex; /* number of a datapath without a name; else 0 */
 	__u32 target;
 	__u32 tid; /* the handler thread; 0 if the upcall failed in the kernel */
 	__s32 result;

@@ -57,4 +57,13 @@ enum {
 	BPF_RB_AVAIL_DATA = 0,
 };
 
+/* Both must be defined for libbpf to find kfuncs that take them. */
+struct __sk_buff {
+	__u32 len;
+};
+
+struct bpf_dynptr {
+	__u64 opaque[2];
+};
+
 #endif /* __VMLINUX_H__ */

@@ -66,11 +66,15 @@ fn check<'obj>(
 /// Check that what the tools declare and what their BPF programs are called is the same.
 #[test]
 fn declared_programs() {
-    use upcall::probes::{FAILED_TOO_FILTERED, RECEIVED_FILTERED};
+    use upcall::probes::{FAILED_TOO_FILTERED, RECEIVED_FILTERED, RECEIVED_KERNEL_FILTERED};
 
     check(
         &upcall::probes::TOOL,
-        &[&FAILED_TOO_FILTERED, &RECEIVED_FILTERED],
+        &[
+            &FAILED_TOO_FILTERED,
+            &RECEIVED_FILTERED,
+            &RECEIVED_KERNEL_FILTERED,
+        ],
         bpf::upcall_monitor::UpcallMonitorSkelBuilder::default(),
         &["run_packet_filter"],
     );

@@ -13,7 +13,7 @@
 #include "targets.bpf.h"
 #include "filters.bpf.h"
 #include "flow_id.bpf.h"
-#include "lost_flows.bpf.h"
+#include "flows.bpf.h"
 
 /* The daemon whose datapath is in this network namespace; targ_targets if none. */
 static __always_inline __u32 target_of(const struct net *net)
@@ -63,13 +63,15 @@ static __always_inline int handle_failed(struct flow_id *flow, const char *devic
 	if (!record) {
 		count_lost(LOST_RING_FULL);
 		if (targ_count_lost)
-			count_lost_flow(flow);
+			count_flow(&lost_flows, flow);
 		return 0;
 	}
 
 	fill_head(&record->head, flow->type, flow->target, bpf_ktime_get_ns());
 	record->result = flow->result;
 	record->paged = packet->size - packet->readable;
+	record->dp_ifindex = 0;
+	record->attributes_at = 0;
 	__builtin_memcpy(record->datapath, flow->datapath, sizeof(record->datapath));
 	__builtin_memcpy(from.device, device, sizeof(from.device));
 	from.port = flow->port;

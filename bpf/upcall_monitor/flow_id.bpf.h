@@ -6,6 +6,7 @@
 #include <bpf/bpf_helpers.h>
 #include "../upcall_monitor.h"
 #include "../datapath.bpf.h"
+#include "../memory.bpf.h"
 #include "../netlink.bpf.h"
 #include "../task.bpf.h"
 
@@ -28,8 +29,8 @@ enum {
 /* The most attributes that are read; a key has about 25 at most. */
 #define MAX_KEY_ATTRS 32
 
-/* Reads port, types and addresses from the netlink attributes at addr in the current task, as far as it can. */
-static __noinline int flow_of_key(__u64 addr, __u64 len, struct flow_id *flow)
+/* Reads port, types and addresses from the netlink attributes at addr, as far as it can. */
+static __noinline int flow_of_key(enum memory memory, __u64 addr, __u64 len, struct flow_id *flow)
 {
 	__u64 end = addr + len;
 
@@ -38,7 +39,7 @@ static __noinline int flow_of_key(__u64 addr, __u64 len, struct flow_id *flow)
 		__u64 at = addr + NLA_HDRLEN;
 		__u32 size;
 
-		if (at > end || bpf_probe_read_user(header, sizeof(header), (void *)addr) ||
+		if (at > end || read_field(memory, header, sizeof(header), addr) ||
 		    header[0] < NLA_HDRLEN)
 			break;
 		size = header[0] - NLA_HDRLEN;
@@ -52,33 +53,33 @@ static __noinline int flow_of_key(__u64 addr, __u64 len, struct flow_id *flow)
 			break;
 		case OVS_KEY_ATTR_IN_PORT:
 			if (size >= 4)
-				bpf_probe_read_user(&flow->port, 4, (void *)at);
+				read_field(memory, &flow->port, 4, at);
 			break;
 		case OVS_KEY_ATTR_ETHERTYPE:
 			if (size >= 2)
-				bpf_probe_read_user(&flow->eth_type, 2, (void *)at);
+				read_field(memory, &flow->eth_type, 2, at);
 			break;
 		case OVS_KEY_ATTR_IPV4:
 			/* struct ovs_key_ipv4: src, dst, proto */
 			if (size >= 9) {
-				bpf_probe_read_user(flow->src, 4, (void *)at);
-				bpf_probe_read_user(flow->dst, 4, (void *)(at + 4));
-				bpf_probe_read_user(&flow->proto, 1, (void *)(at + 8));
+				read_field(memory, flow->src, 4, at);
+				read_field(memory, flow->dst, 4, at + 4);
+				read_field(memory, &flow->proto, 1, at + 8);
 			}
 			break;
 		case OVS_KEY_ATTR_IPV6:
 			/* struct ovs_key_ipv6: src, dst, label, proto */
 			if (size >= 37) {
-				bpf_probe_read_user(flow->src, 16, (void *)at);
-				bpf_probe_read_user(flow->dst, 16, (void *)(at + 16));
-				bpf_probe_read_user(&flow->proto, 1, (void *)(at + 36));
+				read_field(memory, flow->src, 16, at);
+				read_field(memory, flow->dst, 16, at + 16);
+				read_field(memory, &flow->proto, 1, at + 36);
 			}
 			break;
 		case OVS_KEY_ATTR_ARP:
 			/* struct ovs_key_arp: sip, tip */
 			if (size >= 8) {
-				bpf_probe_read_user(flow->src, 4, (void *)at);
-				bpf_probe_read_user(flow->dst, 4, (void *)(at + 4));
+				read_field(memory, flow->src, 4, at);
+				read_field(memory, flow->dst, 4, at + 4);
 			}
 			break;
 		}
@@ -93,7 +94,7 @@ static __noinline int flow_of_key(__u64 addr, __u64 len, struct flow_id *flow)
  * The port of such a key; NO_PORT if it has none or cannot be read. With
  * scratch one read is enough; without, each attribute takes one.
  */
-static __noinline __u32 port_of_key(struct scratch *scratch, __u64 addr, __u64 len)
+static __noinline __u32 port_of_key(struct scratch *scratch, enum memory memory, __u64 addr, __u64 len)
 {
 	__u64 read = len < USDT_WINDOW ? len : USDT_WINDOW;
 	__u64 next = 0;
@@ -102,7 +103,7 @@ static __noinline __u32 port_of_key(struct scratch *scratch, __u64 addr, __u64 l
 	if (read > USDT_WINDOW)
 		read = USDT_WINDOW;
 	/* A part of it cannot be read, but the port may be in the other. */
-	if (scratch && bpf_probe_read_user(scratch->window, read, (void *)addr))
+	if (scratch && read_memory(memory, scratch->window, read, addr))
 		scratch = NULL;
 	for (int i = 0; i < MAX_ATTRS_TO_PORT; i++) {
 		/* Header, and what can be a port behind it. */
@@ -119,7 +120,7 @@ static __noinline __u32 port_of_key(struct scratch *scratch, __u64 addr, __u64 l
 			if (next > USDT_WINDOW - sizeof(attr))
 				break;
 			attr = *(typeof(attr) *)((void *)scratch->window + next);
-		} else if (bpf_probe_read_user(&attr, sizeof(attr), (void *)(addr + next))) {
+		} else if (read_memory(memory, &attr, sizeof(attr), addr + next)) {
 			break;
 		}
 		if ((attr.type & NLA_TYPE_MASK) == OVS_KEY_ATTR_IN_PORT)

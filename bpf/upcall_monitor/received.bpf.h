@@ -15,7 +15,7 @@
 #include "targets.bpf.h"
 #include "filters.bpf.h"
 #include "flow_id.bpf.h"
-#include "lost_flows.bpf.h"
+#include "flows.bpf.h"
 
 /*
  * How many of targ_args are used. The cookie of a site has the index of its
@@ -35,7 +35,7 @@ struct received_upcall {
 	__u32 target;
 };
 
-/* A function of its own, as count_lost_upcall(): the stack of one would not hold all. */
+/* A function of its own, as count_upcall(): the stack of one would not hold all. */
 static __noinline int passes_filters(struct scratch *scratch, const __u64 *args, __u32 target)
 {
 	if (args[ARG_PACKET_SIZE] < targ_min_size)
@@ -48,19 +48,27 @@ static __noinline int passes_filters(struct scratch *scratch, const __u64 *args,
 			return 0;
 	}
 	if (targ_by_port)
-		return passes_port(target, port_of_key(scratch, args[ARG_KEY], args[ARG_KEY_SIZE]));
+		return passes_port(target, port_of_key(scratch, OF_TASK, args[ARG_KEY],
+						       args[ARG_KEY_SIZE]));
 	return 1;
 }
 
-static __noinline int count_lost_upcall(const struct received_upcall *upcall)
+/* lost: it is lost; if not, it is counted instead of sent. */
+static __noinline int count_upcall(enum memory memory, const struct received_upcall *upcall,
+				   __u32 dp_ifindex, int lost)
 {
 	struct flow_id flow = { .port = NO_PORT, .target = upcall->target };
 
 	__builtin_memcpy(flow.datapath, upcall->datapath, sizeof(flow.datapath));
 	flow.tid = bpf_get_current_pid_tgid();
 	flow.type = upcall->args[ARG_TYPE];
-	flow_of_key(upcall->args[ARG_KEY], upcall->args[ARG_KEY_SIZE], &flow);
-	count_lost_flow(&flow);
+	flow_of_key(memory, upcall->args[ARG_KEY], upcall->args[ARG_KEY_SIZE], &flow);
+	if (!flow.datapath[0])
+		flow.dp_ifindex = dp_ifindex;
+	if (lost)
+		count_flow(&lost_flows, &flow);
+	else
+		count_flow(&counted_flows, &flow);
 	return 0;
 }
 
@@ -93,7 +101,8 @@ static __always_inline int receive_upcall(void *ctx, struct scratch *scratch, in
 	}
 	if (targ_filters && !passes_filters(scratch, args, upcall->target))
 		return filter_out();
-	if (filter && !passes_packet_filter(args[ARG_PACKET], args[ARG_PACKET_SIZE]))
+	if (filter && !passes_packet_filter(OF_TASK, args[ARG_PACKET], args[ARG_PACKET_SIZE],
+					    args[ARG_PACKET_SIZE]))
 		return filter_out();
 	upcall->time = bpf_ktime_get_ns();
 	user_name(scratch, upcall->datapath, args[ARG_DATAPATH], upcall->time);
@@ -110,12 +119,14 @@ static __always_inline int send_upcall(const struct received_upcall *upcall)
 	if (!record) {
 		count_lost(LOST_RING_FULL);
 		if (targ_count_lost)
-			count_lost_upcall(upcall);
+			count_upcall(OF_TASK, upcall, 0, 1);
 		return 0;
 	}
 	fill_head(&record->head, upcall->args[ARG_TYPE], upcall->target, upcall->time);
 	record->result = 0;
 	record->paged = 0;
+	record->dp_ifindex = 0;
+	record->attributes_at = 0;
 	__builtin_memcpy(record->datapath, upcall->datapath, sizeof(record->datapath));
 	read_capture(&record->captured, record->data, &capture, upcall->args, room, key_room);
 	ring_submit(record);

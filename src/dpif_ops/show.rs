@@ -71,9 +71,12 @@ impl Handled {
     }
 }
 
-/// `chunk of 3992 bytes with 27 messages`
+/// `chunk of 3992 bytes with 27 messages`, `end of the dump`
 impl fmt::Display for Chunk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.bytes == 0 {
+            return f.write_str("end of the dump");
+        }
         write!(f, "chunk of {} bytes", self.bytes)?;
         match self.messages {
             Some(1) => write!(f, " with 1 message"),

@@ -55,6 +55,22 @@ numbered! {
     OVS_PACKET_ATTR_UPCALL_PID = 12,
 }
 
+/// The kernel's name of a type of `OVS_PACKET_ATTR_*`.
+pub(super) fn packet_attr_name(kind: u16) -> Option<&'static str> {
+    OVS_PACKET_ATTR_NAMES.get(usize::from(kind)).copied()
+}
+
+/// Length of the payload of an `OVS_PACKET_ATTR_*` that may have no other, in bytes.
+pub(super) fn packet_attr_len(kind: u16) -> Option<usize> {
+    Some(match kind {
+        OVS_PACKET_ATTR_PROBE => 0,
+        OVS_PACKET_ATTR_MRU => 2,
+        OVS_PACKET_ATTR_LEN | OVS_PACKET_ATTR_UPCALL_PID => 4,
+        OVS_PACKET_ATTR_HASH => 8,
+        _ => return None,
+    })
+}
+
 /// Attributes that a request may have.
 const KINDS: usize = 13;
 
@@ -244,7 +260,7 @@ impl<'a> Request<'a> {
             Operation::Put | Operation::Del | Operation::Get | Operation::Dump => {
                 OVS_FLOW_ATTR_NAMES
             }
-            Operation::Execute => OVS_PACKET_ATTR_NAMES,
+            Operation::Execute => return packet_attr_name(kind),
             Operation::Datapath => OVS_DP_ATTR_NAMES,
             Operation::Vport => OVS_VPORT_ATTR_NAMES,
             Operation::Meter => OVS_METER_ATTR_NAMES,
@@ -413,13 +429,7 @@ impl<'a> Request<'a> {
     /// Length of a payload that may have no other, in bytes.
     fn expected_len(&self, kind: u16) -> Option<usize> {
         if self.is_packet() {
-            return Some(match kind {
-                OVS_PACKET_ATTR_PROBE => 0,
-                OVS_PACKET_ATTR_MRU => 2,
-                OVS_PACKET_ATTR_LEN | OVS_PACKET_ATTR_UPCALL_PID => 4,
-                OVS_PACKET_ATTR_HASH => 8,
-                _ => return None,
-            });
+            return packet_attr_len(kind);
         }
         if !self.is_flow() {
             return None;

@@ -28,3 +28,5 @@ pub mod packet;
 pub mod ports;
 pub mod release;
 pub mod request_text;
+pub mod upcall_attributes;
+pub mod userdata;

@@ -192,6 +192,12 @@ impl PortNames {
         Some(&datapath.name)
     }
 
+    /// The datapaths whose number is known, with their names as an upcall has them.
+    pub fn datapaths(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        let datapaths = self.datapaths.iter();
+        datapaths.filter_map(|datapath| Some((datapath.ifindex?, &*datapath.name)))
+    }
+
     /// The numbers of the ports of this name: first those that the kernel had when it was last asked, then those that
     /// have gone, of which packets may still be on the way, the last one first.
     pub fn numbers(&self, name: &str) -> Vec<u32> {

@@ -97,14 +97,12 @@ impl Request<'_> {
         if let Some(list) = self.actions() {
             write!(out, "{separator}actions:")?;
             actions::odp(&list, &port_name, out)?;
-            separator = ", ";
         }
+        // A request about these has nothing of the above.
         if let Some(name) = self.object_name() {
-            write!(out, "{separator}name:{}", Escaped(name))?;
-            separator = ", ";
-        }
-        if let Some(port) = self.port_number() {
-            write!(out, "{separator}port_no:{port}")?;
+            write!(out, "name:{}", Escaped(name))?;
+        } else if let Some(port) = self.port_number() {
+            write!(out, "port_no:{port}")?;
             if let Some(name) = port_name(port) {
                 write!(out, "({name})")?;
             }

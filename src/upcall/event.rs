@@ -1,6 +1,7 @@
 //! One upcall, as the kernel delivers or a recording keeps it.
 
 use crate::ovs::flow_key;
+use crate::ovs::upcall_attributes::UpcallAttributes;
 use crate::trace::captured::Captured;
 
 /// One upcall: one that ovs-vswitchd received, which is the arguments of `dpif_recv:recv_upcall` (`lib/dpif.c` of Open
@@ -18,8 +19,10 @@ pub struct Upcall<'a> {
     pub tid: u32,
     /// Name of the thread, at most 15 bytes, without the terminating NUL.
     pub comm: &'a [u8],
-    /// `dpif->full_name`, for example `system@ovs-system`.
+    /// `dpif->full_name`, for example `system@ovs-system`; empty if it is not known.
     pub datapath: &'a [u8],
+    /// Number of the datapath, with which its message came; only the kernel as the source knows it.
+    pub dp_ifindex: Option<u32>,
     /// `enum dpif_upcall_type`: 0 is a flow miss, 1 an action.
     pub kind: u32,
     /// 0, or the negative errno with which it failed in the kernel.
@@ -32,6 +35,9 @@ pub struct Upcall<'a> {
     /// The flow key: a run of `OVS_KEY_ATTR_*` netlink attributes (`linux/openvswitch.h`). An upcall that failed has
     /// none.
     pub key: Captured<'a>,
+    /// The other attributes of its message, a run of `OVS_PACKET_ATTR_*` netlink attributes (`linux/openvswitch.h`); only
+    /// the kernel as the source knows them.
+    pub attributes: Option<&'a [u8]>,
     /// Where an upcall came from that failed; one that was received has it in its key.
     pub failed_from: Option<FailedFrom<'a>>,
     /// How many bytes of the record that it was read from it uses.
@@ -53,7 +59,13 @@ pub struct FailedFrom<'a> {
     pub dst: [u8; 16],
 }
 
-impl Upcall<'_> {
+impl<'a> Upcall<'a> {
+    /// What its message has besides key and packet.
+    pub fn other_attributes(&self) -> Option<UpcallAttributes<'a>> {
+        let run = self.attributes?;
+        Some(UpcallAttributes::new(run, run.len()))
+    }
+
     /// Number of the port by which the packet came in.
     pub fn in_port(&self) -> Option<u32> {
         match self.failed_from {

@@ -14,11 +14,34 @@ pub static RECV_UPCALL: Usdt = Usdt {
     fetched: &[0, 1, 2, 3, 4, 5],
 };
 
-/// Received and failed upcalls, seen by these programs: one at the probe, one at the end of `ovs_dp_upcall()`, and one
-/// where it returns.
+/// Received and failed upcalls, seen by these programs: one at the probe, two where the kernel copies a message to the
+/// daemon, of which the first can read what is in pages, one at the end of `ovs_dp_upcall()`, and one where it returns.
 macro_rules! groups {
-    ($received:ident, $failed:ident, $failed_too:ident: $at_probe:literal, $at_end:literal, $at_return:literal) => {
+    ($received:ident, $received_kernel:ident, $failed:ident, $failed_too:ident:
+     $at_probe:literal, $pages:literal, $linear:literal, $at_end:literal, $at_return:literal) => {
 pub static $received: Group = usdt_group!("received upcalls": RECV_UPCALL => $at_probe);
+        pub static $received_kernel: Group = Group {
+            what: "received upcalls",
+            ways: &[
+                Way {
+                    name: "pages",
+                    needs: &[Need::KernelBtf, Need::SkbDynptr],
+                    points: &[Point::Kernel {
+                        function: "skb_copy_datagram_iovec",
+                        program: $pages,
+                    }],
+                },
+                Way {
+                    name: "linear",
+                    needs: &[Need::KernelBtf],
+                    points: &[Point::Kernel {
+                        function: "skb_copy_datagram_iovec",
+                        program: $linear,
+                    }],
+                },
+            ],
+            without: Without::Error,
+        };
         /// For a trace of failed upcalls only.
         pub static $failed: Group = Group {
             without: Without::Error,
@@ -56,13 +79,15 @@ pub static $received: Group = usdt_group!("received upcalls": RECV_UPCALL => $at
     };
 }
 
-groups!(RECEIVED, FAILED, FAILED_TOO: "recv_upcall", "upcall_failed", "upcall_returns");
+groups!(RECEIVED, RECEIVED_KERNEL, FAILED, FAILED_TOO:
+    "recv_upcall", "recv_message_pages", "recv_message", "upcall_failed", "upcall_returns");
 // The same, with a packet filter in the kernel.
-groups!(RECEIVED_FILTERED, FAILED_FILTERED, FAILED_TOO_FILTERED: "recv_filtered", "failed_filtered", "returns_filtered");
+groups!(RECEIVED_FILTERED, RECEIVED_KERNEL_FILTERED, FAILED_FILTERED, FAILED_TOO_FILTERED:
+    "recv_filtered", "recv_message_pages_filtered", "recv_message_filtered", "failed_filtered", "returns_filtered");
 
 pub static TOOL: Tool = Tool {
     name: "upcall-monitor",
     usdt: &[&FAILED_TOO, &RECEIVED],
-    kernel: &[],
+    kernel: &[&FAILED_TOO, &RECEIVED_KERNEL],
     datapath: true,
 };

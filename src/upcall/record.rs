@@ -1,6 +1,7 @@
 //! The bytes of one event, as the kernel delivers or a recording keeps them, checked once.
 
 mod v1;
+mod v2;
 
 use std::mem::size_of;
 
@@ -17,13 +18,16 @@ use crate::upcall::summary::LOST;
 /// The records of upcall-monitor: `struct upcall_record` (`bpf/upcall_monitor.h`).
 pub const RECORDS: Records = Records {
     tool: "upcall-monitor",
-    version: 2,
-    upgrade: |_, record, to| v1::upgrade(record, to),
+    version: 3,
+    upgrade: |version, record, to| match version {
+        2 => v2::upgrade(record, to),
+        _ => v1::upgrade(record, to),
+    },
 };
 
 const HEADER: usize = size_of::<upcall_record>();
 /// Whoever changes `struct upcall_record` changes the version of [`RECORDS`] too.
-const _: () = assert!(HEADER == 104);
+const _: () = assert!(HEADER == 112);
 
 // The reasons are numbered as their names are.
 const _: () = {
@@ -41,9 +45,14 @@ pub enum Error {
     Short(usize),
     #[error("a record claims {claimed} bytes of key and packet and has {has}")]
     Lengths { claimed: u64, has: usize },
+    #[error("a record claims attributes from byte {from} to {to}, where its packet begins")]
+    Attributes { from: usize, to: usize },
     #[error("a failed upcall has {0} bytes that say where it came from, not {FAILED_FROM}")]
     FailedFrom(usize),
 }
+
+/// `NLA_HDRLEN` (`linux/netlink.h`): what the packet's attribute begins with.
+const NLA_HDRLEN: usize = 4;
 
 const FAILED_FROM: usize = size_of::<failed_from>();
 
@@ -61,6 +70,15 @@ impl<'a> Upcall<'a> {
             key.bytes = &[];
         }
         let head = &header.head;
+        let mut attributes = None;
+        if header.attributes_at > 0 {
+            let (from, to) = (
+                header.attributes_at as usize,
+                header.captured.packet_at as usize,
+            );
+            let run = to.checked_sub(NLA_HDRLEN).and_then(|to| data.get(from..to));
+            attributes = Some(run.ok_or(Error::Attributes { from, to })?);
+        }
         Ok(Upcall {
             time: head.time,
             cpu: head.cpu,
@@ -69,11 +87,13 @@ impl<'a> Upcall<'a> {
             tid: head.tid,
             comm: c_str!(record, upcall_record, head.comm),
             datapath: c_str!(record, upcall_record, datapath),
+            dp_ifindex: Some(header.dp_ifindex).filter(|number| *number != 0),
             kind: head.kind.into(),
             result: header.result,
             packet,
             paged: header.paged,
             key,
+            attributes,
             failed_from: from,
             record_len: HEADER + data_len,
         })

@@ -74,9 +74,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     })?;
 
     let mut start = session::start(&RECORDS, &targets);
-    if plan.source() == Source::Kernel {
-        start.set("source", "kernel");
-    }
+    start.set("source", plan.source().name());
     let (mut session, mut ops) = Ops::new(args, &start, Files::default())?;
     session.set_daemons(targets.iter().map(Daemon::new).collect());
     let bss = skel.maps.bss_data.as_deref_mut();

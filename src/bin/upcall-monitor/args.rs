@@ -9,6 +9,7 @@ use ovs_tracers::bpf::upcall_monitor::types::capture_limit;
 use ovs_tracers::cli::options::{Format, Recording, Summary, Thread, Trace, ring_help};
 use ovs_tracers::run::rotation::Criterion;
 use ovs_tracers::show::decode::Decode;
+use ovs_tracers::trace::netlink::UpcallMessages;
 use ovs_tracers::upcall::event::Upcall;
 use ovs_tracers::upcall::packet_filter::Filter;
 use ovs_tracers::upcall::text::PacketDecode;
@@ -130,6 +131,10 @@ pub struct Args {
     /// Look for failed upcalls in this way only, so that tests can choose another than the best
     #[arg(long, hide = true)]
     pub kernel_side: Option<String>,
+
+    /// Take these netlink messages for upcalls, so that tests can send some
+    #[arg(long, hide = true)]
+    pub netlink: Option<UpcallMessages>,
 
     /// Show only upcalls whose packet matches: an expression of tcpdump, udp port 53 for example (pcap-filter(7))
     #[arg(value_name = "EXPRESSION")]
@@ -269,6 +274,12 @@ impl Args {
     pub fn summary_lines(&self) -> Option<usize> {
         let wanted = self.summary.quiet || self.summary.interval.is_some() || self.top.is_some();
         wanted.then_some(self.top.unwrap_or(10) as usize)
+    }
+
+    /// Whether nothing is wanted of an upcall but that it is counted.
+    pub fn only_counts(&self) -> bool {
+        let files = self.pcap.is_some() || self.recording.record.is_some();
+        self.summary.quiet && !files && self.trace.count.is_none()
     }
 
     /// How many bytes of a packet are captured at most. `filter` is a packet filter that is applied to what was captured.

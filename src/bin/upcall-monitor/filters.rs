@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, Release},
+};
 
 use anyhow::{bail, ensure};
 use ovs_tracers::bpf::upcall_monitor::types;
@@ -140,6 +143,46 @@ impl<'a> PortFilter<'a> {
             to.store(*number, Relaxed);
         }
         count[0].store(wanted.len() as u64, Relaxed);
+    }
+}
+
+/// The names of the datapaths for the programs, whose messages have numbers: `datapath_number` and `datapath_name_of` of
+/// `bpf/upcall_monitor/datapaths.bpf.h`.
+pub struct DatapathNames<'a> {
+    pub numbers: &'a [AtomicU64],
+    /// Four words for each name.
+    pub names: &'a [AtomicU64],
+}
+
+impl DatapathNames<'_> {
+    /// Lets the programs know which numbers the datapaths have now.
+    pub fn install(&self, daemons: &[Daemon]) {
+        let known = daemons.iter().enumerate().flat_map(|(target, daemon)| {
+            let datapaths = daemon.ports.datapaths();
+            datapaths.map(move |(ifindex, name)| ((target as u64) << 32 | u64::from(ifindex), name))
+        });
+        let mut known = known.fuse();
+        for (number, words) in self.numbers.iter().zip(self.names.chunks(4)) {
+            let (new, name) = known.next().unwrap_or((0, b""));
+            let mut bytes = [0; 32];
+            // The last byte ends the name.
+            for (to, from) in bytes[..31].iter_mut().zip(name) {
+                *to = *from;
+            }
+            let as_words = bytes
+                .chunks(8)
+                .map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default()));
+            let same = |(word, new): (&AtomicU64, u64)| word.load(Relaxed) == new;
+            if number.load(Relaxed) == new && words.iter().zip(as_words.clone()).all(same) {
+                continue;
+            }
+            // The program takes no name whose number changes while it copies it.
+            number.store(0, Release);
+            for (word, new) in words.iter().zip(as_words) {
+                word.store(new, Release);
+            }
+            number.store(new, Release);
+        }
     }
 }
 

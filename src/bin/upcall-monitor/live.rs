@@ -13,6 +13,7 @@ use ovs_tracers::run::session::{self, Daemon, Live, Session, Step};
 use ovs_tracers::show::message::note;
 use ovs_tracers::trace::attach::explain_load;
 use ovs_tracers::trace::kernel::EmptyBtf;
+use ovs_tracers::trace::netlink::UpcallMessages;
 use ovs_tracers::trace::plan::{Attached, Plan, storage};
 use ovs_tracers::trace::probes::{Group, Source};
 use ovs_tracers::trace::ring::{self, RingState, shared};
@@ -25,14 +26,14 @@ use ovs_tracers::upcall::record::RECORDS;
 use rustix::thread::CapabilitySet;
 
 use crate::args::{Args, DEFAULT_RING, ResultFilter};
-use crate::filters::{PortFilter, check_names, filter_in_kernel, set_filters};
+use crate::filters::{DatapathNames, PortFilter, check_names, filter_in_kernel, set_filters};
 use crate::follow::next_daemon;
 use crate::monitor::{Filtered, Monitor};
-use crate::top::LostFlows;
+use crate::top::FlowCounts;
 
 pub const MAX_TARGETS: usize = process_limit::MAX_TARGETS.0 as usize;
 pub const MAX_PORTS: usize = upcall_monitor_limit::MAX_PORTS.0 as usize;
-pub const MAX_LOST_FLOWS: u32 = upcall_monitor_limit::MAX_LOST_FLOWS.0;
+pub const MAX_FLOWS: u32 = upcall_monitor_limit::MAX_FLOWS.0;
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     libbpf_log::with(args.trace.verbose, || trace(args))
@@ -122,10 +123,19 @@ fn trace_daemons(
         check_names(&args.filters, &daemons)?;
     }
 
+    let messages = match plan.source() {
+        Source::Usdt => None,
+        Source::Kernel => Some(match args.netlink {
+            Some(messages) => messages,
+            None => UpcallMessages::of_kernel().map_err(|error| plan.explain(error))?,
+        }),
+    };
     let config = Config {
         args,
+        messages,
         targets,
         ports: ports.numbers(&daemons),
+        only_counts: args.only_counts() && packet_filter.is_none(),
         packet_size: args.packet_snaplen(packet_filter.as_ref()),
         packet_filter: in_kernel,
     };
@@ -138,6 +148,7 @@ fn trace_daemons(
         Some(run) => run,
         None => {
             let mut start = session::start(&RECORDS, targets);
+            start.set("source", plan.source().name());
             start.set("packet_size", config.packet_size);
             start.set("flow_key_size", args.key_snaplen());
             run.insert(Monitor::new(args, &start, Files::default())?)
@@ -148,13 +159,21 @@ fn trace_daemons(
     let bss = skel.maps.bss_data.as_deref_mut();
     let bss = bss.ok_or(trace::Error::NoVariables)?;
     let filtered = shared(&mut bss.filtered);
+    let counted = shared(&mut bss.counted);
     let unknown = shared(std::slice::from_mut(&mut bss.filter_unknown));
     let filter_ports = (
         shared(std::slice::from_mut(&mut bss.filter_ports)),
         shared(&mut bss.filter_port),
     );
+    let datapaths = DatapathNames {
+        numbers: shared(&mut bss.datapath_number),
+        names: shared(bss.datapath_name_of.as_flattened_mut()),
+    };
+    datapaths.install(session.daemons());
     let (lost_before, filtered_before) = (session.lost().total(), monitor.filtered_in_kernel);
-    let mut lost_flows = LostFlows::new(&skel.maps.lost_flows);
+    let counted_before = monitor.counted_in_kernel;
+    let mut lost_flows = FlowCounts::new(&skel.maps.lost_flows);
+    let mut counted_flows = FlowCounts::new(&skel.maps.counted_flows);
     let live = Live {
         ring: &skel.maps.ring,
         state: RingState::new(&mut bss.ring_sleeping, &mut bss.lost),
@@ -165,16 +184,21 @@ fn trace_daemons(
     };
     let end = session.live(live, |session, step| {
         match &step {
-            Step::Ports => ports.install(session.daemons(), filter_ports),
+            Step::Ports => {
+                ports.install(session.daemons(), filter_ports);
+                datapaths.install(session.daemons());
+            }
             Step::Interval(_) => {
                 if let Some(top) = &mut monitor.top {
                     lost_flows.count(top);
+                    counted_flows.count(top);
                 }
             }
             Step::Pause => {
                 let sum = |counts: &[AtomicU64]| -> u64 {
                     counts.iter().map(|count| count.load(Relaxed)).sum()
                 };
+                monitor.counted_in_kernel = counted_before + sum(counted);
                 monitor.filtered_in_kernel = Filtered {
                     count: filtered_before.count + sum(filtered),
                     doubtful: filtered_before.doubtful + sum(unknown),
@@ -186,21 +210,22 @@ fn trace_daemons(
     });
     if let Some(top) = &mut monitor.top {
         lost_flows.finish(top, session.lost().total() - lost_before);
+        counted_flows.finish(top, monitor.counted_in_kernel - counted_before);
     }
     Ok(end)
 }
 
 /// What is to be attached: `filtered` says that a packet filter is applied in the kernel.
 fn groups(args: &Args, source: Source, filtered: bool) -> Vec<&'static Group> {
-    let _ = source;
-    let (received, failed, failed_too) = if filtered {
-        (
-            &probes::RECEIVED_FILTERED,
-            &probes::FAILED_FILTERED,
-            &probes::FAILED_TOO_FILTERED,
-        )
-    } else {
-        (&probes::RECEIVED, &probes::FAILED, &probes::FAILED_TOO)
+    let received = match (source, filtered) {
+        (Source::Usdt, false) => &probes::RECEIVED,
+        (Source::Usdt, true) => &probes::RECEIVED_FILTERED,
+        (Source::Kernel, false) => &probes::RECEIVED_KERNEL,
+        (Source::Kernel, true) => &probes::RECEIVED_KERNEL_FILTERED,
+    };
+    let (failed, failed_too) = match filtered {
+        false => (&probes::FAILED, &probes::FAILED_TOO),
+        true => (&probes::FAILED_FILTERED, &probes::FAILED_TOO_FILTERED),
     };
     match args.filters.result() {
         ResultFilter::Ok => vec![received],
@@ -230,10 +255,14 @@ fn privileges(args: &Args) -> Option<CapabilitySet> {
 /// What the programs are loaded with.
 struct Config<'a> {
     args: &'a Args,
+    /// The messages that bring upcalls, if the kernel is the source.
+    messages: Option<UpcallMessages>,
     targets: &'a [Target],
     ports: Vec<u64>,
     /// The packet filter, if it is applied in the kernel.
     packet_filter: Option<InKernel>,
+    /// Upcalls need not be sent, only counted.
+    only_counts: bool,
     packet_size: u32,
 }
 
@@ -253,7 +282,9 @@ impl Config<'_> {
         let maps = &mut open.maps;
         ring::resize(&mut maps.ring, ring_bytes)?;
         if args.summary_lines().is_some() {
-            let flows = maps.lost_flows.set_max_entries(MAX_LOST_FLOWS);
+            let flows = maps.lost_flows.set_max_entries(MAX_FLOWS);
+            flows.map_err(explain)?;
+            let flows = maps.counted_flows.set_max_entries(MAX_FLOWS);
             flows.map_err(explain)?;
         }
         let rodata = maps.rodata_data.as_deref_mut();
@@ -263,7 +294,14 @@ impl Config<'_> {
         rodata.targ_key_size = args.key_snaplen();
         rodata.targ_wake_at = ring_bytes as u64 / 4;
         rodata.targ_count_lost = args.summary_lines().is_some().into();
+        rodata.targ_count_only = self.only_counts.into();
         rodata.targ_targets = self.targets.len() as u32;
+        if let Some(messages) = self.messages {
+            rodata.targ_netlink_protocol = messages.protocol;
+            rodata.targ_packet_family = messages.family;
+            let namespace = &mut rodata.targ_pid_namespace;
+            Target::install(self.targets, &mut rodata.targ_tgid, namespace);
+        }
         if plan.is_in_kernel() {
             for (netns, target) in rodata.targ_netns.iter_mut().zip(self.targets) {
                 *netns = target.network_namespace()?;

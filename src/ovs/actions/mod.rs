@@ -105,6 +105,8 @@ pub fn name(kind: u16) -> Option<&'static str> {
 /// * Where a key in `set(...)` is too short, or bytes are cut off, the text says so as that of [`flow_key::odp`] does.
 /// * Helpers and timeouts of `ct` are escaped as strings of C are.
 /// * `set(nsh(...))` shows only what it sets, as Open vSwitch does since 3.4.
+/// * The cookies of Open vSwitch 2.4 to 2.8, which 3.1 shows as `userdata(...)`, are decoded: see
+///   [`userdata`](super::userdata).
 ///
 /// # Errors
 ///
@@ -346,7 +348,7 @@ fn unknown(action: &Attribute<'_>, out: &mut impl fmt::Write) -> fmt::Result {
 }
 
 /// Writes a port: its name, or its number.
-fn port<N: Display>(
+pub(super) fn port<N: Display>(
     port_name: impl Fn(u32) -> Option<N>,
     number: u32,
     out: &mut impl fmt::Write,
@@ -368,19 +370,19 @@ fn bracketed_hex(name: &str, value: u32, out: &mut impl fmt::Write) -> fmt::Resu
 }
 
 /// A `u32` in this host's byte order; 0 if it is not there.
-fn host32(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn host32(bytes: &[u8], at: usize) -> u32 {
     let bytes = bytes.get(at..).and_then(<[u8]>::first_chunk);
     bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
 }
 
 /// A `u16` in this host's byte order; 0 if it is not there.
-fn host16(bytes: &[u8], at: usize) -> u16 {
+pub(super) fn host16(bytes: &[u8], at: usize) -> u16 {
     let bytes = bytes.get(at..).and_then(<[u8]>::first_chunk);
     bytes.map_or(0, |bytes| u16::from_ne_bytes(*bytes))
 }
 
 /// A `u16` in network byte order; 0 if it is not there.
-fn net16(bytes: &[u8], at: usize) -> u16 {
+pub(super) fn net16(bytes: &[u8], at: usize) -> u16 {
     let bytes = bytes.get(at..).and_then(<[u8]>::first_chunk);
     bytes.map_or(0, |bytes| u16::from_be_bytes(*bytes))
 }

@@ -17,6 +17,7 @@ use crate::ovs::flow_key::{self, Key};
 use crate::ovs::packet::names::{
     self, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_RARP, IPPROTO_ICMPV6,
 };
+use crate::ovs::userdata::Reason;
 use crate::upcall::event::Upcall;
 use crate::upcall::record::NO_PORT;
 
@@ -30,6 +31,8 @@ const MAX_FLOWS: usize = 1 << 17;
 pub struct Flow {
     /// Padded with NUL.
     pub datapath: [u8; 32],
+    /// The number of the datapath, if it has no name here.
+    pub dp_ifindex: Option<u32>,
     /// Which of the traced daemons.
     pub target: u32,
     /// The handler thread; 0 if the upcall failed in the kernel.
@@ -38,6 +41,8 @@ pub struct Flow {
     pub result: i32,
     /// `enum dpif_upcall_type`.
     pub kind: u32,
+    /// Why an action sent the packet up, if the upcall has the attributes of its message.
+    pub reason: Option<Reason>,
     /// Number of the port, if it is known.
     pub port: Option<u32>,
     eth_type: [u8; 2],
@@ -55,6 +60,8 @@ pub struct Flow {
 #[repr(C)]
 struct FlowId {
     datapath: [u8; 32],
+    /// 0 if the datapath has a name.
+    dp_ifindex: u32,
     target: u32,
     tid: u32,
     result: i32,
@@ -82,10 +89,12 @@ impl Flow {
         let id = FlowId::read_from_bytes(bytes).ok()?;
         Some(Self {
             datapath: id.datapath,
+            dp_ifindex: Some(id.dp_ifindex).filter(|number| *number != 0),
             target: id.target,
             tid: id.tid,
             result: id.result,
             kind: id.kind,
+            reason: None,
             port: Some(id.port).filter(|port| *port != NO_PORT),
             eth_type: id.eth_type,
             proto: id.proto,
@@ -99,10 +108,12 @@ impl Flow {
     pub fn of(upcall: &Upcall<'_>) -> Self {
         let mut flow = Self {
             datapath: [0; 32],
+            dp_ifindex: upcall.dp_ifindex.filter(|_| upcall.datapath.is_empty()),
             target: upcall.target,
             tid: upcall.tid,
             result: upcall.result,
             kind: upcall.kind,
+            reason: upcall.other_attributes().and_then(|other| other.reason()),
             port: None,
             eth_type: [0; 2],
             proto: 0,

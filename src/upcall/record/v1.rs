@@ -30,8 +30,8 @@ struct Header {
 
 const _: () = assert!(size_of::<Header>() == 104);
 
-/// Appends `record` to `to` as one of version 2. One that is shorter than its header stays as it is, which is too short
-/// for version 2 too.
+/// Appends `record` to `to` as one of today's version. One that is shorter than its header stays as it is, which is too
+/// short for today's version too.
 pub(super) fn upgrade(record: &[u8], to: &mut Vec<u8>) {
     const { assert!(size_of::<Header>() <= size_of::<upcall_record>()) };
     let Ok((old, data)) = Header::read_from_prefix(record) else {
@@ -60,6 +60,8 @@ pub(super) fn upgrade(record: &[u8], to: &mut Vec<u8>) {
             key_error: old.key_error,
         },
         datapath: old.datapath,
+        dp_ifindex: 0,
+        attributes_at: 0,
         data: [],
     };
     to.extend_from_slice(bytes(&header));

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The upcalls that ovs-vswitchd receives, seen in the kernel when it copies
+ * their messages to the daemon: the tracepoint skb:skb_copy_datagram_iovec.
+ */
+#ifndef __MESSAGE_BPF_H__
+#define __MESSAGE_BPF_H__
+
+#include <bpf/bpf_helpers.h>
+#include "../upcall_message.bpf.h"
+#include "datapaths.bpf.h"
+#include "received.bpf.h"
+
+/*
+ * b5964b968ac6 ("bpf: Add skb dynptrs", Linux 6.4): reads what is in pages too.
+ * 99dde42e3749 ("bpf: Allow bpf_dynptr_from_skb() for tp_btf", Linux 6.12).
+ */
+extern int bpf_dynptr_from_skb(struct __sk_buff *skb, __u64 flags,
+			       struct bpf_dynptr *dynptr) __ksym __weak;
+
+/* What of a message comes before its packet: key and other attributes. */
+#define MAX_BEFORE_PACKET (MAX_KEY + MAX_GAP)
+
+/* What the filters let through. The arguments are those that the probe would have. */
+static __always_inline int message_is_wanted(const struct upcall_message *message, int filter,
+					     struct received_upcall *upcall)
+{
+	__u64 *args = upcall->args;
+	__u64 readable;
+
+	args[ARG_TYPE] = upcall_type(message->cmd);
+	args[ARG_KEY] = message->data + message->key_at;
+	args[ARG_KEY_SIZE] = message->key_size;
+	args[ARG_PACKET] = message->data + message->packet_at;
+	args[ARG_PACKET_SIZE] = message->packet_size;
+	if (targ_by_type && (__u32)args[ARG_TYPE] != targ_type)
+		return 0;
+	if (args[ARG_PACKET_SIZE] < targ_min_size)
+		return 0;
+	name_datapath(upcall->datapath, upcall->target, message->dp_ifindex);
+	/* Where the name is not known yet, user space decides. */
+	if (targ_by_datapath && upcall->datapath[0] &&
+	    !same(upcall->datapath, targ_datapath, sizeof(upcall->datapath)))
+		return 0;
+	if (targ_by_port &&
+	    !passes_port(upcall->target,
+			 port_of_key(NULL, OF_KERNEL, args[ARG_KEY], args[ARG_KEY_SIZE])))
+		return 0;
+	readable = message->linear > message->packet_at ? message->linear - message->packet_at : 0;
+	if (readable > message->packet_size)
+		readable = message->packet_size;
+	return !filter || passes_packet_filter(OF_KERNEL, args[ARG_PACKET], args[ARG_PACKET_SIZE],
+					       readable);
+}
+
+/* Copies len bytes of the message, from its key on, to a reservation that has room for them. */
+static __always_inline long copy_message(__u8 *to, __u64 len, __u64 room, const struct sk_buff *skb,
+					 const struct upcall_message *message, int pages)
+{
+	asm volatile("" : "+r"(len));
+	/* The clamp changes nothing; the verifier needs it. */
+	if (len > room)
+		len = room;
+	if (pages && message->key_at + len > message->linear) {
+		struct bpf_dynptr dynptr;
+		long err;
+
+		err = bpf_dynptr_from_skb((void *)skb, 0, &dynptr);
+		return err ?: bpf_dynptr_read(to, len, &dynptr, message->key_at, 0);
+	}
+	return bpf_probe_read_kernel(to, len, (void *)(message->data + message->key_at));
+}
+
+/* pages: the program may read what is in pages. */
+static __always_inline int send_message(const struct sk_buff *skb,
+					const struct upcall_message *message,
+					const struct received_upcall *upcall, int pages)
+{
+	__u64 before = message->packet_at - message->key_at;
+	__u64 packet_len = message->packet_size, need, room;
+	struct upcall_record *record;
+	struct captured *captured;
+	__u32 paged = 0;
+	long err;
+
+	if (packet_len > targ_packet_size)
+		packet_len = targ_packet_size;
+	need = before + packet_len;
+	if (!pages && message->key_at + need > message->linear) {
+		/* All but the end of the packet is in one piece. */
+		need = message->linear - message->key_at;
+		if (message->linear < message->packet_at)
+			need = before;
+		paged = before + message->packet_size - need;
+		packet_len = need - before;
+	}
+	if (before > MAX_BEFORE_PACKET)
+		need = MAX_KEY_AND_PACKET + 1;
+	if (need > MAX_KEY_AND_PACKET) {
+		count_lost(LOST_ARGUMENTS);
+		return 0;
+	}
+	RING_RESERVE(record, room, need, MAX_KEY_AND_PACKET);
+	if (!record) {
+		count_lost(LOST_RING_FULL);
+		if (targ_count_lost)
+			count_upcall(OF_KERNEL, upcall, message->dp_ifindex, 1);
+		return 0;
+	}
+	fill_head(&record->head, upcall->args[ARG_TYPE], upcall->target, upcall->time);
+	record->result = 0;
+	record->paged = paged;
+	__builtin_memcpy(record->datapath, upcall->datapath, sizeof(record->datapath));
+	record->dp_ifindex = message->dp_ifindex;
+	record->attributes_at = NLA_ALIGN(message->key_size);
+	err = copy_message(record->data, need, room, skb, message, pages);
+	captured = &record->captured;
+	captured->packet_size = message->packet_size;
+	captured->key_size = message->key_size;
+	captured->key_error = err;
+	captured->packet_error = err;
+	if (err) {
+		captured->key_len = 0;
+		captured->packet_len = 0;
+		captured->packet_at = 0;
+		record->attributes_at = 0;
+	} else {
+		captured->key_len = message->key_size < targ_key_size ? message->key_size : targ_key_size;
+		captured->packet_len = packet_len;
+		captured->packet_at = before;
+	}
+	ring_submit(record);
+	return 0;
+}
+
+static __always_inline int handle_message(const struct sk_buff *skb, int pages, int filter)
+{
+	struct received_upcall upcall = {};
+	struct upcall_message message;
+
+	if (!is_upcall(skb, &upcall.target))
+		return 0;
+	if (!passes_thread())
+		return filter_out();
+	if (!find_parts(skb, &message)) {
+		count_lost(LOST_ARGUMENTS);
+		return 0;
+	}
+	if (!message_is_wanted(&message, filter, &upcall))
+		return filter_out();
+	/* The reason of an action is in its message, which user space reads. */
+	if (targ_count_only && message.cmd == OVS_PACKET_CMD_MISS &&
+	    bpf_ksym_exists(bpf_rdonly_cast) && (!targ_by_datapath || upcall.datapath[0])) {
+		__u32 slot = bpf_get_smp_processor_id() % FILTERED_SLOTS;
+
+		__sync_fetch_and_add(&counted[slot * FILTERED_STRIDE], 1);
+		count_upcall(OF_KERNEL, &upcall, message.dp_ifindex, 0);
+		return 0;
+	}
+	upcall.time = bpf_ktime_get_ns();
+	return send_message(skb, &message, &upcall, pages);
+}
+
+#define MESSAGE_PROGRAM(name, pages, filter)				\
+	SEC("tp_btf/skb_copy_datagram_iovec")				\
+	int name(__u64 *ctx)						\
+	{								\
+		return handle_message((void *)ctx[0], pages, filter);	\
+	}
+
+MESSAGE_PROGRAM(recv_message, 0, 0)
+MESSAGE_PROGRAM(recv_message_filtered, 0, 1)
+MESSAGE_PROGRAM(recv_message_pages, 1, 0)
+MESSAGE_PROGRAM(recv_message_pages_filtered, 1, 1)
+
+#endif /* __MESSAGE_BPF_H__ */
