@@ -34,10 +34,9 @@ enum dpif_family {
 enum dpif_ops_lost {
 	LOST_RING_FULL = 0,
 	LOST_ARGUMENTS = 1, /* the request could not be found in the daemon's memory */
-	LOST_THREADS = 2, /* too many threads are in the kernel at once */
-	LOST_END = 3, /* a return probe did not fire */
-	LOST_SKIPPED = 4, /* user space counts it */
-	LOST_REASONS = 5,
+	LOST_END = 2, /* a return probe did not fire, or too many threads are in the kernel at once */
+	LOST_SKIPPED = 3, /* user space counts it */
+	LOST_REASONS = 4,
 };
 
 /* The most that a record carries: a packet of 64 KiB, and 16 KiB of what else a request has. */

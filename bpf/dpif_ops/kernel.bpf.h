@@ -36,7 +36,9 @@ const volatile __u32 targ_commands[FAMILIES];
 #define NLMSG_HDRLEN 16
 #define NLM_F_DUMP 0x300
 
+/* that can be in the kernel at once */
 #define MAX_THREADS 1024
+/* that are counted of a chunk, which has at most 32 KiB */
 #define MAX_MESSAGES 1024
 
 /* A request that a thread is in. */
@@ -167,7 +169,7 @@ static __always_inline int handle_request_begins(const struct datapath_message *
 	}
 	request.time = bpf_ktime_get_ns();
 	if (bpf_map_update_elem(&requests, &tid, &request, 0) && !request.is_filtered)
-		count_lost(LOST_THREADS);
+		count_lost(LOST_END);
 	return 0;
 }
 
@@ -205,7 +207,7 @@ static __always_inline int handle_chunk_begins(struct sk_buff *skb,
 	chunk.start = BPF_CORE_READ(skb, len);
 	chunk.time = bpf_ktime_get_ns();
 	if (bpf_map_update_elem(&chunks, &tid, &chunk, 0))
-		count_lost(LOST_THREADS);
+		count_lost(LOST_END);
 	return 0;
 }
 

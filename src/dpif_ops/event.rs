@@ -7,7 +7,9 @@ use crate::bpf::record::{Head, read};
 use crate::dpif_ops::probes::OPERATIONS;
 use crate::ovs::family::{Family, is_dump};
 use crate::ovs::flow_request::{Operation, Request, TooShort};
-use crate::run::loss::{ARGUMENTS_UNREADABLE, LARGER_RING, RING_FULL, Reason, SKIPPED};
+use crate::run::loss::{
+    ARGUMENTS_UNREADABLE, END_NOT_SEEN, LARGER_RING, RING_FULL, Reason, SKIPPED,
+};
 use crate::run::recording::Records;
 use crate::trace::captured::Captured;
 
@@ -26,8 +28,7 @@ const _: () = assert!(dpif_family::FAMILIES.0 as usize == Family::ALL.len());
 pub const LOST: &[Reason] = &[
     Reason { what: "operations", why: RING_FULL, hint: LARGER_RING },
     Reason { what: "operations", why: ARGUMENTS_UNREADABLE, hint: "" },
-    Reason { what: "operations", why: "too many threads", hint: "" },
-    Reason { what: "operations", why: "end not seen", hint: "" },
+    Reason { what: "operations", why: END_NOT_SEEN, hint: "" },
     Reason { what: "operations", why: SKIPPED, hint: "" },
 ];
 const _: fn(&bss) -> &[u64; LOST.len()] = |bss| &bss.lost;

@@ -131,3 +131,39 @@ impl Family {
 pub fn is_dump(flags: u16) -> bool {
     flags & NLM_F_DUMP == NLM_F_DUMP
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that a command is wanted with its operation only, that a dump is another one, and that what is not known is
+    /// wanted.
+    #[test]
+    fn commands() {
+        let known = |family: Family, wanted| family.commands(|operation| operation == wanted);
+        let unknown = |family: Family| family.commands(|_| false);
+        for family in Family::ALL {
+            assert_eq!(family.commands(|_| true), u32::MAX);
+        }
+        // OVS_FLOW_CMD_NEW, _DEL, _GET and _SET, and a dump by _GET; a dump by another command is that command.
+        let flow = Family::Flow;
+        assert_eq!(unknown(flow), !0x1e_001e);
+        for (operation, bits) in [
+            (Operation::Put, 0x12_0012),
+            (Operation::Del, 0x4_0004),
+            (Operation::Get, 0x8),
+            (Operation::Dump, 0x8_0000),
+            (Operation::Execute, 0),
+        ] {
+            assert_eq!(
+                known(flow, operation),
+                unknown(flow) | bits,
+                "{operation:?}"
+            );
+        }
+        let packet = Family::Packet;
+        assert_eq!(known(packet, Operation::Execute), u32::MAX);
+        assert_eq!(known(packet, Operation::Put), !0x8_0008);
+        assert_eq!(known(Family::Vport, Operation::Datapath), !0x1e_001e);
+    }
+}
