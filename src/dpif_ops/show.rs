@@ -44,13 +44,12 @@ impl Op<'_> {
 }
 
 impl Handled {
-    /// `ok`, or the name of the errno.
+    /// `ok`, or the name of the errno, or what was returned if that is no errno which is known.
     pub fn result(&self) -> Cow<'static, str> {
-        let errno = self.result.wrapping_neg();
-        match errno::name(errno) {
-            _ if errno == 0 => "ok".into(),
+        match errno::name(self.result.wrapping_neg()) {
+            _ if self.result == 0 => "ok".into(),
             Some(name) => name.into(),
-            None => format!("errno {errno}").into(),
+            None => self.result.to_string().into(),
         }
     }
 
