@@ -109,14 +109,17 @@ pub enum Need {
     SkbDynptr,
     /// Type information of the module openvswitch, and the privilege to read it.
     DatapathBtf,
+    /// Programs may read the kernel's memory: `bpf_probe_read_kernel()`.
+    KernelMemory,
 }
 
 impl Need {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Datapath,
         Self::KernelBtf,
         Self::SkbDynptr,
         Self::DatapathBtf,
+        Self::KernelMemory,
     ];
 
     /// Why it is missing, if it is.
@@ -130,6 +133,9 @@ impl Need {
             }
             Self::SkbDynptr if kernel_version() < (6, 12) => {
                 "tracepoints cannot read the pages of a packet (Linux 6.12)"
+            }
+            Self::KernelMemory if is_confidential() => {
+                "this kernel is locked down for confidentiality, so no program may read its memory"
             }
             // If it is no module, its types are with the kernel's.
             Self::DatapathBtf if Path::new("/sys/module/openvswitch").exists() => {
@@ -145,6 +151,13 @@ impl Need {
         };
         Some(text.to_string())
     }
+}
+
+/// Whether the kernel is locked down for confidentiality (kernel_lockdown(7)). Where securityfs is not mounted, the
+/// kernel does not say.
+fn is_confidential() -> bool {
+    std::fs::read_to_string("/sys/kernel/security/lockdown")
+        .is_ok_and(|state| state.contains("[confidentiality]"))
 }
 
 /// To look for the types of a module by their ids takes CAP_SYS_ADMIN: `bpf_obj_get_next_id()` of kernel/bpf/syscall.c.
