@@ -45,6 +45,7 @@ const volatile __u32 targ_commands[FAMILIES];
 struct begun_request {
 	__u64 time; /* ns */
 	const struct datapath_message *message;
+	__u64 counting; /* ns, which it took here to count the messages of its first chunk */
 	struct handled handled;
 	__u32 size;
 	__u32 is_filtered; /* a dump that is kept nevertheless, so that its first chunk is known as that */
@@ -113,10 +114,11 @@ static __always_inline int is_wanted(const struct handled *handled)
 	return family < FAMILIES && targ_commands[family] >> bit & 1 && passes_thread();
 }
 
-/* Sends a request with what the kernel did until now; max limits the bytes of its message. */
-static __always_inline void send(struct begun_request *request, __u16 op, __u32 target, __u64 max)
+/* Sends a request with what the kernel did, which ended now; max limits the bytes of its message. */
+static __always_inline void send(struct begun_request *request, __u16 op, __u32 target, __u64 max,
+				 __u64 now)
 {
-	__u64 len = request->size, room, now = bpf_ktime_get_ns();
+	__u64 len = request->size, room;
 	struct dpif_op_record *record;
 	long err;
 
@@ -140,7 +142,7 @@ static __always_inline void send(struct begun_request *request, __u16 op, __u32 
 	record->error = err;
 	record->pad = 0;
 	record->handled = request->handled;
-	record->handled.duration = now - request->time;
+	record->handled.duration = now - request->time - request->counting;
 	ring_submit(record);
 }
 
@@ -177,6 +179,7 @@ static __always_inline int handle_request_begins(const struct datapath_message *
 static __always_inline int handle_request_ends(int result)
 {
 	__u32 tid = bpf_get_current_pid_tgid(), target = current_target();
+	__u64 now = bpf_ktime_get_ns();
 	struct begun_request *request;
 
 	if (target >= targ_targets)
@@ -186,7 +189,7 @@ static __always_inline int handle_request_ends(int result)
 		return 0;
 	request->handled.result = result;
 	if (!request->is_filtered)
-		send(request, OP_REQUEST, target, MAX_REQUEST);
+		send(request, OP_REQUEST, target, MAX_REQUEST, now);
 	bpf_map_delete_elem(&requests, &tid);
 	return 0;
 }
@@ -231,6 +234,7 @@ static __always_inline int handle_chunk_ends(int result)
 {
 	__u32 tid = bpf_get_current_pid_tgid(), target = current_target();
 	struct begun_request *request, another = {};
+	__u64 now = bpf_ktime_get_ns();
 	struct begun_chunk *chunk;
 	__u32 messages;
 
@@ -244,6 +248,7 @@ static __always_inline int handle_chunk_ends(int result)
 	if (request) {
 		request->handled.chunk = result;
 		request->handled.messages = messages;
+		request->counting = bpf_ktime_get_ns() - now;
 	} else {
 		struct netlink_callback *callback = chunk->callback;
 
@@ -252,7 +257,7 @@ static __always_inline int handle_chunk_ends(int result)
 			another.handled.chunk = result;
 			another.handled.messages = messages;
 			if (is_wanted(&another.handled))
-				send(&another, OP_CHUNK, target, MAX_DUMP_REQUEST);
+				send(&another, OP_CHUNK, target, MAX_DUMP_REQUEST, now);
 			else
 				filter_out();
 		}
