@@ -8,7 +8,6 @@
 #include "event.h"
 
 struct task_struct {
-	__u32 tgid;
 	char comm[16];
 } __attribute__((preserve_access_index));
 

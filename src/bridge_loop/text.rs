@@ -10,7 +10,7 @@ use super::record::Record;
 use super::{Group, Kind};
 use crate::bpf::bridge_loop::types::stack_at;
 use crate::show::escape::{Escaped, escape};
-use crate::show::histogram;
+use crate::show::histogram::{self, human};
 
 /// Appends the line of a run or wait, as bridge_loop.bt prints it, and below it what held the run up and the frames of
 /// its stack.
@@ -170,17 +170,6 @@ fn clock(text: &mut String, ns: u64) -> fmt::Result {
         seconds % 60,
         ns % 1_000_000_000
     )
-}
-
-/// A time in the unit that suits it.
-pub fn human(ns: u64) -> String {
-    let time = ns as f64;
-    match ns {
-        0..1_000 => format!("{ns} ns"),
-        1_000..1_000_000 => format!("{:.2} us", time / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.2} ms", time / 1e6),
-        _ => format!("{:.3} s", time / 1e9),
-    }
 }
 
 #[cfg(test)]

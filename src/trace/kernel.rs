@@ -145,10 +145,12 @@ pub enum Need {
     Tracefs,
     /// A program can read the registers that a task has in user space: `bpf_task_pt_regs()`.
     UserRegisters,
+    /// Programs may read the kernel's memory: `bpf_probe_read_kernel()`.
+    KernelMemory,
 }
 
 impl Need {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Datapath,
         Self::KernelBtf,
         Self::SkbDynptr,
@@ -156,6 +158,7 @@ impl Need {
         Self::Kprobes,
         Self::Tracefs,
         Self::UserRegisters,
+        Self::KernelMemory,
     ];
 
     /// Why it is missing, if it is.
@@ -183,6 +186,9 @@ impl Need {
             Self::UserRegisters if kernel_version() < (5, 15) => {
                 "programs cannot read the registers of user space (Linux 5.15)"
             }
+            Self::KernelMemory if is_confidential() => {
+                "this kernel is locked down for confidentiality, so no program may read its memory"
+            }
             // If it is no module, its types are with the kernel's.
             Self::DatapathBtf if Path::new("/sys/module/openvswitch").exists() => {
                 if !Path::new("/sys/kernel/btf/openvswitch").exists() {
@@ -197,6 +203,13 @@ impl Need {
         };
         Some(text.to_string())
     }
+}
+
+/// Whether the kernel is locked down for confidentiality (kernel_lockdown(7)). Where securityfs is not mounted, the
+/// kernel does not say.
+fn is_confidential() -> bool {
+    std::fs::read_to_string("/sys/kernel/security/lockdown")
+        .is_ok_and(|state| state.contains("[confidentiality]"))
 }
 
 /// To look for the types of a module by their ids takes CAP_SYS_ADMIN: `bpf_obj_get_next_id()` of kernel/bpf/syscall.c.

@@ -9,12 +9,13 @@ use ovs_tracers::bridge_loop::json::Json;
 use ovs_tracers::bridge_loop::kernel_stack::KernelSymbols;
 use ovs_tracers::bridge_loop::record::Record;
 use ovs_tracers::bridge_loop::stack::Stacks;
-use ovs_tracers::bridge_loop::text::{self, human};
+use ovs_tracers::bridge_loop::text;
 use ovs_tracers::bridge_loop::{Group, Kind};
 use ovs_tracers::cli::options::Format;
 use ovs_tracers::run::loss::{Lost, SKIPPED};
 use ovs_tracers::run::output::{Output, stdout};
 use ovs_tracers::run::recording::Start;
+use ovs_tracers::show::histogram::human;
 use ovs_tracers::show::message::note;
 
 use crate::args::Args;
