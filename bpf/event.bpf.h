@@ -14,6 +14,7 @@ struct task_struct {
 
 enum bpf_func_id {
 	BPF_FUNC_get_current_task_btf = 158,
+	BPF_FUNC_task_pt_regs = 175,
 };
 
 /* Writes the name of the current thread into 16 bytes. */
