@@ -26,6 +26,7 @@ enum {
 enum {
 	OVS_PACKET_ATTR_PACKET = 1,
 	OVS_PACKET_ATTR_KEY = 2,
+	OVS_PACKET_ATTR_USERDATA = 4,
 };
 
 /* More attributes than a message has. */
@@ -43,6 +44,8 @@ struct upcall_message {
 	__u64 key_size;
 	__u64 packet_at;
 	__u64 packet_size;
+	__u64 userdata_at;
+	__u64 userdata_size;
 };
 
 /*
@@ -82,6 +85,7 @@ static __always_inline int find_parts(const struct sk_buff *skb, struct upcall_m
 				      nlmsghdr, nlmsg_len);
 	message->key_at = 0;
 	message->packet_at = 0;
+	message->userdata_at = 0;
 	for (int i = 0; i < MAX_PACKET_ATTRS; i++) {
 		__u16 len, type;
 
@@ -94,6 +98,9 @@ static __always_inline int find_parts(const struct sk_buff *skb, struct upcall_m
 		if (type == OVS_PACKET_ATTR_KEY) {
 			message->key_at = at + NLA_HDRLEN;
 			message->key_size = len - NLA_HDRLEN;
+		} else if (type == OVS_PACKET_ATTR_USERDATA) {
+			message->userdata_at = at + NLA_HDRLEN;
+			message->userdata_size = len - NLA_HDRLEN;
 		} else if (type == OVS_PACKET_ATTR_PACKET) {
 			/* Nothing follows it: queue_userspace_packet(). */
 			message->packet_at = at + NLA_HDRLEN;

@@ -12,20 +12,22 @@ const volatile __u8 targ_count_lost;
 /* Whether to count those that were received, where it is cheap, and not to send them. */
 const volatile __u8 targ_count_only;
 
-struct flow_counts {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1); /* user space sets it */
-	__type(key, struct flow_id);
-	__type(value, __u64);
-};
+#define FLOW_COUNTS(name, key_type)			\
+	struct {					\
+		__uint(type, BPF_MAP_TYPE_HASH);	\
+		__uint(max_entries, 1); /* user space sets it */ \
+		__type(key, key_type);			\
+		__type(value, __u64);			\
+	} name SEC(".maps")
 
-struct flow_counts lost_flows SEC(".maps"), counted_flows SEC(".maps");
+FLOW_COUNTS(lost_flows, struct flow_id);
+FLOW_COUNTS(counted_flows, struct counted_flow);
 
 /* How many were counted and not sent; as filtered[]. */
 __u64 counted[FILTERED_SLOTS * FILTERED_STRIDE];
 
-/* Counts one more. It clears the addresses in flow if there are too many flows. */
-static __always_inline void count_flow(struct flow_counts *counts, struct flow_id *flow)
+/* Counts one more of a flow. It clears the addresses in from, a part of flow, if there are too many flows. */
+static __always_inline void count_flow(void *counts, void *flow, struct flow_source *from)
 {
 	const __u64 one = 1;
 	__u64 *count;
@@ -44,9 +46,9 @@ static __always_inline void count_flow(struct flow_counts *counts, struct flow_i
 			__sync_fetch_and_add(count, 1);
 			return;
 		}
-		__builtin_memset(flow->src, 0, sizeof(flow->src));
-		__builtin_memset(flow->dst, 0, sizeof(flow->dst));
-		flow->folded = 1;
+		__builtin_memset(from->src, 0, sizeof(from->src));
+		__builtin_memset(from->dst, 0, sizeof(from->dst));
+		from->folded = 1;
 	}
 }
 

@@ -14,7 +14,7 @@
 #include "../packet_filter.bpf.h"
 #include "targets.bpf.h"
 #include "filters.bpf.h"
-#include "flow_id.bpf.h"
+#include "flow_source.bpf.h"
 #include "flows.bpf.h"
 
 /*
@@ -35,7 +35,7 @@ struct received_upcall {
 	__u32 target;
 };
 
-/* A function of its own, as count_upcall(): the stack of one would not hold all. */
+/* A function of its own, as count_lost_upcall(): the stack of one would not hold all. */
 static __noinline int passes_filters(struct scratch *scratch, const __u64 *args, __u32 target)
 {
 	if (args[ARG_PACKET_SIZE] < targ_min_size)
@@ -53,22 +53,18 @@ static __noinline int passes_filters(struct scratch *scratch, const __u64 *args,
 	return 1;
 }
 
-/* lost: it is lost; if not, it is counted instead of sent. */
-static __noinline int count_upcall(enum memory memory, const struct received_upcall *upcall,
-				   __u32 dp_ifindex, int lost)
+static __noinline int count_lost_upcall(enum memory memory, const struct received_upcall *upcall,
+					__u32 dp_ifindex)
 {
-	struct flow_id flow = { .port = NO_PORT, .target = upcall->target };
+	struct flow_id flow = { .from.port = NO_PORT, .target = upcall->target };
 
 	__builtin_memcpy(flow.datapath, upcall->datapath, sizeof(flow.datapath));
-	flow.tid = bpf_get_current_pid_tgid();
-	flow.type = upcall->args[ARG_TYPE];
-	flow_of_key(memory, upcall->args[ARG_KEY], upcall->args[ARG_KEY_SIZE], &flow);
 	if (!flow.datapath[0])
 		flow.dp_ifindex = dp_ifindex;
-	if (lost)
-		count_flow(&lost_flows, &flow);
-	else
-		count_flow(&counted_flows, &flow);
+	flow.tid = bpf_get_current_pid_tgid();
+	flow.type = upcall->args[ARG_TYPE];
+	flow_of_key(memory, upcall->args[ARG_KEY], upcall->args[ARG_KEY_SIZE], &flow.from);
+	count_flow(&lost_flows, &flow, &flow.from);
 	return 0;
 }
 
@@ -119,7 +115,7 @@ static __always_inline int send_upcall(const struct received_upcall *upcall)
 	if (!record) {
 		count_lost(LOST_RING_FULL);
 		if (targ_count_lost)
-			count_upcall(OF_TASK, upcall, 0, 1);
+			count_lost_upcall(OF_TASK, upcall, 0);
 		return 0;
 	}
 	fill_head(&record->head, upcall->args[ARG_TYPE], upcall->target, upcall->time);

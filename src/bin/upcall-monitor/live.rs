@@ -20,6 +20,7 @@ use ovs_tracers::trace::ring::{self, RingState, shared};
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::until::{End, Until};
 use ovs_tracers::trace::{self, libbpf_log, privilege, process};
+use ovs_tracers::upcall::flows::Flow;
 use ovs_tracers::upcall::packet_filter::InKernel;
 use ovs_tracers::upcall::probes::{self, RECV_UPCALL};
 use ovs_tracers::upcall::record::RECORDS;
@@ -172,8 +173,8 @@ fn trace_daemons(
     datapaths.install(session.daemons());
     let (lost_before, filtered_before) = (session.lost().total(), monitor.filtered_in_kernel);
     let counted_before = monitor.counted_in_kernel;
-    let mut lost_flows = FlowCounts::new(&skel.maps.lost_flows);
-    let mut counted_flows = FlowCounts::new(&skel.maps.counted_flows);
+    let mut lost_flows = FlowCounts::new(&skel.maps.lost_flows, Flow::from_flow_id);
+    let mut counted_flows = FlowCounts::new(&skel.maps.counted_flows, Flow::from_counted_flow);
     let live = Live {
         ring: &skel.maps.ring,
         state: RingState::new(&mut bss.ring_sleeping, &mut bss.lost),

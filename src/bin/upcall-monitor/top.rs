@@ -143,15 +143,18 @@ impl Names for Known<'_> {
 /// shown.
 pub struct FlowCounts<'a, M: MapCore> {
     map: &'a M,
+    /// Reads a key of the map.
+    flow: fn(&[u8]) -> Option<Flow>,
     /// How many of each flow have been counted here.
     counted: HashMap<Flow, u64>,
     total: u64,
 }
 
 impl<'a, M: MapCore> FlowCounts<'a, M> {
-    pub fn new(map: &'a M) -> Self {
+    pub fn new(map: &'a M, flow: fn(&[u8]) -> Option<Flow>) -> Self {
         Self {
             map,
+            flow,
             counted: HashMap::new(),
             total: 0,
         }
@@ -163,7 +166,7 @@ impl<'a, M: MapCore> FlowCounts<'a, M> {
             .map
             .lookup_batch(MAX_FLOWS, MapFlags::ANY, MapFlags::ANY);
         for (key, value) in entries.into_iter().flatten() {
-            let (Some(flow), Ok(count)) = (Flow::from_flow_id(&key), value.try_into()) else {
+            let (Some(flow), Ok(count)) = ((self.flow)(&key), value.try_into()) else {
                 continue;
             };
             let counted = self.counted.entry(flow).or_default();
