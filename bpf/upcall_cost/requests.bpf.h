@@ -243,10 +243,10 @@ static __always_inline int handle_execute(struct genl_info *info)
 		/* The kernel is the source. */
 		struct sender *sender = current_sender();
 
-		if (current_target() >= targ_targets)
+		/* The request began before it was traced. */
+		if (!sender || !sender->begun)
 			return 0;
-		if (sender)
-			begun = sender->begun;
+		begun = sender->begun;
 	} else if (bpf_get_current_pid_tgid() >> 32 != traced_pid) {
 		return 0;
 	}

@@ -8,8 +8,8 @@ use super::analysis::{Analysis, sum};
 use super::event::{Kind, short_datapath};
 use super::groups::Group;
 use super::histogram::{Samples, Scale, us};
-use super::stage::{STAGES, Stage};
-use super::stats::BATCH_SIZES;
+use super::stage::Stage;
+use super::stats::{BATCH_SIZES, Slow};
 use crate::ovs::flow_key;
 use crate::show::errno;
 use crate::show::escape::escape;
@@ -58,8 +58,13 @@ fn sections(text: &mut String, analysis: &Analysis, options: &Options) -> std::f
         }
     }
     batches(text, analysis)?;
-    for (stage, samples) in Stage::ALL.into_iter().zip(&stats.stages) {
+    let shown = Stage::shown(analysis.of_kernel);
+    for (stage, samples) in shown.iter().zip(&stats.stages) {
         writeln!(text, "\n=> {} (microseconds):", stage.title())?;
+        if analysis.of_kernel {
+            let (from, to) = stage.ends();
+            writeln!(text, "# from {from} to {to}")?;
+        }
         histogram(text, samples, options)?;
     }
     stages(text, analysis)?;
@@ -86,8 +91,8 @@ fn events(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     for kind in kinds {
         let i = kind as usize;
         let (usable, total, missed) = (counts.usable[i], counts.total[i], counts.missed[i]);
-        // The report of upcall_cost.py does not have this line.
-        if kind == Kind::DpFailed && total == 0 && missed == 0 {
+        // The report of upcall_cost.py does not have these lines.
+        if matches!(kind, Kind::DpFailed | Kind::DpQueued) && total == 0 && missed == 0 {
             continue;
         }
         writeln!(
@@ -99,6 +104,7 @@ fn events(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     for (count, what) in [
         (counts.undecodable, "undecodable records"),
         (counts.unreadable, "events lost for unreadable arguments"),
+        (counts.unseen, "events that the kernel did not show"),
     ] {
         if count > 0 {
             writeln!(text, "  {what:36}: {count:10}")?;
@@ -109,7 +115,7 @@ fn events(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
 
 fn warnings(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     let counts = &analysis.counts;
-    let lost = || counts.missed.iter().chain([&counts.unreadable]);
+    let lost = || counts.missed.iter().chain([&counts.unreadable, &counts.unseen]);
     if lost().any(|count| *count == u64::MAX) {
         writeln!(
             text,
@@ -230,10 +236,8 @@ fn stages(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
         write!(text, " {:>10}", name.to_uppercase())?;
     }
     writeln!(text, " {:>10}", "MAX")?;
-    // In the order in which an upcall passes them.
-    let order: [usize; STAGES] = [0, 4, 5, 1, 2, 3];
-    for i in order {
-        let (stage, samples) = (Stage::ALL[i], &analysis.stats.stages[i]);
+    for stage in Stage::in_order(analysis.of_kernel) {
+        let samples = &analysis.stats.stages[*stage as usize];
         write!(text, "  {:47} {:>9}", stage.title(), samples.count())?;
         if samples.count() > 0 {
             let view = samples.view();
@@ -326,6 +330,7 @@ fn slowest(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
             .filter_map(|(name, part)| Some(format!("{name} {:.3}", us(part?))))
             .collect();
         writeln!(text, "       {}", parts.join(", "))?;
+        kernel_parts(text, slow)?;
         if !slow.key.is_empty() {
             text.push_str("       ");
             flow_key::odp(&slow.key, text)?;
@@ -345,17 +350,47 @@ fn slowest(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     Ok(())
 }
 
+/// What only the kernel as the source knows of an upcall.
+fn kernel_parts(text: &mut String, slow: &Slow) -> std::fmt::Result {
+    let names = [
+        "in the socket",
+        "behind other requests",
+        "kernel's put",
+        "kernel's execute",
+    ];
+    let errors = [None, None, slow.put_error, slow.execute_error];
+    let parts = names.into_iter().zip(slow.kernel).zip(errors);
+    let parts: Vec<String> = parts
+        .filter_map(|((name, part), error)| {
+            let error = error.map_or(String::new(), |error| format!(" ({})", named(error)));
+            Some(format!("{name} {:.3}{error}", us(part?)))
+        })
+        .collect();
+    if parts.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "       {}", parts.join(", "))
+}
+
+/// An errno with its name.
+fn named(errno: i32) -> String {
+    let name = errno::name(errno).unwrap_or("");
+    format!("{errno} {name}").trim_end().to_string()
+}
+
 fn unmatched(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     let mut failed = analysis.matcher.failed().peekable();
     if failed.peek().is_some() {
         writeln!(text, "\n=> Failed upcalls by error:")?;
         for (errno, count) in failed {
-            let name = errno::name(errno).unwrap_or("");
-            writeln!(
-                text,
-                "  {:36}: {count:>10}",
-                format!("{errno} {name}").trim_end()
-            )?;
+            writeln!(text, "  {:36}: {count:>10}", named(errno))?;
+        }
+    }
+    let mut failed = analysis.matcher.failed_requests().peekable();
+    if failed.peek().is_some() {
+        writeln!(text, "\n=> Requests that failed in the kernel, by error:")?;
+        for (kind, errno, count) in failed {
+            writeln!(text, "  {:36}: {count:>10}  {}", kind.name(), named(errno))?;
         }
     }
     let mut unmatched = analysis.matcher.unmatched().peekable();

@@ -25,7 +25,7 @@ use crate::show::escape::plain;
 use crate::trace::captured::Captured;
 
 /// The fields of a start record that are text, and those that are numbers.
-const START_TEXTS: [&str; 4] = ["tool", "tool_version", "machine", "kernel"];
+const START_TEXTS: [&str; 5] = ["tool", "tool_version", "machine", "kernel", "source"];
 const START_NUMBERS: [&str; 3] = ["pid", "packet_size", "flow_key_size"];
 
 /// One line, which is written front to back into memory and keeps that for the next one.

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::flight::Upcall;
-use super::found::{Found, Reason, Set, Unmatched};
+use super::found::{Found, Reason, Request, Set, Unmatched};
 use super::same::{Name, same_bytes, same_port};
 use crate::cost::event::{Event, Kind, short_datapath};
 use crate::ovs::{flow_key, flow_request};
@@ -29,6 +29,8 @@ struct Entry {
     put_is_sure: bool,
     execute: Option<u64>,
     kernel: Option<u64>,
+    put_request: Option<Request>,
+    execute_request: Option<Request>,
     ufid: Option<[u8; 16]>,
     packet_len: u32,
     packet: Vec<u8>,
@@ -66,6 +68,9 @@ pub struct Thread {
     has_execute: bool,
     /// Executes that the kernel has not begun: their entries, if they have one, and their sizes.
     executing: VecDeque<(Option<usize>, u32)>,
+    /// A kernel execution whose execute comes when the kernel is done with it: when the request began, and when the
+    /// execution did.
+    within: Option<(u64, u64)>,
 }
 
 impl Thread {
@@ -82,6 +87,7 @@ impl Thread {
             has_put: false,
             has_execute: false,
             executing: VecDeque::new(),
+            within: None,
         }
     }
 
@@ -104,6 +110,8 @@ impl Thread {
             put_is_sure: false,
             execute: None,
             kernel: None,
+            put_request: None,
+            execute_request: None,
             ufid: None,
             packet_len: event.packet.len,
             packet: Vec::new(),
@@ -146,6 +154,7 @@ impl Thread {
     pub fn set_upcall(&mut self, entry: usize, event: &Event<'_>) {
         self.entries[entry].upcall = Some(Upcall {
             time: event.time,
+            queued: None,
             device: Name::new(event.device),
         });
     }
@@ -211,6 +220,7 @@ impl Thread {
                 self.at = self.at.max(place);
                 self.entries[place].put = Some(event.time);
                 self.entries[place].put_is_sure = true;
+                self.entries[place].put_request = Request::of(event);
                 self.entries[place].ufid = ufid(event);
             }
             None => {
@@ -230,11 +240,18 @@ impl Thread {
             self.next();
         }
         let place = self.entry(|entry| entry.execute.is_none() && entry.has_packet(&event.packet));
-        if self.executing.len() == MAX_OPERATED {
-            self.executing.pop_front();
-            unmatched.add(event.kind, Reason::NotExecuted, 1);
+        let mut kernel = None;
+        if let Some(request) = event.begun {
+            kernel = self.within.take_if(|(within, _)| *within == request);
+            let missing = u64::from(kernel.is_none());
+            unmatched.add(event.kind, Reason::NotExecuted, missing);
+        } else {
+            if self.executing.len() == MAX_OPERATED {
+                self.executing.pop_front();
+                unmatched.add(event.kind, Reason::NotExecuted, 1);
+            }
+            self.executing.push_back((place, event.packet.len));
         }
-        self.executing.push_back((place, event.packet.len));
         let place = place.ok_or(Reason::OtherPacket)?;
         if place > self.at {
             // A put without a key was given to the next upcall in order, but the daemon was at this one.
@@ -245,13 +262,20 @@ impl Thread {
             }
             self.at = place;
         }
-        self.entries[place].execute = Some(event.time);
+        let entry = &mut self.entries[place];
+        entry.execute = Some(event.time);
+        entry.execute_request = Request::of(event);
+        entry.kernel = kernel.map(|(_, time)| time);
         self.has_put = true;
         self.has_execute = true;
         Ok(())
     }
 
     fn kernel(&mut self, event: &Event<'_>, unmatched: &mut Unmatched) -> Result<(), Reason> {
+        if let Some(request) = event.begun {
+            let before = self.within.replace((request, event.time));
+            return before.map_or(Ok(()), |_| Err(Reason::NoExecute));
+        }
         if self.executing.is_empty() {
             return Err(Reason::NoExecute);
         }
@@ -314,11 +338,14 @@ impl Thread {
                 tid,
                 cpu: entry.cpu,
                 upcall: entry.upcall.map(|upcall| upcall.time),
+                queued: entry.upcall.and_then(|upcall| upcall.queued),
                 receive: entry.receive,
                 looked_up,
                 put: entry.put,
                 execute: entry.execute,
                 kernel: entry.kernel,
+                put_request: entry.put_request,
+                execute_request: entry.execute_request,
                 batch: size,
                 packet: Captured {
                     len: entry.packet_len,
@@ -335,6 +362,8 @@ impl Thread {
         }
         let executing = self.executing.drain(..).count();
         unmatched.add(Kind::OpFlowExecute, Reason::NotExecuted, executing as u64);
+        let within = u64::from(self.within.take().is_some());
+        unmatched.add(Kind::OvsPktExec, Reason::NoExecute, within);
         found(Found::Batch { comm, tid, size });
         self.used = 0;
         self.batch += 1;
