@@ -48,7 +48,7 @@ const OP_FLOW_EXECUTE: u32 = 3;
 const EVENTS: usize = 6;
 
 /// The size of a `struct cost_record` without the bytes of key and packet that follow.
-const HEADER: usize = 144;
+const HEADER: usize = 176;
 
 /// A `struct cost_record`, read independently of the program under test.
 #[derive(Clone, Debug, PartialEq, Eq)]
