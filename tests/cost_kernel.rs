@@ -63,9 +63,7 @@ fn times<const N: usize>(sets: [[u64; 6]; N]) -> Vec<Times> {
     sets.map(|set| set.map(time)).to_vec()
 }
 
-fn unmatched<const N: usize>(
-    counts: [(Kind, Reason, u64); N],
-) -> BTreeMap<(Kind, Reason), u64> {
+fn unmatched<const N: usize>(counts: [(Kind, Reason, u64); N]) -> BTreeMap<(Kind, Reason), u64> {
     let counts = counts.map(|(kind, reason, count)| ((kind, reason), count));
     counts.into_iter().collect()
 }
@@ -424,8 +422,5 @@ fn no_early_receive() {
     events.extend(flow.queued(0, 7, 2, 9));
     events.push(flow.receive(1, 2, 20));
     let run = run(&events);
-    assert_eq!(
-        run.sets,
-        times([[0, 0, 10, 0, 0, 0], [9, 10, 20, 0, 0, 0]])
-    );
+    assert_eq!(run.sets, times([[0, 0, 10, 0, 0, 0], [9, 10, 20, 0, 0, 0]]));
 }

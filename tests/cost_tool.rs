@@ -61,7 +61,11 @@ fn golden() {
         ("small.rec", "log.txt", &["-q", "--log", "--slowest", "0"]),
         ("small.rec", "jsonl", &["-q", "--format", "json"]),
         ("kernel.rec", "txt", &["--slowest", "2"]),
-        ("kernel.rec", "jsonl", &["--slowest", "2", "--format", "json"]),
+        (
+            "kernel.rec",
+            "jsonl",
+            &["--slowest", "2", "--format", "json"],
+        ),
         ("upstream.txt", "out.txt", &["-b", "5", "--sets"]),
         ("upstream.txt", "jsonl", &["--format", "json"]),
     ] {

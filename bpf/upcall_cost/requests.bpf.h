@@ -176,6 +176,8 @@ static __always_inline int send_put(const struct sender *sender, int result, __u
 static __always_inline int send_execute(const struct sender *sender, int result, __u64 ended)
 {
 	__u64 at = sizeof(struct datapath_message), packet_at = 0, size = 0, len, room;
+	/* A variable of its own: libbpf would look for a struct sender in the kernel. */
+	__u64 message = sender->message;
 	struct cost_record *record;
 	long err;
 
@@ -184,10 +186,10 @@ static __always_inline int send_execute(const struct sender *sender, int result,
 
 		if (at + NLA_HDRLEN > sender->size)
 			break;
-		attribute = READ_AT(sender->message + at, nlattr, nla_len);
+		attribute = READ_AT(message + at, nlattr, nla_len);
 		if (attribute < NLA_HDRLEN)
 			break;
-		if ((READ_AT(sender->message + at, nlattr, nla_type) & NLA_TYPE_MASK) ==
+		if ((READ_AT(message + at, nlattr, nla_type) & NLA_TYPE_MASK) ==
 		    OVS_PACKET_ATTR_PACKET) {
 			packet_at = at + NLA_HDRLEN;
 			size = attribute - NLA_HDRLEN;
@@ -209,7 +211,7 @@ static __always_inline int send_execute(const struct sender *sender, int result,
 	}
 	begin_record(record, EVENT_OP_FLOW_EXECUTE);
 	request_fields(record, sender, result, ended);
-	err = copy_request(record->data, len, room, sender->message + packet_at);
+	err = copy_request(record->data, len, room, message + packet_at);
 	record->captured.packet_size = size;
 	record->captured.packet_error = err;
 	record->captured.packet_len = err ? 0 : len;

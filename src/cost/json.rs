@@ -75,10 +75,7 @@ impl<W: Write> Json<W> {
         if matches!(event.kind, Kind::DpUpcall | Kind::DpFailed) {
             line.field("device", Text(event.device));
         }
-        if matches!(
-            event.kind,
-            Kind::DpUpcall | Kind::DpFailed | Kind::DpQueued
-        ) {
+        if matches!(event.kind, Kind::DpUpcall | Kind::DpFailed | Kind::DpQueued) {
             line.field("portid", event.portid);
         }
         if event.message != 0 {

@@ -40,8 +40,16 @@ macro_rules! points {
 macro_rules! ways {
     ($needs:expr, $fentry:expr, $kprobe:expr $(,)?) => {
         &[
-            Way { name: "fentry", needs: $needs, points: $fentry },
-            Way { name: "kprobe", needs: $needs, points: $kprobe },
+            Way {
+                name: "fentry",
+                needs: $needs,
+                points: $fentry,
+            },
+            Way {
+                name: "kprobe",
+                needs: $needs,
+                points: $kprobe,
+            },
         ]
     };
 }

@@ -1,19 +1,19 @@
 //! Writes the report as text. The sections that `upcall_cost.py` has come first, under its titles, in its order and
 //! with its numbers.
 
+mod slow;
+
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::analysis::{Analysis, sum};
-use super::event::{Kind, short_datapath};
+use super::event::Kind;
 use super::groups::Group;
 use super::histogram::{Samples, Scale, us};
 use super::stage::Stage;
-use super::stats::{BATCH_SIZES, Slow};
-use crate::ovs::flow_key;
+use super::stats::BATCH_SIZES;
 use crate::show::errno;
 use crate::show::escape::escape;
-use crate::show::hexdump;
 
 /// What the report shows.
 #[derive(Clone, Copy, Debug)]
@@ -22,9 +22,6 @@ pub struct Options {
     /// Also show the times that each histogram is made of.
     pub sets: bool,
 }
-
-/// How many bytes of a packet are shown, as a rule its headers. JSON has all that were captured.
-const SHOWN: usize = 64;
 
 const BAR: &str = "∎";
 
@@ -76,7 +73,7 @@ fn sections(text: &mut String, analysis: &Analysis, options: &Options) -> std::f
     ] {
         breakdown(text, title, &groups)?;
     }
-    slowest(text, analysis)?;
+    slow::slowest(text, analysis)?;
     unmatched(text, analysis)
 }
 
@@ -115,7 +112,12 @@ fn events(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
 
 fn warnings(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     let counts = &analysis.counts;
-    let lost = || counts.missed.iter().chain([&counts.unreadable, &counts.unseen]);
+    let lost = || {
+        counts
+            .missed
+            .iter()
+            .chain([&counts.unreadable, &counts.unseen])
+    };
     if lost().any(|count| *count == u64::MAX) {
         writeln!(
             text,
@@ -290,86 +292,6 @@ fn breakdown(text: &mut String, title: &str, groups: &[&Group]) -> std::fmt::Res
         writeln!(text, "  and {} more", groups.len() - ROWS)?;
     }
     Ok(())
-}
-
-fn slowest(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
-    let slowest = analysis.stats.slowest();
-    if slowest.is_empty() {
-        return Ok(());
-    }
-    writeln!(text, "\n=> Slowest upcalls (microseconds):")?;
-    for (i, slow) in slowest.into_iter().enumerate() {
-        let (seconds, nanoseconds) = (slow.time / 1_000_000_000, slow.time % 1_000_000_000);
-        write!(
-            text,
-            "  {:>3}. {:.3} at {seconds}.{nanoseconds:09}, ",
-            i + 1,
-            us(slow.duration)
-        )?;
-        escape(text, &slow.device)?;
-        if slow.device.is_empty() {
-            match slow.port {
-                Some(port) => write!(text, "port {port}")?,
-                None => text.push_str("unknown port"),
-            }
-        }
-        text.push_str(" (");
-        escape(text, short_datapath(&slow.datapath))?;
-        text.push_str("), ");
-        escape(text, &slow.comm)?;
-        writeln!(text, " [{}], batch of {}", slow.tid, slow.batch)?;
-        let names = [
-            "to the daemon",
-            "lookup",
-            "rest of the batch",
-            "execute to kernel",
-        ];
-        let parts: Vec<String> = names
-            .into_iter()
-            .zip(slow.parts)
-            .filter_map(|(name, part)| Some(format!("{name} {:.3}", us(part?))))
-            .collect();
-        writeln!(text, "       {}", parts.join(", "))?;
-        kernel_parts(text, slow)?;
-        if !slow.key.is_empty() {
-            text.push_str("       ");
-            flow_key::odp(&slow.key, text)?;
-            text.push('\n');
-        }
-        write!(text, "       packet of {} bytes", slow.packet_len)?;
-        if slow.packet.len() < slow.packet_len as usize {
-            write!(text, ", {} captured", slow.packet.len())?;
-        }
-        let shown = &slow.packet[..slow.packet.len().min(SHOWN)];
-        if shown.len() < slow.packet.len() {
-            write!(text, ", {SHOWN} shown")?;
-        }
-        text.push('\n');
-        hexdump::write(text, shown, 9)?;
-    }
-    Ok(())
-}
-
-/// What only the kernel as the source knows of an upcall.
-fn kernel_parts(text: &mut String, slow: &Slow) -> std::fmt::Result {
-    let names = [
-        "in the socket",
-        "behind other requests",
-        "kernel's put",
-        "kernel's execute",
-    ];
-    let errors = [None, None, slow.put_error, slow.execute_error];
-    let parts = names.into_iter().zip(slow.kernel).zip(errors);
-    let parts: Vec<String> = parts
-        .filter_map(|((name, part), error)| {
-            let error = error.map_or(String::new(), |error| format!(" ({})", named(error)));
-            Some(format!("{name} {:.3}{error}", us(part?)))
-        })
-        .collect();
-    if parts.is_empty() {
-        return Ok(());
-    }
-    writeln!(text, "       {}", parts.join(", "))
 }
 
 /// An errno with its name.

@@ -44,7 +44,11 @@ pub fn record(event: &Event<'_>) -> Vec<u8> {
     }
     record.extend(padded(event.datapath, 32));
     record.extend(padded(event.device, 16));
-    for number in [event.message, event.begun.unwrap_or(0), event.ended.unwrap_or(0)] {
+    for number in [
+        event.message,
+        event.begun.unwrap_or(0),
+        event.ended.unwrap_or(0),
+    ] {
         record.extend_from_slice(&number.to_ne_bytes());
     }
     for number in [event.dp_ifindex.unwrap_or(0), 0] {
