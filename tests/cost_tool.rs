@@ -254,6 +254,30 @@ fn followed_in_the_kernel() {
     assert_eq!(failed, [("EEXIST", Some(existing)), ("ENODEV", Some(91))]);
 }
 
+/// Check that the stages which only the kernel as the source shows are in the picture, and not in that of probes.
+#[test]
+fn picture_of_the_kernel() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("picture.svg");
+    for (name, expected) in [("kernel.rec", 2), ("small.rec", 0)] {
+        let path = picture.to_str().expect("UTF-8");
+        let output = replay(&fixture(name), &["-q", "--force", "--svg", path]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let picture = fs::read_to_string(&picture).unwrap();
+        for title in [
+            "Message in the socket's queue",
+            "Kernel handles requests sent before it",
+            "Kernel puts the flow",
+            "Kernel executes the packet",
+        ] {
+            // How its times are spread, and how they change.
+            let count = picture.matches(&format!(">{title}</text>")).count();
+            assert_eq!(count, expected, "{name}: {title}");
+        }
+        assert!(!picture.contains("not seen"), "{name}");
+    }
+}
+
 /// Check that --count and --stop end the analysis where they say, and that --handler-filter filters by thread.
 #[test]
 fn filters() {

@@ -151,11 +151,13 @@ impl Stage {
             Self::Lookup => Some(between(set.receive, set.looked_up?)),
             Self::Batch => Some(between(set.looked_up?, set.execute?)),
             Self::Socket => Some(between(set.queued?, set.receive)),
-            Self::Wait => match (set.put_request, set.execute_request) {
-                // The daemon sends both in one message, the put first.
-                (Some(put), _) => Some(between(set.put?, put.begun)),
-                (None, execute) => Some(between(set.execute?, execute?.begun)),
-            },
+            Self::Wait => {
+                let put = set.put.zip(set.put_request);
+                let execute = set.execute.zip(set.execute_request);
+                let requests = [put, execute].into_iter().flatten();
+                let (sent, first) = requests.min_by_key(|(_, request)| request.begun)?;
+                Some(between(sent, first.begun))
+            }
             Self::KernelPut => set.put_request.map(|put| between(put.begun, put.ended)),
             Self::KernelExecute => set
                 .execute_request
