@@ -10,6 +10,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include "datapath.bpf.h"
+#include "memory.bpf.h"
 #include "netlink.bpf.h"
 #include "process.bpf.h"
 
@@ -25,48 +26,11 @@ enum {
 enum {
 	OVS_PACKET_ATTR_PACKET = 1,
 	OVS_PACKET_ATTR_KEY = 2,
+	OVS_PACKET_ATTR_USERDATA = 4,
 };
 
 /* More attributes than a message has. */
 #define MAX_PACKET_ATTRS 16
-
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-
-struct nlmsghdr {
-	__u32 nlmsg_len;
-	__u16 nlmsg_type;
-};
-
-struct genlmsghdr {
-	__u8 cmd;
-};
-
-struct nlattr {
-	__u16 nla_len;
-	__u16 nla_type;
-};
-
-#pragma clang attribute pop
-
-/*
- * a35b9af4ec2c ("bpf: Add a kfunc for generic type cast", Linux 6.2): what it
- * returns is read by plain loads, which yield 0 where the memory cannot be
- * read. Reading an attribute by a helper costs ten times as much.
- */
-extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
-
-/* Reads a member of the struct that is at an address of the kernel's. */
-#define READ_AT(address, type, member) ({						\
-	typeof(((struct type *)0)->member) __value = 0;					\
-	if (bpf_ksym_exists(bpf_rdonly_cast)) {						\
-		const struct type *__at = bpf_rdonly_cast((void *)(address),		\
-					       bpf_core_type_id_kernel(struct type));	\
-		__value = __at->member;							\
-	} else {									\
-		__value = BPF_CORE_READ((struct type *)(address), member);		\
-	}										\
-	__value;									\
-})
 
 /* Where the parts of a message are. */
 struct upcall_message {
@@ -80,6 +44,8 @@ struct upcall_message {
 	__u64 key_size;
 	__u64 packet_at;
 	__u64 packet_size;
+	__u64 userdata_at;
+	__u64 userdata_size;
 };
 
 /*
@@ -119,6 +85,7 @@ static __always_inline int find_parts(const struct sk_buff *skb, struct upcall_m
 				      nlmsghdr, nlmsg_len);
 	message->key_at = 0;
 	message->packet_at = 0;
+	message->userdata_at = 0;
 	for (int i = 0; i < MAX_PACKET_ATTRS; i++) {
 		__u16 len, type;
 
@@ -131,6 +98,9 @@ static __always_inline int find_parts(const struct sk_buff *skb, struct upcall_m
 		if (type == OVS_PACKET_ATTR_KEY) {
 			message->key_at = at + NLA_HDRLEN;
 			message->key_size = len - NLA_HDRLEN;
+		} else if (type == OVS_PACKET_ATTR_USERDATA) {
+			message->userdata_at = at + NLA_HDRLEN;
+			message->userdata_size = len - NLA_HDRLEN;
 		} else if (type == OVS_PACKET_ATTR_PACKET) {
 			/* Nothing follows it: queue_userspace_packet(). */
 			message->packet_at = at + NLA_HDRLEN;

@@ -7,7 +7,7 @@
 
 enum upcall_monitor_limit {
 	MAX_PORTS = 64, /* ports asked for, of all daemons together */
-	MAX_LOST_FLOWS = 16384, /* flows that lost upcalls are counted by */
+	MAX_FLOWS = 16384, /* flows that upcalls are counted by which are not sent */
 	MAX_DATAPATHS = 16, /* datapaths with a name, of all daemons together */
 };
 
@@ -59,16 +59,8 @@ struct upcall_record {
 	__u8 data[];
 };
 
-/*
- * Where an upcall came from; lost upcalls are counted by it. Addresses are
- * those of IPv4, IPv6 or ARP.
- */
-struct flow_id {
-	char datapath[32];
-	__u32 target;
-	__u32 tid; /* the handler thread; 0 if the upcall failed in the kernel */
-	__s32 result;
-	__u32 type;
+/* Where an upcall came from, as its flow key says. Addresses are those of IPv4, IPv6 or ARP. */
+struct flow_source {
 	__u32 port; /* NO_PORT: not known */
 	__u16 eth_type; /* as on the wire, of the innermost frame; 0: not known */
 	__u8 proto; /* of IP */
@@ -77,11 +69,46 @@ struct flow_id {
 	__u8 dst[16];
 };
 
+/* By which lost upcalls are counted. */
+struct flow_id {
+	char datapath[32];
+	__u32 dp_ifindex; /* number of a datapath without a name; else 0 */
+	__u32 target;
+	__u32 tid; /* the handler thread; 0 if the upcall failed in the kernel */
+	__s32 result;
+	__u32 type;
+	struct flow_source from;
+};
+
+/* By which upcalls are counted that are not sent. It is short, for it is hashed each time. */
+struct counted_flow {
+	__u32 dp_ifindex;
+	__u32 target;
+	__u32 tid;
+	/* Of userdata: its first two bytes, and eight of what depends on them, which has the reason. */
+	__u32 userdata_detail[2];
+	__u16 userdata_type;
+	__u16 userdata_size; /* bytes of OVS_PACKET_ATTR_USERDATA; 0: there is none */
+	__u32 type;
+	struct flow_source from;
+};
+
+/*
+ * Where the detail begins, in userdata of a size: struct user_action_cookie of
+ * lib/odp-util.h in Open vSwitch, and the union that it was before 2.9.
+ */
+enum userdata_layout {
+	USERDATA_STRUCT_SIZE = 48,
+	USERDATA_STRUCT_DETAIL = 24,
+};
+
 BINDINGS(enum, upcall_monitor_limit);
 BINDINGS(enum, lost_reason);
 BINDINGS(enum, unknown);
 BINDINGS(struct, failed_from);
 BINDINGS(struct, upcall_record);
 BINDINGS(struct, flow_id);
+BINDINGS(struct, counted_flow);
+BINDINGS(enum, userdata_layout);
 
 #endif /* __UPCALL_MONITOR_H__ */

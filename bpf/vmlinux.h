@@ -41,6 +41,7 @@ enum bpf_map_type {
 };
 
 enum {
+	BPF_ANY = 0,
 	BPF_NOEXIST = 1,
 };
 
@@ -55,6 +56,11 @@ enum {
 
 enum {
 	BPF_RB_AVAIL_DATA = 0,
+};
+
+/* Both must be defined for libbpf to find kfuncs that take them. */
+struct __sk_buff {
+	__u32 len;
 };
 
 struct bpf_dynptr {

@@ -88,7 +88,8 @@ fn event(upcall: &Upcall<'_>, port: Option<&str>) -> Value {
     let start = Start::new(&record::RECORDS);
     let mut json = Json::new(&mut out, PacketDecode::Decode, &start).unwrap();
     let wall = upcall.time.saturating_add(1_790_000_000_000_000_000);
-    json.event(upcall, port, Some(288), wall).unwrap();
+    json.event(upcall, port, Some(288), |_| None::<&str>, wall)
+        .unwrap();
     lines(&out).remove(1)
 }
 
@@ -195,7 +196,7 @@ fn losses() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("f.rec");
     // The offsets of packet_len, key_len, packet_at, packet_error and key_error in struct upcall_record.
-    let mut unreadable = RECORDS[1][..104].to_vec();
+    let mut unreadable = RECORDS[1][..112].to_vec();
     unreadable[56..68].fill(0);
     unreadable[68..70].copy_from_slice(&(-14i16).to_ne_bytes());
     unreadable[70..72].copy_from_slice(&(-14i16).to_ne_bytes());
@@ -673,7 +674,8 @@ proptest! {
         (key_cut, packet_cut) in any::<(prop::sample::Index, prop::sample::Index)>(),
     ) {
         let mut record = number.get(&RECORDS).clone();
-        let at = 104 + at.index(record.len() - 104);
+        // Behind the header, bpf/upcall_monitor.h.
+        let at = 112 + at.index(record.len() - 112);
         record[at] = to;
         let mut upcall = Upcall::from_record(&record).unwrap();
         let whole = event(&upcall, Some("p1"));

@@ -12,8 +12,8 @@
 #include "../packet_filter.bpf.h"
 #include "targets.bpf.h"
 #include "filters.bpf.h"
-#include "flow_id.bpf.h"
-#include "lost_flows.bpf.h"
+#include "flow_source.bpf.h"
+#include "flows.bpf.h"
 
 /* The daemon whose datapath is in this network namespace; targ_targets if none. */
 static __always_inline __u32 target_of(const struct net *net)
@@ -50,7 +50,7 @@ static __always_inline int handle_failed(struct flow_id *flow, const char *devic
 	    (targ_by_datapath && !same(flow->datapath, targ_datapath, sizeof(flow->datapath))))
 		return filter_out();
 	/* Where the number is not known, user space decides by the name. */
-	if (targ_by_port && flow->port != NO_PORT && !passes_port(flow->target, flow->port))
+	if (targ_by_port && flow->from.port != NO_PORT && !passes_port(flow->target, flow->from.port))
 		return filter_out();
 	if (filter && !queued_passes_packet_filter(packet))
 		return filter_out();
@@ -63,7 +63,7 @@ static __always_inline int handle_failed(struct flow_id *flow, const char *devic
 	if (!record) {
 		count_lost(LOST_RING_FULL);
 		if (targ_count_lost)
-			count_lost_flow(flow);
+			count_flow(&lost_flows, flow, &flow->from);
 		return 0;
 	}
 
@@ -74,12 +74,12 @@ static __always_inline int handle_failed(struct flow_id *flow, const char *devic
 	record->attributes_at = 0;
 	__builtin_memcpy(record->datapath, flow->datapath, sizeof(record->datapath));
 	__builtin_memcpy(from.device, device, sizeof(from.device));
-	from.port = flow->port;
-	from.eth_type = flow->eth_type;
-	from.proto = flow->proto;
+	from.port = flow->from.port;
+	from.eth_type = flow->from.eth_type;
+	from.proto = flow->from.proto;
 	from.pad = 0;
-	__builtin_memcpy(from.src, flow->src, sizeof(from.src));
-	__builtin_memcpy(from.dst, flow->dst, sizeof(from.dst));
+	__builtin_memcpy(from.src, flow->from.src, sizeof(from.src));
+	__builtin_memcpy(from.dst, flow->from.dst, sizeof(from.dst));
 	__builtin_memcpy(record->data, &from, sizeof(from));
 
 	captured = &record->captured;
@@ -115,7 +115,7 @@ static __always_inline int handle_end(struct datapath *dp, struct sk_buff *skb,
 		return 0;
 	flow.result = result;
 	flow.type = upcall_type(BPF_CORE_READ(info, cmd));
-	flow_of_sw_key(key, &flow);
+	flow_of_sw_key(key, &flow.from);
 	BPF_CORE_READ_STR_INTO(&device, skb, dev, name);
 	queued_packet(&packet, skb, cutlen);
 	return handle_failed(&flow, device, &packet, filter);
@@ -227,7 +227,7 @@ static __always_inline int handle_return(int result, int filter)
 	flow.target = upcall->target;
 	flow.result = result;
 	flow.type = upcall->type;
-	flow.port = NO_PORT;
+	flow.from.port = NO_PORT;
 	__builtin_memcpy(flow.datapath, upcall->datapath, sizeof(flow.datapath));
 	/* What an action cut off is not known here. */
 	queued_packet(&packet, (struct sk_buff *)skb, NOT_CUT);

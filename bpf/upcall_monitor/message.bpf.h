@@ -18,6 +18,9 @@
 extern int bpf_dynptr_from_skb(struct __sk_buff *skb, __u64 flags,
 			       struct bpf_dynptr *dynptr) __ksym __weak;
 
+/* Threads that receive a message at the same time. */
+#define MAX_KEPT_MESSAGES 1024
+
 /* What of a message comes before its packet: key and other attributes. */
 #define MAX_BEFORE_PACKET (MAX_KEY + MAX_GAP)
 
@@ -37,7 +40,8 @@ static __always_inline int message_is_wanted(const struct upcall_message *messag
 		return 0;
 	if (args[ARG_PACKET_SIZE] < targ_min_size)
 		return 0;
-	name_datapath(upcall->datapath, upcall->target, message->dp_ifindex);
+	if (targ_by_datapath || !targ_count_only)
+		name_datapath(upcall->datapath, upcall->target, message->dp_ifindex);
 	/* Where the name is not known yet, user space decides. */
 	if (targ_by_datapath && upcall->datapath[0] &&
 	    !same(upcall->datapath, targ_datapath, sizeof(upcall->datapath)))
@@ -53,68 +57,51 @@ static __always_inline int message_is_wanted(const struct upcall_message *messag
 					       readable);
 }
 
-/* Copies len bytes of the message, from its key on, to a reservation that has room for them. */
-static __always_inline long copy_message(__u8 *to, __u64 len, __u64 room, const struct sk_buff *skb,
-					 const struct upcall_message *message, int pages)
-{
-	asm volatile("" : "+r"(len));
-	/* The clamp changes nothing; the verifier needs it. */
-	if (len > room)
-		len = room;
-	if (pages && message->key_at + len > message->linear) {
-		struct bpf_dynptr dynptr;
-		long err;
+/* A message whose end is in pages, until it has been copied to the daemon. */
+struct kept_message {
+	struct upcall_message message;
+	struct received_upcall upcall;
+	__u64 need; /* bytes from the key on */
+};
 
-		err = bpf_dynptr_from_skb((void *)skb, 0, &dynptr);
-		return err ?: bpf_dynptr_read(to, len, &dynptr, message->key_at, 0);
-	}
-	return bpf_probe_read_kernel(to, len, (void *)(message->data + message->key_at));
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_KEPT_MESSAGES);
+	__type(key, __u32); /* the thread, which receives one at a time */
+	__type(value, struct kept_message);
+} kept_messages SEC(".maps");
+
+static __noinline int keep_message(const struct upcall_message *message,
+				   const struct received_upcall *upcall, __u64 need)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	struct kept_message kept = { .message = *message, .upcall = *upcall, .need = need };
+
+	if (bpf_map_update_elem(&kept_messages, &tid, &kept, BPF_ANY))
+		count_lost(LOST_ARGUMENTS);
+	return 0;
 }
 
-/* pages: the program may read what is in pages. */
-static __always_inline int send_message(const struct sk_buff *skb,
-					const struct upcall_message *message,
-					const struct received_upcall *upcall, int pages)
-{
-	__u64 before = message->packet_at - message->key_at;
-	__u64 packet_len = message->packet_size, need, room;
-	struct upcall_record *record;
-	struct captured *captured;
-	__u32 paged = 0;
-	long err;
+/* How a program gets at what is in pages. */
+enum pages {
+	PAGES_MISSING, /* not at all */
+	PAGES_BY_DYNPTR,
+	PAGES_LATER, /* from the daemon's buffer, when the message has been copied there: buffer.bpf.h */
+};
 
-	if (packet_len > targ_packet_size)
-		packet_len = targ_packet_size;
-	need = before + packet_len;
-	if (!pages && message->key_at + need > message->linear) {
-		/* All but the end of the packet is in one piece. */
-		need = message->linear - message->key_at;
-		if (message->linear < message->packet_at)
-			need = before;
-		paged = before + message->packet_size - need;
-		packet_len = need - before;
-	}
-	if (before > MAX_BEFORE_PACKET)
-		need = MAX_KEY_AND_PACKET + 1;
-	if (need > MAX_KEY_AND_PACKET) {
-		count_lost(LOST_ARGUMENTS);
-		return 0;
-	}
-	RING_RESERVE(record, room, need, MAX_KEY_AND_PACKET);
-	if (!record) {
-		count_lost(LOST_RING_FULL);
-		if (targ_count_lost)
-			count_lost_upcall(OF_KERNEL, upcall);
-		return 0;
-	}
+/* Fills in a record but for the data of the message. err: why these are missing. */
+static __always_inline void describe_message(struct upcall_record *record,
+					     const struct upcall_message *message,
+					     const struct received_upcall *upcall, __u64 packet_len,
+					     __u32 paged, long err)
+{
+	struct captured *captured = &record->captured;
+
 	fill_head(&record->head, upcall->args[ARG_TYPE], upcall->target, upcall->time);
 	record->result = 0;
 	record->paged = paged;
 	__builtin_memcpy(record->datapath, upcall->datapath, sizeof(record->datapath));
 	record->dp_ifindex = message->dp_ifindex;
-	record->attributes_at = NLA_ALIGN(message->key_size);
-	err = copy_message(record->data, need, room, skb, message, pages);
-	captured = &record->captured;
 	captured->packet_size = message->packet_size;
 	captured->key_size = message->key_size;
 	captured->key_error = err;
@@ -125,15 +112,108 @@ static __always_inline int send_message(const struct sk_buff *skb,
 		captured->packet_at = 0;
 		record->attributes_at = 0;
 	} else {
-		captured->key_len = message->key_size < targ_key_size ? message->key_size : targ_key_size;
+		captured->key_len = message->key_size < targ_key_size ? message->key_size :
+									targ_key_size;
 		captured->packet_len = packet_len;
-		captured->packet_at = before;
+		captured->packet_at = message->packet_at - message->key_at;
+		record->attributes_at = NLA_ALIGN(message->key_size);
 	}
+}
+
+static __always_inline void lose_message(const struct upcall_message *message,
+					 const struct received_upcall *upcall)
+{
+	count_lost(LOST_RING_FULL);
+	if (targ_count_lost)
+		count_lost_upcall(OF_KERNEL, upcall, message->dp_ifindex);
+}
+
+/* Copies len bytes of the message, from its key on, to a reservation that has room for them. */
+static __always_inline long copy_message(__u8 *to, __u64 len, __u64 room, const struct sk_buff *skb,
+					 const struct upcall_message *message, enum pages pages)
+{
+	asm volatile("" : "+r"(len));
+	/* The clamp changes nothing; the verifier needs it. */
+	if (len > room)
+		len = room;
+	if (pages == PAGES_BY_DYNPTR && message->key_at + len > message->linear) {
+		struct bpf_dynptr dynptr;
+		long err;
+
+		err = bpf_dynptr_from_skb((void *)skb, 0, &dynptr);
+		return err ?: bpf_dynptr_read(to, len, &dynptr, message->key_at, 0);
+	}
+	return bpf_probe_read_kernel(to, len, (void *)(message->data + message->key_at));
+}
+
+static __always_inline int send_message(const struct sk_buff *skb,
+					const struct upcall_message *message,
+					const struct received_upcall *upcall, enum pages pages)
+{
+	__u64 before = message->packet_at - message->key_at;
+	__u64 packet_len = message->packet_size, need, room;
+	struct upcall_record *record;
+	__u32 paged = 0;
+	long err;
+
+	if (packet_len > targ_packet_size)
+		packet_len = targ_packet_size;
+	need = before + packet_len;
+	if (pages != PAGES_BY_DYNPTR && message->key_at + need > message->linear) {
+		if (pages == PAGES_LATER)
+			return keep_message(message, upcall, need);
+		/* All but the end of the packet is in one piece. */
+		need = message->linear - message->key_at;
+		if (message->linear < message->packet_at)
+			need = before;
+		paged = before + message->packet_size - need;
+		packet_len = need - before;
+	}
+	if (before > MAX_BEFORE_PACKET || need > MAX_KEY_AND_PACKET) {
+		count_lost(LOST_ARGUMENTS);
+		return 0;
+	}
+	RING_RESERVE(record, room, need, MAX_KEY_AND_PACKET);
+	if (!record) {
+		lose_message(message, upcall);
+		return 0;
+	}
+	err = copy_message(record->data, need, room, skb, message, pages);
+	describe_message(record, message, upcall, packet_len, paged, err);
 	ring_submit(record);
 	return 0;
 }
 
-static __always_inline int handle_message(const struct sk_buff *skb, int pages, int filter)
+/* Counts an upcall instead of sending it. */
+static __always_inline int count_upcall(const struct upcall_message *message, __u32 target)
+{
+	__u32 slot = bpf_get_smp_processor_id() % FILTERED_SLOTS;
+	struct counted_flow flow = { .from.port = NO_PORT };
+
+	__sync_fetch_and_add(&counted[slot * FILTERED_STRIDE], 1);
+	flow.dp_ifindex = message->dp_ifindex;
+	flow.target = target;
+	flow.tid = bpf_get_current_pid_tgid();
+	flow.type = upcall_type(message->cmd);
+	if (message->userdata_at) {
+		__u64 userdata = message->data + message->userdata_at, detail = 0;
+
+		flow.userdata_size = message->userdata_size;
+		if (flow.userdata_size == USERDATA_STRUCT_SIZE)
+			detail = USERDATA_STRUCT_DETAIL;
+		if (flow.userdata_size >= sizeof(flow.userdata_detail)) {
+			read_field(OF_KERNEL, &flow.userdata_type, sizeof(flow.userdata_type), userdata);
+			read_field(OF_KERNEL, flow.userdata_detail, sizeof(flow.userdata_detail),
+				   userdata + detail);
+		}
+	}
+	flow_of_key(OF_KERNEL, message->data + message->key_at, message->key_size, &flow.from);
+	count_flow(&counted_flows, &flow, &flow.from);
+	return 0;
+}
+
+static __always_inline int handle_message(const struct sk_buff *skb, enum pages pages,
+					  int filter)
 {
 	struct received_upcall upcall = {};
 	struct upcall_message message;
@@ -148,6 +228,11 @@ static __always_inline int handle_message(const struct sk_buff *skb, int pages, 
 	}
 	if (!message_is_wanted(&message, filter, &upcall))
 		return filter_out();
+	if (targ_count_only && bpf_ksym_exists(bpf_rdonly_cast) &&
+	    (!targ_by_datapath || upcall.datapath[0])) {
+		count_upcall(&message, upcall.target);
+		return 0;
+	}
 	upcall.time = bpf_ktime_get_ns();
 	return send_message(skb, &message, &upcall, pages);
 }
@@ -159,9 +244,13 @@ static __always_inline int handle_message(const struct sk_buff *skb, int pages, 
 		return handle_message((void *)ctx[0], pages, filter);	\
 	}
 
-MESSAGE_PROGRAM(recv_message, 0, 0)
-MESSAGE_PROGRAM(recv_message_filtered, 0, 1)
-MESSAGE_PROGRAM(recv_message_pages, 1, 0)
-MESSAGE_PROGRAM(recv_message_pages_filtered, 1, 1)
+MESSAGE_PROGRAM(recv_message, PAGES_MISSING, 0)
+MESSAGE_PROGRAM(recv_message_filtered, PAGES_MISSING, 1)
+MESSAGE_PROGRAM(recv_message_pages, PAGES_BY_DYNPTR, 0)
+MESSAGE_PROGRAM(recv_message_pages_filtered, PAGES_BY_DYNPTR, 1)
+MESSAGE_PROGRAM(recv_message_later, PAGES_LATER, 0)
+MESSAGE_PROGRAM(recv_message_later_filtered, PAGES_LATER, 1)
+
+#include "buffer.bpf.h"
 
 #endif /* __MESSAGE_BPF_H__ */

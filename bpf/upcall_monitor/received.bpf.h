@@ -14,8 +14,8 @@
 #include "../packet_filter.bpf.h"
 #include "targets.bpf.h"
 #include "filters.bpf.h"
-#include "flow_id.bpf.h"
-#include "lost_flows.bpf.h"
+#include "flow_source.bpf.h"
+#include "flows.bpf.h"
 
 /*
  * How many of targ_args are used. The cookie of a site has the index of its
@@ -53,15 +53,18 @@ static __noinline int passes_filters(struct scratch *scratch, const __u64 *args,
 	return 1;
 }
 
-static __noinline int count_lost_upcall(enum memory memory, const struct received_upcall *upcall)
+static __noinline int count_lost_upcall(enum memory memory, const struct received_upcall *upcall,
+					__u32 dp_ifindex)
 {
-	struct flow_id flow = { .port = NO_PORT, .target = upcall->target };
+	struct flow_id flow = { .from.port = NO_PORT, .target = upcall->target };
 
 	__builtin_memcpy(flow.datapath, upcall->datapath, sizeof(flow.datapath));
+	if (!flow.datapath[0])
+		flow.dp_ifindex = dp_ifindex;
 	flow.tid = bpf_get_current_pid_tgid();
 	flow.type = upcall->args[ARG_TYPE];
-	flow_of_key(memory, upcall->args[ARG_KEY], upcall->args[ARG_KEY_SIZE], &flow);
-	count_lost_flow(&flow);
+	flow_of_key(memory, upcall->args[ARG_KEY], upcall->args[ARG_KEY_SIZE], &flow.from);
+	count_flow(&lost_flows, &flow, &flow.from);
 	return 0;
 }
 
@@ -112,7 +115,7 @@ static __always_inline int send_upcall(const struct received_upcall *upcall)
 	if (!record) {
 		count_lost(LOST_RING_FULL);
 		if (targ_count_lost)
-			count_lost_upcall(OF_TASK, upcall);
+			count_lost_upcall(OF_TASK, upcall, 0);
 		return 0;
 	}
 	fill_head(&record->head, upcall->args[ARG_TYPE], upcall->target, upcall->time);

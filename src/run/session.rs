@@ -366,6 +366,11 @@ impl Session {
         &self.daemons
     }
 
+    /// The daemons, and what notes the failure of an output that shows the names of their ports.
+    pub fn daemons_and_failure(&mut self) -> (&[Daemon], &mut Failure) {
+        (&self.daemons, &mut self.failure)
+    }
+
     /// The name of a port of a daemon, which the kernel is asked for if it is not known yet.
     pub fn port_name(&mut self, daemon: usize, datapath: &[u8], port: u32) -> Option<&str> {
         self.daemons.get_mut(daemon)?.ports.lookup(datapath, port)

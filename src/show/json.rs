@@ -18,7 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 
 use crate::bpf::record::Head;
-use crate::run::loss::Lost;
+use crate::run::loss::{Lost, SKIPPED};
 use crate::run::recording::Start;
 use crate::show::errno;
 use crate::show::escape::plain;
@@ -182,6 +182,10 @@ impl Line {
         self.field("lost", lost.total());
         self.begin("lost_reasons", b'{');
         for (reason, count) in lost.by_reason() {
+            // It is there only where it happened: it is rare, and streams had no such field before.
+            if reason.why == SKIPPED && count == 0 {
+                continue;
+            }
             self.field(&reason.why.replace(' ', "_"), count);
         }
         self.end(b'}');

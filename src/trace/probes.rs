@@ -94,6 +94,16 @@ pub enum Source {
     Kernel,
 }
 
+impl Source {
+    /// As `--source` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Usdt => "usdt",
+            Self::Kernel => "kernel",
+        }
+    }
+}
+
 /// What a tool declares.
 #[derive(Debug)]
 pub struct Tool {

@@ -1,5 +1,6 @@
 //! What ends a trace: a signal, the time, the exit of its targets.
 
+use std::cell::OnceCell;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
@@ -26,7 +27,10 @@ pub enum End {
 /// What ends a trace, besides the exit of its targets.
 pub struct Until {
     signals: UnixStream,
-    deadline: Option<Instant>,
+    duration: Option<Duration>,
+    /// When the duration is over, which begins with the first wait: when all is attached, or when there is no daemon to
+    /// attach to yet. None if the clock cannot represent it: then it is never reached.
+    deadline: OnceCell<Option<Instant>>,
 }
 
 impl Until {
@@ -49,8 +53,8 @@ impl Until {
         }
         Ok(Self {
             signals,
-            // A time that the clock cannot represent is never reached.
-            deadline: duration.and_then(|duration| Instant::now().checked_add(duration)),
+            duration,
+            deadline: OnceCell::new(),
         })
     }
 
@@ -68,7 +72,11 @@ impl Until {
         interval: Duration,
     ) -> io::Result<Option<End>> {
         let mut timeout = interval;
-        if let Some(deadline) = self.deadline {
+        let deadline = *self.deadline.get_or_init(|| {
+            let duration = self.duration?;
+            Instant::now().checked_add(duration)
+        });
+        if let Some(deadline) = deadline {
             timeout = timeout.min(deadline.saturating_duration_since(Instant::now()));
         }
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
@@ -96,10 +104,7 @@ impl Until {
             Some(End::Signal)
         } else if had_targets && targets.is_empty() {
             Some(End::TargetExited)
-        } else if self
-            .deadline
-            .is_some_and(|deadline| Instant::now() >= deadline)
-        {
+        } else if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             Some(End::TimeOut)
         } else {
             None

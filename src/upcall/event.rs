@@ -1,6 +1,7 @@
 //! One upcall, as the kernel delivers or a recording keeps it.
 
 use crate::ovs::flow_key;
+use crate::ovs::upcall_attributes::UpcallAttributes;
 use crate::trace::captured::Captured;
 
 /// One upcall: one that ovs-vswitchd received, which is the arguments of `dpif_recv:recv_upcall` (`lib/dpif.c` of Open
@@ -34,8 +35,8 @@ pub struct Upcall<'a> {
     /// The flow key: a run of `OVS_KEY_ATTR_*` netlink attributes (`linux/openvswitch.h`). An upcall that failed has
     /// none.
     pub key: Captured<'a>,
-    /// The other attributes of its message, a run of `OVS_PACKET_ATTR_*` netlink attributes (`linux/openvswitch.h`) for
-    /// [`UpcallAttributes`](crate::ovs::upcall_attributes::UpcallAttributes); only the kernel as the source knows them.
+    /// The other attributes of its message, a run of `OVS_PACKET_ATTR_*` netlink attributes (`linux/openvswitch.h`); only
+    /// the kernel as the source knows them.
     pub attributes: Option<&'a [u8]>,
     /// Where an upcall came from that failed; one that was received has it in its key.
     pub failed_from: Option<FailedFrom<'a>>,
@@ -58,7 +59,13 @@ pub struct FailedFrom<'a> {
     pub dst: [u8; 16],
 }
 
-impl Upcall<'_> {
+impl<'a> Upcall<'a> {
+    /// What its message has besides key and packet.
+    pub fn other_attributes(&self) -> Option<UpcallAttributes<'a>> {
+        let run = self.attributes?;
+        Some(UpcallAttributes::new(run, run.len()))
+    }
+
     /// Number of the port by which the packet came in.
     pub fn in_port(&self) -> Option<u32> {
         match self.failed_from {

@@ -14,11 +14,11 @@ pub static RECV_UPCALL: Usdt = Usdt {
     fetched: &[0, 1, 2, 3, 4, 5],
 };
 
-/// Received and failed upcalls, seen by these programs: one at the probe, two where the kernel copies a message to the
-/// daemon, of which the first can read what is in pages, one at the end of `ovs_dp_upcall()`, and one where it returns.
+/// Received and failed upcalls, seen by these programs: one at the probe, three where the kernel copies a message to the
+/// daemon, which differ in how they get at what is in pages, one at the end of `ovs_dp_upcall()`, and one where it returns.
 macro_rules! groups {
     ($received:ident, $received_kernel:ident, $failed:ident, $failed_too:ident:
-     $at_probe:literal, $pages:literal, $linear:literal, $at_end:literal, $at_return:literal) => {
+     $at_probe:literal, $pages:literal, $later:literal, $linear:literal, $at_end:literal, $at_return:literal) => {
 pub static $received: Group = usdt_group!("received upcalls": RECV_UPCALL => $at_probe);
         pub static $received_kernel: Group = Group {
             what: "received upcalls",
@@ -30,6 +30,21 @@ pub static $received: Group = usdt_group!("received upcalls": RECV_UPCALL => $at
                         function: "skb_copy_datagram_iovec",
                         program: $pages,
                     }],
+                },
+                // Where a tracepoint cannot read pages, they are read when the daemon has the message.
+                Way {
+                    name: "buffer",
+                    needs: &[Need::KernelBtf],
+                    points: &[
+                        Point::Kernel {
+                            function: "skb_copy_datagram_iovec",
+                            program: $later,
+                        },
+                        Point::Kernel {
+                            function: "netlink_recvmsg",
+                            program: "recv_ends",
+                        },
+                    ],
                 },
                 Way {
                     name: "linear",
@@ -80,10 +95,10 @@ pub static $received: Group = usdt_group!("received upcalls": RECV_UPCALL => $at
 }
 
 groups!(RECEIVED, RECEIVED_KERNEL, FAILED, FAILED_TOO:
-    "recv_upcall", "recv_message_pages", "recv_message", "upcall_failed", "upcall_returns");
+    "recv_upcall", "recv_message_pages", "recv_message_later", "recv_message", "upcall_failed", "upcall_returns");
 // The same, with a packet filter in the kernel.
 groups!(RECEIVED_FILTERED, RECEIVED_KERNEL_FILTERED, FAILED_FILTERED, FAILED_TOO_FILTERED:
-    "recv_filtered", "recv_message_pages_filtered", "recv_message_filtered", "failed_filtered", "returns_filtered");
+    "recv_filtered", "recv_message_pages_filtered", "recv_message_later_filtered", "recv_message_filtered", "failed_filtered", "returns_filtered");
 
 pub static TOOL: Tool = Tool {
     name: "upcall-monitor",

@@ -53,7 +53,8 @@ impl Summary {
         self.failed += u64::from(upcall.result != 0);
         self.packets_unreadable += u64::from(upcall.packet.error.is_some());
         self.keys_unreadable += u64::from(upcall.key.error.is_some());
-        self.names_unreadable += u64::from(upcall.datapath.is_empty());
+        let unnamed = upcall.datapath.is_empty() && upcall.dp_ifindex.is_none();
+        self.names_unreadable += u64::from(unnamed);
     }
 
     pub fn received(&self) -> u64 {

@@ -276,6 +276,12 @@ impl Args {
         wanted.then_some(self.top.unwrap_or(10) as usize)
     }
 
+    /// Whether nothing is wanted of an upcall but that it is counted.
+    pub fn only_counts(&self) -> bool {
+        let files = self.pcap.is_some() || self.recording.record.is_some();
+        self.summary.quiet && !files && self.trace.count.is_none()
+    }
+
     /// How many bytes of a packet are captured at most. `filter` is a packet filter that is applied to what was captured.
     pub fn packet_snaplen(&self, filter: Option<&Filter>) -> u32 {
         let wanted = !matches!(self.packet_decode, PacketDecode::None)

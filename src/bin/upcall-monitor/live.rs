@@ -20,6 +20,7 @@ use ovs_tracers::trace::ring::{self, RingState, shared};
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::until::{End, Until};
 use ovs_tracers::trace::{self, libbpf_log, privilege, process};
+use ovs_tracers::upcall::flows::Flow;
 use ovs_tracers::upcall::packet_filter::InKernel;
 use ovs_tracers::upcall::probes::{self, RECV_UPCALL};
 use ovs_tracers::upcall::record::RECORDS;
@@ -29,11 +30,11 @@ use crate::args::{Args, DEFAULT_RING, ResultFilter};
 use crate::filters::{DatapathNames, PortFilter, check_names, filter_in_kernel, set_filters};
 use crate::follow::next_daemon;
 use crate::monitor::{Filtered, Monitor};
-use crate::top::LostFlows;
+use crate::top::FlowCounts;
 
 pub const MAX_TARGETS: usize = process_limit::MAX_TARGETS.0 as usize;
 pub const MAX_PORTS: usize = upcall_monitor_limit::MAX_PORTS.0 as usize;
-pub const MAX_LOST_FLOWS: u32 = upcall_monitor_limit::MAX_LOST_FLOWS.0;
+pub const MAX_FLOWS: u32 = upcall_monitor_limit::MAX_FLOWS.0;
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     libbpf_log::with(args.trace.verbose, || trace(args))
@@ -135,6 +136,7 @@ fn trace_daemons(
         messages,
         targets,
         ports: ports.numbers(&daemons),
+        only_counts: args.only_counts() && packet_filter.is_none(),
         packet_size: args.packet_snaplen(packet_filter.as_ref()),
         packet_filter: in_kernel,
     };
@@ -147,6 +149,7 @@ fn trace_daemons(
         Some(run) => run,
         None => {
             let mut start = session::start(&RECORDS, targets);
+            start.set("source", plan.source().name());
             start.set("packet_size", config.packet_size);
             start.set("flow_key_size", args.key_snaplen());
             run.insert(Monitor::new(args, &start, Files::default())?)
@@ -157,6 +160,7 @@ fn trace_daemons(
     let bss = skel.maps.bss_data.as_deref_mut();
     let bss = bss.ok_or(trace::Error::NoVariables)?;
     let filtered = shared(&mut bss.filtered);
+    let counted = shared(&mut bss.counted);
     let unknown = shared(std::slice::from_mut(&mut bss.filter_unknown));
     let filter_ports = (
         shared(std::slice::from_mut(&mut bss.filter_ports)),
@@ -168,7 +172,9 @@ fn trace_daemons(
     };
     datapaths.install(session.daemons());
     let (lost_before, filtered_before) = (session.lost().total(), monitor.filtered_in_kernel);
-    let mut lost_flows = LostFlows::new(&skel.maps.lost_flows);
+    let counted_before = monitor.counted_in_kernel;
+    let mut lost_flows = FlowCounts::new(&skel.maps.lost_flows, Flow::from_flow_id);
+    let mut counted_flows = FlowCounts::new(&skel.maps.counted_flows, Flow::from_counted_flow);
     let live = Live {
         ring: &skel.maps.ring,
         state: RingState::new(&mut bss.ring_sleeping, &mut bss.lost),
@@ -186,12 +192,14 @@ fn trace_daemons(
             Step::Interval(_) => {
                 if let Some(top) = &mut monitor.top {
                     lost_flows.count(top);
+                    counted_flows.count(top);
                 }
             }
             Step::Pause => {
                 let sum = |counts: &[AtomicU64]| -> u64 {
                     counts.iter().map(|count| count.load(Relaxed)).sum()
                 };
+                monitor.counted_in_kernel = counted_before + sum(counted);
                 monitor.filtered_in_kernel = Filtered {
                     count: filtered_before.count + sum(filtered),
                     doubtful: filtered_before.doubtful + sum(unknown),
@@ -203,6 +211,7 @@ fn trace_daemons(
     });
     if let Some(top) = &mut monitor.top {
         lost_flows.finish(top, session.lost().total() - lost_before);
+        counted_flows.finish(top, monitor.counted_in_kernel - counted_before);
     }
     Ok(end)
 }
@@ -253,6 +262,8 @@ struct Config<'a> {
     ports: Vec<u64>,
     /// The packet filter, if it is applied in the kernel.
     packet_filter: Option<InKernel>,
+    /// Upcalls need not be sent, only counted.
+    only_counts: bool,
     packet_size: u32,
 }
 
@@ -272,7 +283,9 @@ impl Config<'_> {
         let maps = &mut open.maps;
         ring::resize(&mut maps.ring, ring_bytes)?;
         if args.summary_lines().is_some() {
-            let flows = maps.lost_flows.set_max_entries(MAX_LOST_FLOWS);
+            let flows = maps.lost_flows.set_max_entries(MAX_FLOWS);
+            flows.map_err(explain)?;
+            let flows = maps.counted_flows.set_max_entries(MAX_FLOWS);
             flows.map_err(explain)?;
         }
         let rodata = maps.rodata_data.as_deref_mut();
@@ -282,6 +295,7 @@ impl Config<'_> {
         rodata.targ_key_size = args.key_snaplen();
         rodata.targ_wake_at = ring_bytes as u64 / 4;
         rodata.targ_count_lost = args.summary_lines().is_some().into();
+        rodata.targ_count_only = self.only_counts.into();
         rodata.targ_targets = self.targets.len() as u32;
         if let Some(messages) = self.messages {
             rodata.targ_netlink_protocol = messages.protocol;

@@ -7,6 +7,7 @@ use ovs_tracers::run::output::Files;
 use ovs_tracers::run::recording::Start;
 use ovs_tracers::run::session::{Session, Settings, Step};
 use ovs_tracers::show::decode::Decode;
+use ovs_tracers::show::escape::Escaped;
 use ovs_tracers::show::message::note;
 use ovs_tracers::upcall::event::Upcall;
 use ovs_tracers::upcall::packet_filter::Filter;
@@ -23,6 +24,8 @@ pub struct Monitor {
     packet_filter: Option<Filter>,
     /// Upcalls that the programs in the kernel filtered.
     pub filtered_in_kernel: Filtered,
+    /// Upcalls that they counted for the summary and did not send.
+    pub counted_in_kernel: u64,
     /// Upcalls that the packet filter excluded here although less of the packet was captured than the filter looks at.
     cut: u64,
     replay: bool,
@@ -64,6 +67,7 @@ impl Monitor {
             filters: args.filters.clone(),
             packet_filter: args.filter.clone(),
             filtered_in_kernel: Filtered::default(),
+            counted_in_kernel: 0,
             cut: 0,
             replay,
             key_decode: args.flow_key_decode,
@@ -104,7 +108,9 @@ impl Monitor {
                 }
             }
             Step::Pause => {
-                let received = self.summary.received() + self.filtered_in_kernel.count;
+                let received = self.summary.received()
+                    + self.filtered_in_kernel.count
+                    + self.counted_in_kernel;
                 session.show_status(received, "upcalls");
                 self.outputs.flush(&mut session.failure)
             }
@@ -118,6 +124,13 @@ impl Monitor {
         upcall: &Upcall<'_>,
         record: &[u8],
     ) -> ControlFlow<()> {
+        // A datapath that is so new that the program in the kernel did not know its name.
+        let unnamed = upcall.datapath.is_empty() && upcall.dp_ifindex.is_some();
+        let name_of = Self::name_datapath(session, upcall);
+        let upcall = &Upcall {
+            datapath: name_of.as_deref().unwrap_or(upcall.datapath),
+            ..*upcall
+        };
         let datapath = upcall.datapath;
         let number = upcall.in_port();
         self.name.clear();
@@ -135,7 +148,7 @@ impl Monitor {
         let name = (!self.name.is_empty()).then_some(&*self.name);
         // The kernel has already applied all filters, but not those by the name of a device.
         let by_name = upcall.failed_from.is_some_and(|from| from.port.is_none());
-        let other = self.replay && !self.filters.has(upcall);
+        let other = (self.replay || unnamed) && !self.filters.has(upcall);
         let other_port = (self.replay || by_name) && !self.filters.has_port(number, name);
         if other || other_port {
             self.summary.filtered += 1;
@@ -163,15 +176,30 @@ impl Monitor {
         };
         self.key.clear();
         let _ = key_lines(&mut self.key, &upcall.key, self.key_decode);
+        if let Some(other) = upcall.other_attributes() {
+            let daemon = session.daemons().get(upcall.target as usize);
+            let port = |number| {
+                let name = daemon?.ports.known(datapath, number)?;
+                Some(Escaped::text(name).to_string())
+            };
+            let _ = match (self.key_decode, other.reason()) {
+                (Decode::None, None) => Ok(()),
+                (Decode::None, Some(reason)) => writeln!(self.key, "    reason={reason}"),
+                _ => other.lines(port, &mut self.key),
+            };
+        }
 
         let named = number.zip(name);
         session.record(
             &record[..upcall.record_len],
             named.map(|(number, name)| (datapath, number, name)),
         )?;
-        let daemons = session.daemons();
-        let label = match daemons {
-            [_, _, ..] => Some(datapath_label(datapath, upcall.target, daemons)),
+        let time = upcall.time.saturating_add_signed(session.clock());
+        let lost = session.lost().total();
+        let (daemons, failure) = session.daemons_and_failure();
+        let label = match (daemons, upcall.dp_ifindex) {
+            (_, Some(number)) if datapath.is_empty() => Some(number.to_string()),
+            ([_, _, ..], _) => Some(datapath_label(datapath, upcall.target, daemons)),
             _ => None,
         };
         let daemon = daemons.get(upcall.target as usize);
@@ -179,14 +207,22 @@ impl Monitor {
             upcall,
             name,
             port: &self.port,
+            ports: daemon.map(|daemon| &daemon.ports),
             daemon: daemon.map(|daemon| daemon.pid),
             datapath: label.as_ref().map_or(datapath, |label| label.as_bytes()),
             key: &self.key,
-            time: upcall.time.saturating_add_signed(session.clock()),
-            lost: session.lost().total(),
+            time,
+            lost,
         };
-        self.outputs.upcall(&mut session.failure, &row)?;
+        self.outputs.upcall(failure, &row)?;
         session.count()
+    }
+
+    /// The name of the upcall's datapath, if its record has only the number.
+    fn name_datapath(session: &mut Session, upcall: &Upcall<'_>) -> Option<Vec<u8>> {
+        let number = upcall.dp_ifindex.filter(|_| upcall.datapath.is_empty())?;
+        let (ports, _) = session.names(upcall.target as usize, number);
+        ports?.known_datapath(number).map(<[u8]>::to_vec)
     }
 
     /// Completes the outputs and says what became of the upcalls.
@@ -194,6 +230,7 @@ impl Monitor {
         let Filtered { count, doubtful } = self.filtered_in_kernel;
         self.summary.pending = session.pending;
         self.summary.filtered += count;
+        self.summary.shown += self.counted_in_kernel;
         self.summary.lost.clone_from(session.lost());
         let top = self.top.as_ref();
         let report = top.map(|top| top.whole(self.replay, session.daemons()));

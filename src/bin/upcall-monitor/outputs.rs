@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anstream::{AutoStream, ColorChoice};
 use ovs_tracers::cli::options::Format;
+use ovs_tracers::ovs::ports::PortNames;
 use ovs_tracers::run::output::{Files, Output, stdout};
 use ovs_tracers::run::recording::Start;
 use ovs_tracers::run::sink::{Failure, Sink};
@@ -38,6 +39,8 @@ pub struct Row<'a> {
     pub name: Option<&'a str>,
     /// The name, or the number.
     pub port: &'a str,
+    /// The names of the daemon's ports.
+    pub ports: Option<&'a PortNames>,
     /// The process id of the daemon.
     pub daemon: Option<u32>,
     /// The datapath's name, with the daemon's id if several are traced.
@@ -87,7 +90,9 @@ impl Outputs {
     pub fn upcall(&mut self, failure: &mut Failure, row: &Row<'_>) -> ControlFlow<()> {
         if self.show_events {
             self.json.write(failure, |json| {
-                json.event(row.upcall, row.name, row.daemon, row.time)
+                let port_name =
+                    |number| Some(row.ports?.known(row.upcall.datapath, number)?.to_string());
+                json.event(row.upcall, row.name, row.daemon, port_name, row.time)
             })?;
         }
         let upcall = &Upcall {

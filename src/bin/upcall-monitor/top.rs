@@ -9,7 +9,7 @@ use ovs_tracers::run::session::Daemon;
 use ovs_tracers::upcall::event::Upcall;
 use ovs_tracers::upcall::flows::{Flow, Flows, Names, Report};
 
-use crate::live::MAX_LOST_FLOWS;
+use crate::live::MAX_FLOWS;
 
 /// Counts of upcalls by where they came from.
 pub struct TopSources {
@@ -104,7 +104,15 @@ struct Known<'a> {
 
 impl Names for Known<'_> {
     fn datapath(&self, flow: &Flow) -> String {
-        datapath_label(flow.datapath(), flow.target, self.daemons)
+        match flow.dp_ifindex {
+            None => datapath_label(flow.datapath(), flow.target, self.daemons),
+            Some(number) => {
+                let daemon = self.daemons.get(flow.target as usize);
+                let name = daemon.and_then(|daemon| daemon.ports.known_datapath(number));
+                let number = number.to_string();
+                datapath_label(name.unwrap_or(number.as_bytes()), flow.target, self.daemons)
+            }
+        }
     }
 
     fn port(&self, flow: &Flow) -> String {
@@ -131,30 +139,34 @@ impl Names for Known<'_> {
     }
 }
 
-/// The upcalls that were lost, by flow, as the program counts them.
-pub struct LostFlows<'a, M: MapCore> {
+/// Upcalls that were not sent but counted by flow in the kernel: the lost ones, or those of which only the summary is
+/// shown.
+pub struct FlowCounts<'a, M: MapCore> {
     map: &'a M,
+    /// Reads a key of the map.
+    flow: fn(&[u8]) -> Option<Flow>,
     /// How many of each flow have been counted here.
     counted: HashMap<Flow, u64>,
     total: u64,
 }
 
-impl<'a, M: MapCore> LostFlows<'a, M> {
-    pub fn new(map: &'a M) -> Self {
+impl<'a, M: MapCore> FlowCounts<'a, M> {
+    pub fn new(map: &'a M, flow: fn(&[u8]) -> Option<Flow>) -> Self {
         Self {
             map,
+            flow,
             counted: HashMap::new(),
             total: 0,
         }
     }
 
-    /// Counts what was lost since this was last called.
+    /// Counts what came since this was last called.
     pub fn count(&mut self, sources: &mut TopSources) {
         let entries = self
             .map
-            .lookup_batch(MAX_LOST_FLOWS, MapFlags::ANY, MapFlags::ANY);
+            .lookup_batch(MAX_FLOWS, MapFlags::ANY, MapFlags::ANY);
         for (key, value) in entries.into_iter().flatten() {
-            let (Some(flow), Ok(count)) = (Flow::from_flow_id(&key), value.try_into()) else {
+            let (Some(flow), Ok(count)) = ((self.flow)(&key), value.try_into()) else {
                 continue;
             };
             let counted = self.counted.entry(flow).or_default();
@@ -165,10 +177,10 @@ impl<'a, M: MapCore> LostFlows<'a, M> {
         }
     }
 
-    /// Counts the rest at the end. `lost` is how many were lost in all: the flow of those that the program could not
+    /// Counts the rest at the end. `all` is how many there were in all: the flow of those that the program could not
     /// count by flow is unknown.
-    pub fn finish(mut self, sources: &mut TopSources, lost: u64) {
+    pub fn finish(mut self, sources: &mut TopSources, all: u64) {
         self.count(sources);
-        sources.add_unknown(lost.saturating_sub(self.total));
+        sources.add_unknown(all.saturating_sub(self.total));
     }
 }

@@ -12,11 +12,12 @@ use std::net::IpAddr;
 
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-use crate::bpf::upcall_monitor::types::flow_id;
+use crate::bpf::upcall_monitor::types::{counted_flow, flow_id, flow_source, userdata_layout};
 use crate::ovs::flow_key::{self, Key};
 use crate::ovs::packet::names::{
     self, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_RARP, IPPROTO_ICMPV6,
 };
+use crate::ovs::userdata::{Reason, Userdata};
 use crate::upcall::event::Upcall;
 use crate::upcall::record::NO_PORT;
 
@@ -30,6 +31,8 @@ const MAX_FLOWS: usize = 1 << 17;
 pub struct Flow {
     /// Padded with NUL.
     pub datapath: [u8; 32],
+    /// The number of the datapath, if it has no name here.
+    pub dp_ifindex: Option<u32>,
     /// Which of the traced daemons.
     pub target: u32,
     /// The handler thread; 0 if the upcall failed in the kernel.
@@ -38,6 +41,8 @@ pub struct Flow {
     pub result: i32,
     /// `enum dpif_upcall_type`.
     pub kind: u32,
+    /// Why an action sent the packet up, if the upcall has the attributes of its message.
+    pub reason: Option<Reason>,
     /// Number of the port, if it is known.
     pub port: Option<u32>,
     eth_type: [u8; 2],
@@ -50,15 +55,10 @@ pub struct Flow {
     pub dst: [u8; 16],
 }
 
-/// `struct flow_id` of `bpf/upcall_monitor.h`.
+/// `struct flow_source` of `bpf/upcall_monitor.h`.
 #[derive(FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
-struct FlowId {
-    datapath: [u8; 32],
-    target: u32,
-    tid: u32,
-    result: i32,
-    kind: u32,
+struct FlowSource {
     /// `NO_PORT` if it is not known; it cannot be distinguished from a port of that number.
     port: u32,
     eth_type: [u8; 2],
@@ -68,30 +68,115 @@ struct FlowId {
     dst: [u8; 16],
 }
 
-const _: () = assert!(
-    size_of::<FlowId>() == size_of::<flow_id>()
-        && offset_of!(FlowId, result) == offset_of!(flow_id, result)
-        && offset_of!(FlowId, port) == offset_of!(flow_id, port)
-        && offset_of!(FlowId, eth_type) == offset_of!(flow_id, eth_type)
-        && offset_of!(FlowId, src) == offset_of!(flow_id, src)
-);
+/// `struct flow_id` of the same file.
+#[derive(FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct FlowId {
+    datapath: [u8; 32],
+    /// 0 if the datapath has a name.
+    dp_ifindex: u32,
+    target: u32,
+    tid: u32,
+    result: i32,
+    kind: u32,
+    from: FlowSource,
+}
+
+/// `struct counted_flow` of the same file.
+#[derive(FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct CountedFlow {
+    dp_ifindex: u32,
+    target: u32,
+    tid: u32,
+    userdata_detail: [u8; 8],
+    userdata_type: [u8; 2],
+    /// 0 if there is no userdata.
+    userdata_size: u16,
+    kind: u32,
+    from: FlowSource,
+}
+
+const _: () = {
+    assert!(size_of::<FlowSource>() == size_of::<flow_source>());
+    assert!(offset_of!(FlowSource, eth_type) == offset_of!(flow_source, eth_type));
+    assert!(offset_of!(FlowSource, src) == offset_of!(flow_source, src));
+    assert!(size_of::<FlowId>() == size_of::<flow_id>());
+    assert!(offset_of!(FlowId, result) == offset_of!(flow_id, result));
+    assert!(size_of::<CountedFlow>() == size_of::<counted_flow>());
+    assert!(offset_of!(CountedFlow, userdata_detail) == offset_of!(counted_flow, userdata_detail));
+    assert!(offset_of!(CountedFlow, kind) == offset_of!(counted_flow, r#type));
+};
+
+impl CountedFlow {
+    /// The reason that the userdata has. The program took what says it, and not all of the bytes.
+    fn reason(&self) -> Option<Reason> {
+        const STRUCT_SIZE: usize = userdata_layout::USERDATA_STRUCT_SIZE.0 as usize;
+        const STRUCT_DETAIL: usize = userdata_layout::USERDATA_STRUCT_DETAIL.0 as usize;
+        let size = usize::from(self.userdata_size);
+        if size == 0 {
+            return None;
+        }
+        let mut userdata = [0; STRUCT_SIZE];
+        let at = if size == STRUCT_SIZE {
+            STRUCT_DETAIL
+        } else {
+            0
+        };
+        userdata[at..at + self.userdata_detail.len()].copy_from_slice(&self.userdata_detail);
+        userdata[..2].copy_from_slice(&self.userdata_type);
+        // None of the layouts is larger.
+        Some(
+            userdata
+                .get(..size)
+                .map_or(Reason::Unknown, |userdata| Userdata::new(userdata).reason()),
+        )
+    }
+}
 
 impl Flow {
-    /// Reads a flow as the BPF programs count it: a `struct flow_id`. `None` if there are too few bytes.
+    fn from_source(source: &FlowSource) -> Self {
+        Self {
+            datapath: [0; 32],
+            dp_ifindex: None,
+            target: 0,
+            tid: 0,
+            result: 0,
+            kind: 0,
+            reason: None,
+            port: Some(source.port).filter(|port| *port != NO_PORT),
+            eth_type: source.eth_type,
+            proto: source.proto,
+            folded: source.folded != 0,
+            src: source.src,
+            dst: source.dst,
+        }
+    }
+
+    /// Reads a flow as the BPF programs count lost upcalls: a `struct flow_id`. `None` if there are too few bytes.
     pub fn from_flow_id(bytes: &[u8]) -> Option<Self> {
         let id = FlowId::read_from_bytes(bytes).ok()?;
         Some(Self {
             datapath: id.datapath,
+            dp_ifindex: Some(id.dp_ifindex).filter(|number| *number != 0),
             target: id.target,
             tid: id.tid,
             result: id.result,
             kind: id.kind,
-            port: Some(id.port).filter(|port| *port != NO_PORT),
-            eth_type: id.eth_type,
-            proto: id.proto,
-            folded: id.folded != 0,
-            src: id.src,
-            dst: id.dst,
+            ..Self::from_source(&id.from)
+        })
+    }
+
+    /// Reads a flow as they count those that they do not send: a `struct counted_flow`.
+    pub fn from_counted_flow(bytes: &[u8]) -> Option<Self> {
+        let counted = CountedFlow::read_from_bytes(bytes).ok()?;
+        Some(Self {
+            dp_ifindex: Some(counted.dp_ifindex),
+            target: counted.target,
+            tid: counted.tid,
+            kind: counted.kind,
+            reason: counted.reason(),
+            ..Self::from_source(&counted.from)
         })
     }
 
@@ -99,10 +184,12 @@ impl Flow {
     pub fn of(upcall: &Upcall<'_>) -> Self {
         let mut flow = Self {
             datapath: [0; 32],
+            dp_ifindex: upcall.dp_ifindex.filter(|_| upcall.datapath.is_empty()),
             target: upcall.target,
             tid: upcall.tid,
             result: upcall.result,
             kind: upcall.kind,
+            reason: upcall.other_attributes().and_then(|other| other.reason()),
             port: None,
             eth_type: [0; 2],
             proto: 0,
@@ -127,7 +214,7 @@ impl Flow {
         flow
     }
 
-    /// As `flow_of_key()` of `bpf/upcall_monitor/flow_id.bpf.h`.
+    /// As `flow_of_key()` of `bpf/upcall_monitor/flow_source.bpf.h`.
     fn read_key(&mut self, attributes: flow_key::Attributes<'_>, depth: u32) {
         for attribute in attributes {
             match attribute.key() {
@@ -481,7 +568,7 @@ mod tests {
         assert_eq!(Flow::of(&key(8)).port, Some(u32::MAX));
         assert_eq!(Flow::of(&key(7)).port, None);
         let mut id = [0; size_of::<FlowId>()];
-        let port = offset_of!(FlowId, port);
+        let port = offset_of!(FlowId, from.port);
         id[port..port + 4].copy_from_slice(&[0xff; 4]);
         assert_eq!(Flow::from_flow_id(&id).unwrap().port, None);
         id[port] = 0xfe;

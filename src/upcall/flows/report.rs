@@ -30,6 +30,9 @@ pub struct Report {
     by_datapath: Vec<Part>,
     by_port: Vec<Part>,
     by_type: Vec<Part>,
+    /// Of the upcalls by actions whose reason is known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    by_reason: Vec<Part>,
     by_protocol: Vec<Part>,
     by_result: Vec<Part>,
     by_thread: Vec<Part>,
@@ -77,6 +80,14 @@ impl Report {
                 1 => "action".to_string(),
                 kind => kind.to_string(),
             }),
+            by_reason: flows
+                .by(|flow| flow.reason)
+                .into_iter()
+                .filter_map(|(reason, upcalls)| {
+                    let name = reason?.to_string();
+                    Some(Part { name, upcalls })
+                })
+                .collect(),
             by_protocol: parts(flows, |flow| flow.protocol().to_string()),
             by_result: parts(flows, |flow| match flow.result {
                 0 => "received".to_string(),
@@ -176,6 +187,7 @@ impl Display for Report {
             ("datapath", &self.by_datapath),
             ("port", &self.by_port),
             ("type", &self.by_type),
+            ("reason", &self.by_reason),
             ("protocol", &self.by_protocol),
             ("result", &self.by_result),
             ("thread", &self.by_thread),

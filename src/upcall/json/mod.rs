@@ -10,6 +10,7 @@
 pub(crate) mod key;
 mod packet;
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -50,12 +51,13 @@ impl<W: Write> Json<W> {
     }
 
     /// Writes one upcall. `port` is the name of its port, if it has one; `daemon` the process that it was for, if that
-    /// is known; `wall` its time in nanoseconds since the epoch.
-    pub fn event(
+    /// is known; `port_name` knows the names of other ports; `wall` is its time in nanoseconds since the epoch.
+    pub fn event<N: Display>(
         &mut self,
         upcall: &Upcall<'_>,
         port: Option<&str>,
         daemon: Option<u32>,
+        port_name: impl Fn(u32) -> Option<N>,
         wall: u64,
     ) -> io::Result<()> {
         let line = &mut self.line;
@@ -73,6 +75,9 @@ impl<W: Write> Json<W> {
         // A datapath has a name: an empty one could not be read.
         let datapath = Some(upcall.datapath).filter(|name| !name.is_empty());
         line.field("datapath", datapath.map(Text));
+        if let Some(number) = upcall.dp_ifindex {
+            line.field("dp_ifindex", number);
+        }
         match (upcall.in_port(), port) {
             (None, None) => line.field("port", ()),
             (number, name) => {
@@ -112,6 +117,9 @@ impl<W: Write> Json<W> {
             key::write(line, upcall.key.bytes);
         }
         line.end(b'}');
+        if let Some(other) = upcall.other_attributes() {
+            other.json(port_name, line);
+        }
         self.write()
     }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Finds in a flow key where an upcall came from. */
-#ifndef __FLOW_ID_BPF_H__
-#define __FLOW_ID_BPF_H__
+#ifndef __FLOW_SOURCE_BPF_H__
+#define __FLOW_SOURCE_BPF_H__
 
 #include <bpf/bpf_helpers.h>
 #include "../upcall_monitor.h"
@@ -30,7 +30,7 @@ enum {
 #define MAX_KEY_ATTRS 32
 
 /* Reads port, types and addresses from the netlink attributes at addr, as far as it can. */
-static __noinline int flow_of_key(enum memory memory, __u64 addr, __u64 len, struct flow_id *flow)
+static __noinline int flow_of_key(enum memory memory, __u64 addr, __u64 len, struct flow_source *flow)
 {
 	__u64 end = addr + len;
 
@@ -39,7 +39,7 @@ static __noinline int flow_of_key(enum memory memory, __u64 addr, __u64 len, str
 		__u64 at = addr + NLA_HDRLEN;
 		__u32 size;
 
-		if (at > end || read_memory(memory, header, sizeof(header), addr) ||
+		if (at > end || read_field(memory, header, sizeof(header), addr) ||
 		    header[0] < NLA_HDRLEN)
 			break;
 		size = header[0] - NLA_HDRLEN;
@@ -53,33 +53,34 @@ static __noinline int flow_of_key(enum memory memory, __u64 addr, __u64 len, str
 			break;
 		case OVS_KEY_ATTR_IN_PORT:
 			if (size >= 4)
-				read_memory(memory, &flow->port, 4, at);
+				read_field(memory, &flow->port, 4, at);
 			break;
 		case OVS_KEY_ATTR_ETHERTYPE:
 			if (size >= 2)
-				read_memory(memory, &flow->eth_type, 2, at);
+				read_field(memory, &flow->eth_type, 2, at);
 			break;
 		case OVS_KEY_ATTR_IPV4:
 			/* struct ovs_key_ipv4: src, dst, proto */
 			if (size >= 9) {
-				read_memory(memory, flow->src, 4, at);
-				read_memory(memory, flow->dst, 4, (at + 4));
-				read_memory(memory, &flow->proto, 1, (at + 8));
+				read_field(memory, flow->src, 4, at);
+				read_field(memory, flow->dst, 4, at + 4);
+				read_field(memory, &flow->proto, 1, at + 8);
 			}
-			break;
+			/* What follows is of the transport layer. */
+			return 0;
 		case OVS_KEY_ATTR_IPV6:
 			/* struct ovs_key_ipv6: src, dst, label, proto */
 			if (size >= 37) {
-				read_memory(memory, flow->src, 16, at);
-				read_memory(memory, flow->dst, 16, (at + 16));
-				read_memory(memory, &flow->proto, 1, (at + 36));
+				read_field(memory, flow->src, 16, at);
+				read_field(memory, flow->dst, 16, at + 16);
+				read_field(memory, &flow->proto, 1, at + 36);
 			}
-			break;
+			return 0;
 		case OVS_KEY_ATTR_ARP:
 			/* struct ovs_key_arp: sip, tip */
 			if (size >= 8) {
-				read_memory(memory, flow->src, 4, at);
-				read_memory(memory, flow->dst, 4, (at + 4));
+				read_field(memory, flow->src, 4, at);
+				read_field(memory, flow->dst, 4, at + 4);
 			}
 			break;
 		}
@@ -133,7 +134,8 @@ static __noinline __u32 port_of_key(struct scratch *scratch, enum memory memory,
 }
 
 /* Reads the same from the kernel's own key. */
-static __always_inline void flow_of_sw_key(const struct sw_flow_key *key, struct flow_id *flow)
+static __always_inline void flow_of_sw_key(const struct sw_flow_key *key,
+					   struct flow_source *flow)
 {
 	__u16 eth_type = BPF_CORE_READ(key, eth.type);
 
@@ -154,4 +156,4 @@ static __always_inline void flow_of_sw_key(const struct sw_flow_key *key, struct
 		flow->proto = BPF_CORE_READ(key, ip.proto);
 }
 
-#endif /* __FLOW_ID_BPF_H__ */
+#endif /* __FLOW_SOURCE_BPF_H__ */
