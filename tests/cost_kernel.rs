@@ -384,6 +384,34 @@ fn lost_events() {
     }
 }
 
+/// Check that what the message had in pages is completed from the request to execute the packet.
+#[test]
+fn completed_packet() {
+    let flow = Flow::of(packet(false, 1, 200));
+    let mut events = Vec::new();
+    for event in flow.queued(0, 7, 1, 10) {
+        let packet = captured(&event.packet.bytes[..event.packet.bytes.len().min(60)], 200);
+        events.push(Event { packet, ..event });
+    }
+    events.push(Event {
+        packet: captured(&flow.packet[..60], 200),
+        ..flow.receive(1, 1, 20)
+    });
+    events.extend(flow.execute(1, [30, 31, 40], 0));
+    let mut matcher = Matcher::default();
+    let mut packets = Vec::new();
+    let mut found = |found: Found<'_>| {
+        if let Found::Set(set) = found {
+            packets.push(set.packet.bytes.to_vec());
+        }
+    };
+    for event in &events {
+        matcher.event(event, &mut found);
+    }
+    matcher.finish(&mut found);
+    assert_eq!(packets, [flow.packet]);
+}
+
 /// Check that where the queue events of some of several equal frames are lost, those that are known by their messages
 /// keep their own, and the others take the rest.
 #[test]

@@ -52,9 +52,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     let mut start = session::start(&cost::RECORDS, &targets);
     start.set("packet_size", args.packet_snaplen());
     start.set("flow_key_size", args.key_snaplen());
-    if messages.is_some() {
-        start.set("source", "kernel");
-    }
+    start.set("source", plan.source().name());
     let (mut session, mut account) = Account::new(args, &start, Files::default())?;
     session.set_daemons(targets.iter().map(Daemon::new).collect());
     let bss = skel.maps.bss_data.as_deref_mut();

@@ -166,7 +166,7 @@ The records are
 
     start      schema, tool, and of a recording or a live
                trace tool_version, machine, kernel, pid, packet_size,
-               flow_key_size; source (kernel) if that was the source
+               flow_key_size, source (usdt or kernel)
     event      an event, unless -q is given: event, time_ns, cpu, comm,
                pid, tid; and of those that have it datapath, port, type,
                device, portid, result, result_name, packet; with the
@@ -245,8 +245,9 @@ the kernel executes, only the length is known: where one of these events is lost
 long take its place. Both hold with probes; with the kernel as the source only equal packets of one batch are told apart
 by the order of their executes.
 
-With the kernel as the source, what of a packet is in pages is not captured, as of segments and of packets that are
-longer than the room of a message; its first part is compared.";
+With the kernel as the source, what a message has in pages is not captured when it is received, as of segments and of
+packets that are longer than the room of a message: the first part of the packet is compared, and completed from the
+request to execute it.";
 
 const EXAMPLES: &str = "\
 Which requests fail in the kernel, and how long do the others take there?

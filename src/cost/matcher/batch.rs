@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::entry::Entry;
 use super::flight::Upcall;
 use super::found::{Found, Reason, Request, Set, Unmatched};
 use super::same::{Name, same_bytes, same_port};
@@ -15,39 +16,6 @@ use crate::trace::captured::Captured;
 const MAX_BATCH: usize = 4096;
 /// How many of the last upcalls of a batch operations are matched with, and how many executes wait for the kernel.
 const MAX_OPERATED: usize = 256;
-
-/// A receive, and what followed it.
-struct Entry {
-    datapath: Name<32>,
-    upcall_type: u32,
-    port: Option<u32>,
-    cpu: u32,
-    upcall: Option<Upcall>,
-    receive: u64,
-    put: Option<u64>,
-    /// The put has the flow key of this upcall.
-    put_is_sure: bool,
-    execute: Option<u64>,
-    kernel: Option<u64>,
-    put_request: Option<Request>,
-    execute_request: Option<Request>,
-    ufid: Option<[u8; 16]>,
-    packet_len: u32,
-    packet: Vec<u8>,
-    key_len: u32,
-    key: Vec<u8>,
-}
-
-impl Entry {
-    fn has_packet(&self, packet: &Captured<'_>) -> bool {
-        self.packet_len == packet.len && same_bytes(&self.packet, packet.bytes, &(0..0))
-    }
-
-    /// Whether an attribute that may be cut is this key, which may be cut as well.
-    fn has_key(&self, key: &flow_key::Attribute<'_>) -> bool {
-        self.key_len as usize == key.payload_len() && same_bytes(&self.key, key.payload, &(0..0))
-    }
-}
 
 /// A thread that receives upcalls.
 pub struct Thread {
@@ -71,6 +39,8 @@ pub struct Thread {
     /// A kernel execution whose execute comes when the kernel is done with it: when the request began, and when the
     /// execution did.
     within: Option<(u64, u64)>,
+    /// How many bytes were allocated by operations since the last receive.
+    grown: usize,
 }
 
 impl Thread {
@@ -88,6 +58,7 @@ impl Thread {
             has_execute: false,
             executing: VecDeque::new(),
             within: None,
+            grown: 0,
         }
     }
 
@@ -96,7 +67,7 @@ impl Thread {
         self.operated.is_some() || self.used >= MAX_BATCH
     }
 
-    /// Adds a receive, and returns how many bytes were allocated for it.
+    /// Adds a receive, and returns how many bytes were allocated for it, and by operations before it.
     pub fn receive(&mut self, event: &Event<'_>, upcall: Option<Upcall>) -> usize {
         self.comm = Name::new(event.comm);
         let mut entry = Entry {
@@ -122,19 +93,19 @@ impl Thread {
             Some(place) => {
                 entry.packet = std::mem::take(&mut place.packet);
                 entry.key = std::mem::take(&mut place.key);
-                let grown = fill(&mut entry, event);
+                let grown = entry.fill(event);
                 *place = entry;
                 grown
             }
             None => {
                 let before = self.entries.capacity();
-                let grown = fill(&mut entry, event);
+                let grown = entry.fill(event);
                 self.entries.push(entry);
                 grown + (self.entries.capacity() - before) * size_of::<Entry>()
             }
         };
         self.used += 1;
-        grown
+        grown + std::mem::take(&mut self.grown)
     }
 
     /// Whether an entry may be the receive of this kernel upcall.
@@ -266,6 +237,9 @@ impl Thread {
         entry.execute = Some(event.time);
         entry.execute_request = Request::of(event);
         entry.kernel = kernel.map(|(_, time)| time);
+        if event.begun.is_some() {
+            self.grown += entry.complete(event.packet.bytes);
+        }
         self.has_put = true;
         self.has_execute = true;
         Ok(())
@@ -372,21 +346,6 @@ impl Thread {
         self.has_put = false;
         self.has_execute = false;
     }
-}
-
-/// Copies the packet and the key of an event into an entry, and returns how many bytes were allocated for them.
-fn fill(entry: &mut Entry, event: &Event<'_>) -> usize {
-    let mut grown = 0;
-    for (to, from) in [
-        (&mut entry.packet, &event.packet),
-        (&mut entry.key, &event.key),
-    ] {
-        let before = to.capacity();
-        to.clear();
-        to.extend_from_slice(from.bytes);
-        grown += to.capacity() - before;
-    }
-    grown
 }
 
 /// The unique id of the flow that a put installs.

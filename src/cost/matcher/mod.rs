@@ -20,6 +20,7 @@
 
 mod batch;
 mod class;
+mod entry;
 mod flight;
 mod found;
 mod same;
