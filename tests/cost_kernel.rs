@@ -14,11 +14,13 @@ use ovs_tracers::cost::{Event, Kind};
 /// What a set has: the times of its kernel upcall, queue, receive, put, execute and kernel execution.
 type Times = [Option<u64>; 6];
 
+/// The nanoseconds of each of [`Stage::KERNEL`], and the errors of put and execute.
+type InKernel = ([Option<u64>; 4], [Option<i32>; 2]);
+
 struct Run {
     /// In the order of their receives.
     sets: Vec<Times>,
-    /// The nanoseconds of each of [`Stage::KERNEL`], and the errors of put and execute.
-    kernel: Vec<([Option<u64>; 4], [Option<i32>; 2])>,
+    kernel: Vec<InKernel>,
     unmatched: BTreeMap<(Kind, Reason), u64>,
     failed: Vec<(Kind, i32, u64)>,
 }
