@@ -38,6 +38,8 @@ fn main() {
             });
     }
     println!("cargo::rerun-if-changed=bpf");
+    // See src/trace/kernel.rs.
+    println!("cargo::rustc-link-arg=-Wl,--wrap=btf__load_vmlinux_btf");
     if let Err(error) = static_libpcap(&out) {
         println!(
             "cargo::error=failed to prepare libpcap (it needs libpcap-dev and binutils): {error}"

@@ -5,11 +5,20 @@
 
 #include "event.h"
 
-/* What the main loop does; the index into what is kept of each. */
+/* What a thread that loops does; the index into what is kept of each. */
 enum interval_kind {
-	KIND_RUN = 0, /* main:run_start to main:poll_block */
-	KIND_WAIT = 1, /* main:poll_block to the next main:run_start */
+	KIND_RUN = 0, /* main:run_start to main:poll_block, or what lies between two poll() */
+	KIND_WAIT = 1, /* main:poll_block to the next main:run_start, or a poll() */
 	KINDS = 2,
+};
+
+/* The threads of ovs-vswitchd that loop; the index into what is kept of each group. */
+enum thread_group {
+	GROUP_MAIN = 0,
+	GROUP_HANDLER = 1,
+	GROUP_REVALIDATOR = 2,
+	GROUP_OTHER = 3,
+	GROUPS = 4,
 };
 
 enum bridge_loop_limit {
@@ -32,6 +41,15 @@ enum bridge_loop_limit {
 	MAX_THREADS = 1024,
 	/* Of a stack. */
 	MAX_FRAMES = 64,
+	/* The innermost ones of a stack in the kernel. */
+	KERNEL_FRAMES = 24,
+};
+
+/* When the stack of a run was taken. */
+enum stack_at {
+	STACK_AT_THRESHOLD = 0, /* at the first tick of its CPU time past the threshold */
+	STACK_AT_END = 1,
+	STACK_AT_BLOCK = 2, /* when it blocked for the longest time */
 };
 
 /* Why something is missing: indices of lost[]. */
@@ -44,9 +62,12 @@ enum bridge_loop_lost {
 
 /* What a thread does now, and what it did. Only that thread writes it. */
 struct thread_state {
-	__u64 since; /* ns, CLOCK_MONOTONIC: when it began what it does now */
+	__u64 since; /* ns, CLOCK_MONOTONIC: when it began what it does now; 0: not known, and nothing else either */
 	__u32 kind; /* enum interval_kind */
 	__s32 stack_size; /* bytes in stack; 0: no sample; or a negative errno */
+	__u32 group; /* enum thread_group */
+	__u16 looking; /* in a poll() that ends no run */
+	__u16 interrupted; /* a signal has interrupted the poll() of this wait */
 	/* of all that was counted, by kind; ns */
 	__u64 sum[KINDS];
 	__u64 min[KINDS];
@@ -58,19 +79,62 @@ struct thread_state {
 	__u64 stack[MAX_FRAMES];
 };
 
+/* A time that a thread spent blocked. */
+struct block {
+	__s32 syscall; /* its number; negative: none */
+	__s32 kernel_size; /* bytes in kernel, or a negative errno */
+	__s32 user_size; /* bytes in user; 0: none asked for; or a negative errno */
+	__u32 unused;
+	__u64 kernel[KERNEL_FRAMES];
+	__u64 user[MAX_FRAMES];
+};
+
+/* What held up the run that a thread is in; ns. */
+struct held_state {
+	/* of the thread, when the run began */
+	__u64 delay_at_begin; /* sched_info.run_delay */
+	__u64 user_at_begin, system_at_begin; /* utime, stime */
+	__u64 off_cpu; /* how long it was not running */
+	__u64 off_since; /* when it left the CPU; 0: it is running */
+	__u64 delay_at_off; /* run_delay at that time */
+	__u64 last_off; /* how long the last time took whose kind is not known yet; 0: none */
+	__u64 longest; /* of its blocks */
+	__u32 longest_at; /* index in blocks; the other one is the last */
+	__u32 blocked; /* it left the CPU to wait for something, not for a CPU */
+	struct block blocks[2];
+};
+
+/* What held up a run that ended; ns. */
+struct held {
+	__u64 off_cpu; /* how long it was not running */
+	__u64 runnable; /* how much of that it waited for a CPU */
+	/* of the clock's ticks in it, how many hit the thread in user space and in the kernel */
+	__u64 user, system;
+	__u64 longest; /* time that it was blocked without a break */
+	/* of that time; 0 and without meaning if longest is 0 */
+	__s32 syscall; /* its number; negative: none */
+	__s32 kernel_size; /* bytes in kernel, or a negative errno */
+	__u64 kernel[KERNEL_FRAMES];
+};
+
 /* An interval that ended. */
 struct loop_record {
 	struct event_head head; /* of its end; kind is an enum interval_kind */
 	__u64 duration; /* ns */
-	/* bytes in stack; 0: none; or a negative errno */
+	/* bytes of the stack; 0: none; or a negative errno */
 	__s32 stack_size;
 	/* The beginning was not seen: duration is 0, and nothing was counted. */
 	__u16 unseen;
-	/* The stack was taken when the run had ended. */
-	__u16 stack_at_end;
-	__u64 stack[];
+	__u16 stack_at; /* enum stack_at */
+	__u16 group; /* enum thread_group */
+	__u16 has_held;
+	__u32 unused;
+	__u8 data[]; /* a struct held, if has_held; then the stack */
 };
 
+BINDINGS(enum, thread_group);
+BINDINGS(enum, stack_at);
+BINDINGS(struct, held);
 BINDINGS(enum, interval_kind);
 BINDINGS(enum, bridge_loop_lost);
 BINDINGS(enum, bridge_loop_limit);

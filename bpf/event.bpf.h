@@ -8,12 +8,12 @@
 #include "event.h"
 
 struct task_struct {
-	__u32 tgid;
 	char comm[16];
 } __attribute__((preserve_access_index));
 
 enum bpf_func_id {
 	BPF_FUNC_get_current_task_btf = 158,
+	BPF_FUNC_task_pt_regs = 175,
 };
 
 /* Writes the name of the current thread into 16 bytes. */

@@ -5,7 +5,6 @@
 
 #include <bpf/bpf_helpers.h>
 #include "bindings.h"
-#include "event.bpf.h"
 
 enum process_limit {
 	MAX_TARGETS = 8, /* daemons traced at once */
@@ -17,10 +16,10 @@ BINDINGS(enum, process_limit);
 const volatile __u32 targ_targets = 1;
 const volatile __u32 targ_tgid[MAX_TARGETS];
 /*
- * The pid namespace in which targ_tgid counts, if it is not the first one:
- * device and inode number.
+ * The pid namespace in which each targ_tgid counts, if it is not the first one:
+ * device and inode number. It is the one that the process is in.
  */
-const volatile __u64 targ_pid_namespace[2];
+const volatile __u64 targ_pid_namespace[MAX_TARGETS][2];
 
 /* struct bpf_pidns_info of include/uapi/linux/bpf.h */
 struct pidns_info {
@@ -31,22 +30,24 @@ struct pidns_info {
 /* The index of the process that the current thread is of; targ_targets if it is of none. */
 static __always_inline __u32 current_target(void)
 {
-	__u32 tgid, i;
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32, i;
 
-	if (targ_pid_namespace[1]) {
-		struct pidns_info info = {};
-
-		/* It fails in another namespace. */
-		bpf_get_ns_current_pid_tgid(targ_pid_namespace[0], targ_pid_namespace[1],
-					    (void *)&info, sizeof(info));
-		tgid = info.tgid;
-	} else {
-		tgid = bpf_get_current_task_btf()->tgid;
-	}
 #pragma unroll
-	for (i = 0; i < MAX_TARGETS; i++)
-		if (i >= targ_targets || targ_tgid[i] == tgid)
+	for (i = 0; i < MAX_TARGETS; i++) {
+		if (i >= targ_targets)
 			break;
+		if (targ_pid_namespace[i][1]) {
+			struct pidns_info info = {};
+
+			/* It fails for a process of another namespace. */
+			bpf_get_ns_current_pid_tgid(targ_pid_namespace[i][0],
+						    targ_pid_namespace[i][1], (void *)&info,
+						    sizeof(info));
+			tgid = info.tgid;
+		}
+		if (targ_tgid[i] == tgid)
+			break;
+	}
 	return i;
 }
 

@@ -43,7 +43,22 @@ fn main() -> ExitCode {
         intervals,
         closed_pipe,
         no_type_information,
-        no_such_probe
+        no_such_probe,
+        no_way_into_the_kernel
+    );
+    let tracefs = ("tracepoints of system calls", has_tracepoints());
+    macro_rules! kernel_trials {
+        ($($name:ident),*) => {
+            $(trials.push(trial(stringify!($name), $name, &[root, tracefs]));)*
+        };
+    }
+    kernel_trials!(
+        kernel_against_probes,
+        interrupted_waits,
+        groups_of_threads,
+        held_up,
+        blocked_stack,
+        no_probes
     );
     trials.push(trial(
         "real_main_loop",
@@ -617,7 +632,7 @@ fn no_type_information() {
 fn no_such_probe() {
     let target = StandIn::start("standin", &[]);
     let mut command = Command::new(BRIDGE_LOOP);
-    command.args(["-p", &target.pid.to_string()]);
+    command.args(["-p", &target.pid.to_string(), "--source", "usdt"]);
     let output = Monitor::spawn(command).output();
     assert_eq!(output.status.code(), Some(1));
     assert!(
@@ -626,6 +641,330 @@ fn no_such_probe() {
         output.stderr
     );
     assert!(output.stderr.lines().count() <= 2, "{}", output.stderr);
+}
+
+/// Runs a command where tracefs is mounted, for itself.
+fn with_tracefs(program: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c"]);
+    command.arg(r#"{ [ -e /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing; } && exec "$@""#);
+    command.args(["sh", program]);
+    command
+}
+
+/// Whether this kernel has the tracepoints of system calls.
+fn has_tracepoints() -> bool {
+    let mut command = with_tracefs("test");
+    command.args([
+        "-e",
+        "/sys/kernel/tracing/events/syscalls/sys_enter_restart_syscall",
+    ]);
+    command.stderr(Stdio::null());
+    is_root() && command.status().is_ok_and(|status| status.success())
+}
+
+/// bridge-loop with the kernel as its source, attached.
+#[track_caller]
+fn by_kernel(pid: u32, args: &[&str]) -> Monitor {
+    let mut command = with_tracefs(BRIDGE_LOOP);
+    command
+        .args(["-p", &pid.to_string(), "--source", "kernel"])
+        .args(args);
+    let mut tool = Monitor::spawn(command);
+    let line = tool.await_line("attached");
+    assert!(line.contains("attached to calls of poll()"), "{line}");
+    tool
+}
+
+/// Check that runs and waits by poll() are those by the probes of the same loop: as many, at the same times but for the
+/// code between a probe and the system call, although the loop looks at a latch by a poll() of its own.
+fn kernel_against_probes() {
+    let target = StandIn::start(
+        "standin-loop",
+        &[
+            "--poll-call",
+            "--run",
+            "100000,1500000,3000000",
+            "--poll",
+            "0,2000000,5000000",
+            "--count",
+            "307",
+        ],
+    );
+    let pid = target.pid;
+    let kernel = by_kernel(pid, &["--format", "json"]);
+    let probes = Monitor::attach_tool(BRIDGE_LOOP, pid, &["--format", "json"]);
+    assert_eq!(target.run(), 307);
+    let (kernel, probes) = (kernel.output(), probes.output());
+    check_lines(&kernel);
+    for kind in ["run", "wait"] {
+        let [mine, theirs] = [&kernel, &probes].map(|output| {
+            let lines = objects(output, kind).into_iter();
+            let counted = lines.filter(|line| line["begun_before"] == false);
+            Vec::from_iter(counted.map(|line| number(&line["duration_ns"])))
+        });
+        // The last run of the probes ends with the loop; so does the poll() behind it.
+        assert_eq!(theirs.len(), if kind == "run" { 307 } else { 306 });
+        assert_eq!(mine.len(), if kind == "run" { 306 } else { 307 }, "{kind}");
+        // The first poll() comes after the first run, so that this has begun before it.
+        let skip = usize::from(kind == "run");
+        let mut apart: Vec<u64> = theirs[skip..]
+            .iter()
+            .zip(&mine)
+            .map(|(theirs, mine)| theirs.abs_diff(*mine))
+            .collect();
+        apart.sort_unstable();
+        println!(
+            "{kind}: ns apart {:?} to {:?}",
+            apart[0],
+            apart[apart.len() - 1]
+        );
+        assert!(apart[apart.len() / 2] < 50_000, "{kind}: {apart:?}");
+        assert!(apart[apart.len() * 9 / 10] < 1_000_000, "{kind}: {apart:?}");
+    }
+}
+
+/// Check that a signal ends no wait, whether the daemon has a handler for it or the kernel goes on by itself.
+fn interrupted_waits() {
+    let args = ["--poll-call", "--poll", "300000000", "--count", "5"];
+    let mut target = StandIn::start("standin-loop", &args);
+    let pid = target.pid;
+    let kernel = by_kernel(pid, &["--format", "json"]);
+    target.go();
+    // It waits for 1.5 s altogether.
+    for signal in ["USR1", "STOP", "CONT"].into_iter().cycle().take(30) {
+        common::run("kill", &["-s", signal, &pid.to_string()]);
+        sleep(Duration::from_millis(30));
+    }
+    assert_eq!(target.fired(), 5);
+    let output = kernel.output();
+    let waits = objects(&output, "wait");
+    assert_eq!(waits.len(), 5, "{}", output.stdout);
+    for wait in &waits {
+        assert!(number(&wait["duration_ns"]) >= 300_000_000, "{wait}");
+    }
+    assert_eq!(objects(&output, "run").len(), 4 + 1, "{}", output.stdout);
+}
+
+/// Check that of several threads those are timed that were asked for, each group by itself.
+fn groups_of_threads() {
+    let start = || {
+        StandIn::start(
+            "standin-loop",
+            &[
+                "--poll-call",
+                "--threads",
+                "4",
+                "--names",
+                "handler",
+                "--run",
+                "100000",
+                "--poll",
+                "1000000",
+                "--count",
+                "53",
+            ],
+        )
+    };
+    for (threads, expected) in [
+        ("main", &[("main", 1)][..]),
+        ("handler", &[("handler", 3)]),
+        ("main,handler", &[("main", 1), ("handler", 3)]),
+        (
+            "all",
+            &[
+                ("main", 1),
+                ("handler", 3),
+                ("revalidator", 0),
+                ("other", 0),
+            ],
+        ),
+    ] {
+        let target = start();
+        let args = ["--threads", threads, "--format", "json"];
+        let kernel = by_kernel(target.pid, &args);
+        assert_eq!(target.run(), 4 * 53);
+        let output = kernel.output();
+        let summaries = objects(&output, "summary");
+        let counts: Vec<_> = summaries
+            .iter()
+            .map(|summary| {
+                let waits = number(&summary["wait"]["count"]);
+                assert_eq!(number(&summary["begun_before"]) * 53, waits, "{summary}");
+                (summary["threads"].as_str().unwrap(), waits / 53)
+            })
+            .collect();
+        assert_eq!(counts, expected);
+        for line in objects(&output, "run") {
+            let named = line["comm"].as_str().unwrap().starts_with("handler");
+            assert_eq!(named, line["threads"] == "handler", "{line}");
+        }
+    }
+    let target = start();
+    let output = by_kernel(target.pid, &["-q", "--threads", "main,handler"]);
+    target.run();
+    let text = output.output().stdout;
+    for title in ["Times of main thread in", "Times of handlers in"] {
+        assert!(text.contains(title), "{text}");
+    }
+    let target = start();
+    let mut command = Command::new(BRIDGE_LOOP);
+    command.args([
+        "-p",
+        &target.pid.to_string(),
+        "--threads",
+        "all",
+        "--source",
+        "usdt",
+    ]);
+    let output = Monitor::spawn(command).output();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        output.stderr,
+        "error: only the main thread has these probes\n  other --threads take --source kernel\n"
+    );
+}
+
+/// Check that runs which something holds up are named for it: blocked in a system call, waiting for a CPU that another
+/// thread has, or computing.
+fn held_up() {
+    let runs = |hold: &[&str], threads: &str| {
+        let mut args = vec![
+            "--poll-call",
+            "--run",
+            "60000000",
+            "--poll",
+            "1000000",
+            "--count",
+            "7",
+        ];
+        args.extend(hold);
+        let target = StandIn::start("standin-loop", &args);
+        let args = [
+            "--threads",
+            threads,
+            "--threshold",
+            "40ms",
+            "--only",
+            "run",
+            "--format",
+            "json",
+        ];
+        let kernel = by_kernel(target.pid, &args);
+        target.run();
+        let output = kernel.output();
+        let runs: Vec<Value> = objects(&output, "run")
+            .into_iter()
+            .filter(|run| run["begun_before"] == false)
+            .collect();
+        assert_eq!(runs.len(), 6, "{}", output.stdout);
+        for run in &runs {
+            let parts = ["cpu_ns", "runnable_ns", "blocked_ns"].map(|part| number(&run[part]));
+            assert_eq!(
+                parts.iter().sum::<u64>(),
+                number(&run["duration_ns"]),
+                "{run}"
+            );
+            if let (Some(user), Some(system)) =
+                (run["cpu_user_ns"].as_u64(), run["cpu_system_ns"].as_u64())
+            {
+                assert_eq!(user + system, parts[0], "{run}");
+            }
+        }
+        runs
+    };
+    for (hold, syscall, functions) in [
+        (
+            "flock",
+            "flock",
+            &["flock_lock_inode_wait", "locks_lock_inode_wait"][..],
+        ),
+        // anon_pipe_read() since Linux 6.16.
+        ("pipe", "read", &["pipe_read", "anon_pipe_read"]),
+        // futex_wait_queue_me() until Linux 5.16, futex_do_wait() since 6.14.
+        (
+            "futex",
+            "futex",
+            &["futex_wait_queue", "futex_wait_queue_me", "futex_do_wait"],
+        ),
+    ] {
+        for run in runs(&["--hold", hold], "main") {
+            assert!(number(&run["longest_block_ns"]) > 40_000_000, "{run}");
+            assert!(
+                number(&run["blocked_ns"]) >= number(&run["longest_block_ns"]),
+                "{run}"
+            );
+            assert_eq!(run["syscall"], syscall, "{run}");
+            let function = run["blocked_in"].as_str().expect("a name");
+            assert!(functions.contains(&function), "{run}");
+        }
+    }
+    let hogged = runs(
+        &["--hold", "hog", "--threads", "2", "--names", "handler"],
+        "handler",
+    );
+    for run in hogged {
+        assert_eq!(run["comm"], "handler1");
+        assert!(number(&run["runnable_ns"]) > 40_000_000, "{run}");
+        assert!(number(&run["blocked_ns"]) < 20_000_000, "{run}");
+    }
+    for run in runs(&[], "main") {
+        assert!(number(&run["cpu_ns"]) > 1_000_000, "{run}");
+        assert!(number(&run["blocked_ns"]) < 20_000_000, "{run}");
+    }
+}
+
+/// Check that the stack of a run which was blocked is that of the time when it was, in the kernel and in the daemon.
+fn blocked_stack() {
+    let run = |more: &[&str]| {
+        let args = ["--poll-call", "--hold", "pipe", "--run", "60000000"];
+        let options = ["--threshold", "40ms", "--only", "run", "--stack", "-c", "4"];
+        let mut target = StandIn::start("standin-loop", &args);
+        let kernel = by_kernel(target.pid, &[&options[..], more].concat());
+        target.go();
+        kernel.output()
+    };
+    let text = run(&[]).stdout;
+    for line in [
+        "    when it was blocked for the longest time it was in\n",
+        "pipe_read+0x",
+        "      read+0x",
+        "      main_loop+0x",
+        "pipe_read() (read)\n",
+    ] {
+        assert_eq!(text.matches(line).count(), 4, "{line}: {text}");
+    }
+    let runs = objects(&run(&["--format", "json"]), "run");
+    let blocked = runs.iter().filter(|run| run["stack_at"] == "block");
+    assert_eq!(blocked.count(), 4, "{runs:?}");
+}
+
+/// Check that a daemon without probes is timed from the kernel, and that this is said.
+fn no_probes() {
+    // It has probes, but not these.
+    let target = StandIn::start("standin", &[]);
+    let mut command = with_tracefs(BRIDGE_LOOP);
+    command.args(["-p", &target.pid.to_string(), "--duration", "0.1"]);
+    let output = Monitor::spawn(command).output();
+    assert!(output.status.success(), "{}", output.stderr);
+    let why = format!("(process {} has no probe main:poll_block", target.pid);
+    assert!(output.stderr.contains(&why), "{}", output.stderr);
+    let nothing = "no thread that was asked for called poll()";
+    assert!(output.stderr.contains(nothing), "{}", output.stderr);
+}
+
+/// Check that the error says what each way lacks if there is none.
+fn no_way_into_the_kernel() {
+    let target = StandIn::start("standin-loop", &[]);
+    let mut command = Command::new(BRIDGE_LOOP);
+    command.args(["-p", &target.pid.to_string(), "--source", "kernel"]);
+    command.args(["--kernel-side", "none"]);
+    let output = Monitor::spawn(command).output();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        output.stderr,
+        "error: calls of poll() cannot be seen: another way was asked for\n  usdt-probes --check says more\n"
+    );
 }
 
 const SCRIPT: &str = "/usr/share/openvswitch/scripts/usdt/bridge_loop.bt";

@@ -17,12 +17,12 @@ use std::sync::LazyLock;
 
 use common::{DPIF_OPS, Monitor, Output, StandIn, is_root, trial};
 use libtest_mimic::Arguments;
-use ovs_tracers::bpf::dpif_ops::types::dpif_op_record;
+use ovs_tracers::bpf::dpif_ops::types::{dpif_family, dpif_messages, dpif_op, dpif_op_record};
 use ovs_tracers::bpf::record::bytes;
 use ovs_tracers::dpif_ops::event::{Op, RECORDS};
 use ovs_tracers::dpif_ops::show::Row;
 use ovs_tracers::ovs::ports::PortNames;
-use ovs_tracers::run::recording::{Block, Reader};
+use ovs_tracers::run::recording::{Block, Reader, Start, Writer};
 use ovs_tracers::show::decode::Decode;
 use ovs_tracers::show::json::Line;
 use proptest::prelude::*;
@@ -58,7 +58,18 @@ fn main() -> ExitCode {
         replay_is_the_same,
         filters_of_a_replay
     );
-    trials!(&[]; any_record, mutated_record, impossible_records, short_requests, cut_anywhere);
+    trials!(
+        &[];
+        any_record,
+        mutated_record,
+        impossible_records,
+        short_requests,
+        cut_anywhere,
+        version_1,
+        kernel_operations,
+        impossible_kernel_operations,
+        kernel_recording
+    );
     libtest_mimic::run(&args, trials).exit_code()
 }
 
@@ -648,6 +659,9 @@ static RECORDED: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     }
 });
 
+/// Bytes before those of a request.
+const HEADER: usize = size_of::<dpif_op_record>();
+
 /// A record with these bytes of a request; `change` has the header.
 fn record(kind: u16, request: &[u8], change: impl FnOnce(&mut dpif_op_record)) -> Vec<u8> {
     let len = request.len() as u32;
@@ -671,9 +685,11 @@ fn show(record: &[u8]) -> Option<(String, Value)> {
     let datapath = b"system@d\xff\n";
     ports.insert_datapath(op.dp_ifindex(), datapath);
     ports.insert(datapath, 1, "p\u{202e}");
+    let mut title = String::new();
+    op.title(&mut title).expect("memory takes it");
     let row = Row {
         op: &op,
-        title: op.operation.name(),
+        title: &title,
         datapath: ports.known_datapath(op.dp_ifindex()),
         ports: Some(&ports),
         wall_time: op.head.time,
@@ -689,7 +705,7 @@ fn show(record: &[u8]) -> Option<(String, Value)> {
         text
     });
     let mut line = Line::default();
-    line.start(1, &ovs_tracers::run::recording::Start::new(&RECORDS));
+    line.start(1, &Start::new(&RECORDS));
     let mut out = Vec::new();
     line.write(&mut out).expect("memory takes it");
     line.record("op");
@@ -722,8 +738,10 @@ proptest! {
     /// of a record and a request with any attributes.
     fn any_record(
         bytes in prop::collection::vec(any::<u8>(), 0..200),
-        (kind, error, longer) in (0u16..6, prop_oneof![Just(0), any::<i32>()], 0u32..100),
+        (kind, error, longer) in (0u16..7, prop_oneof![Just(0), any::<i32>()], 0u32..100),
         (time, flags, cmd, dp_ifindex) in any::<(u64, u16, u8, i32)>(),
+        (duration, result, messages, chunk) in any::<(u64, i32, u32, i32)>(),
+        (family, command) in (0u8..7, 0u8..6),
         (attributes, cut) in (attributes(), 0usize..400),
     ) {
         show(&bytes);
@@ -740,9 +758,15 @@ proptest! {
             header.head.time = time;
             header.size += longer;
             header.error = error;
+            let handled = &mut header.handled;
+            (handled.duration, handled.result) = (duration, result);
+            (handled.messages, handled.chunk) = (messages, chunk);
+            (handled.flags, handled.family, handled.command) = (flags, family, command);
         });
         let shown = show(&record);
-        prop_assert_eq!(shown.is_some(), kind < 4);
+        if !(4..6).contains(&kind) {
+            prop_assert_eq!(shown.is_some(), kind < 4);
+        }
         if let Some((_, json)) = shown {
             prop_assert_eq!(&json["request"]["captured"], request.len());
             prop_assert_eq!(json.get("dp_ifindex").is_some(), request.len() >= 24);
@@ -762,7 +786,7 @@ proptest! {
         let cut = cut.index(record.len());
         // Without its last bytes it is no record, unless it claims fewer.
         let len = u32::from_ne_bytes(record[44..48].try_into().expect("4 bytes"));
-        prop_assert!(show(&record[..cut]).is_none() || 56 + len as usize <= cut);
+        prop_assert!(show(&record[..cut]).is_none() || HEADER + len as usize <= cut);
     }
 }
 
@@ -806,12 +830,12 @@ fn cut_anywhere() {
     let whole = &RECORDED[0];
     let (_, json) = show(whole).expect("a record");
     assert_eq!(json["problems"], json!([]));
-    let size = whole.len() - 56;
+    let size = whole.len() - HEADER;
     // Where the UFID, the key, the mask and the actions begin.
     let attributes = [24, 44, 184, 204];
     for cut in 24..size {
         let cut_off = |header: &mut dpif_op_record| header.size = size as u32;
-        let record = record(0, &whole[56..56 + cut], cut_off);
+        let record = record(0, &whole[HEADER..HEADER + cut], cut_off);
         let (text, json) = show(&record).expect("a record");
         let problems = json["problems"].as_array().expect("an array");
         let [problem] = &problems[..] else {
@@ -829,5 +853,285 @@ fn cut_anywhere() {
             let expected = format!("cut at byte {at}: ");
             assert!(problem.starts_with(&expected), "cut at {cut}: {problem}");
         }
+    }
+}
+
+/// Check that a record of version 1, written out here as its layout was, becomes the same operation, that a kind which
+/// there was not yet stays unknown, and that one which is cut anywhere does not become one.
+fn version_1() {
+    let old = |kind: u16| {
+        let mut old = Vec::new();
+        old.extend_from_slice(&7u64.to_ne_bytes());
+        for word in [100u32, 101, 3] {
+            old.extend_from_slice(&word.to_ne_bytes());
+        }
+        for half in [kind, 0] {
+            old.extend_from_slice(&half.to_ne_bytes());
+        }
+        old.extend_from_slice(b"handler1\0garbage");
+        // size, len, error, pad
+        for word in [30u32, 24, 0, 0] {
+            old.extend_from_slice(&word.to_ne_bytes());
+        }
+        old.extend_from_slice(&message(0, 3, &[]));
+        old
+    };
+    let upgraded = |record: &[u8]| {
+        let mut upgraded = Vec::new();
+        (RECORDS.upgrade)(1, record, &mut upgraded);
+        upgraded
+    };
+    let expected = record(3, &message(0, 3, &[]), |header| {
+        header.size = 30;
+        let head = &mut header.head;
+        (head.time, head.pid, head.tid, head.cpu) = (7, 100, 101, 3);
+        head.comm = b"handler1\0garbage".map(|byte| byte as i8);
+    });
+    assert_eq!(upgraded(&old(3)), expected);
+    let op = upgraded(&old(3));
+    let op = Op::from_record(&op).expect("an operation");
+    assert_eq!((op.operation.name(), op.handled), ("execute", None));
+    for kind in [4, 5, 6] {
+        assert!(Op::from_record(&upgraded(&old(kind))).is_none());
+    }
+    let whole = old(0);
+    for cut in 0..whole.len() {
+        let upgraded = upgraded(&whole[..cut]);
+        assert!(Op::from_record(&upgraded).is_none(), "cut at {cut}");
+    }
+}
+
+/// A request of the datapath with number 6.
+fn message(flags: u16, cmd: u8, attributes: &[u8]) -> Vec<u8> {
+    let mut message = vec![0; 24];
+    message[6..8].copy_from_slice(&flags.to_ne_bytes());
+    message[16] = cmd;
+    message[20] = 6;
+    message.extend_from_slice(attributes);
+    message
+}
+
+const DUMP: u16 = 0x300;
+const FLOW: u32 = dpif_family::FAMILY_FLOW.0;
+const VPORT: u32 = dpif_family::FAMILY_VPORT.0;
+
+/// The record of a request that the kernel has handled in 1234 ns, with the chunk of a dump, if it made one: its messages
+/// and what its function returned.
+fn handled(
+    kind: dpif_op,
+    family: u32,
+    request: &[u8],
+    result: i32,
+    chunk: Option<(u32, i32)>,
+) -> Vec<u8> {
+    record(kind.0 as u16, request, |header| {
+        header.head.time = 5;
+        header.handled.duration = 1234;
+        header.handled.result = result;
+        header.handled.family = family as u8;
+        header.handled.flags = u16::from_ne_bytes([request[6], request[7]]);
+        header.handled.command = request[16];
+        (header.handled.messages, header.handled.chunk) =
+            chunk.unwrap_or((dpif_messages::NO_CHUNK.0, 0));
+    })
+}
+
+/// Check what is shown of the kernel's operations: the result, where -EINTR says that a dump has begun and of nothing
+/// else that all is well; the duration; the chunks of a dump, the first with its request; names of families, commands,
+/// attributes and ports.
+fn kernel_operations() {
+    use dpif_op as op;
+
+    let name = attribute(3, b"p\xe2\x80\xae1\0");
+    let vport = |cmd, flags, attributes: &[u8]| message(flags, cmd, attributes);
+    let dump = message(DUMP, 3, &attribute(10, &7u32.to_ne_bytes()));
+    // The columns from the operation on, what is below the row, and the fields of JSON.
+    let cases = [
+        (
+            handled(op::OP_REQUEST, FLOW, &message(0x400, 1, &[]), -17, None),
+            "put create       EEXIST     1.23 us    system@d\\xff\\n       24 bytes",
+            "    ",
+            json!({"operation": "put", "family": "ovs_flow", "command": "create", "result": -17,
+                "result_name": "EEXIST", "duration_ns": 1234}),
+        ),
+        (
+            handled(op::OP_REQUEST, FLOW, &dump, -4, Some((27, 3992))),
+            "dump             ok         1.23 us    system@d\\xff\\n       32 bytes, chunk of 3992 bytes with 27 messages",
+            "    nla_len 8, nla_type OVS_FLOW_ATTR_UFID_FLAGS[10], data: 07 00 00 00",
+            json!({"operation": "dump", "command": "dump", "result": 0,
+                "chunk": {"first": true, "bytes": 3992, "messages": 27}}),
+        ),
+        (
+            handled(op::OP_CHUNK, FLOW, &dump, 0, Some((1, 148))),
+            "dump chunk       ok         1.23 us    system@d\\xff\\n       chunk of 148 bytes with 1 message",
+            "",
+            json!({"operation": "dump", "result": 0, "chunk": {"first": false, "bytes": 148, "messages": 1}}),
+        ),
+        (
+            handled(
+                op::OP_CHUNK,
+                FLOW,
+                &dump,
+                0,
+                Some((dpif_messages::UNCOUNTED.0, 32000)),
+            ),
+            "dump chunk       ok         1.23 us    system@d\\xff\\n       chunk of 32000 bytes",
+            "",
+            json!({"chunk": {"first": false, "bytes": 32000, "messages": null}}),
+        ),
+        (
+            handled(op::OP_CHUNK, FLOW, &dump, 0, Some((0, 0))),
+            "dump chunk       ok         1.23 us    system@d\\xff\\n       end of the dump",
+            "",
+            json!({"result": 0, "chunk": {"first": false, "bytes": 0, "messages": 0}}),
+        ),
+        // It has begun, and its first chunk failed.
+        (
+            handled(
+                op::OP_REQUEST,
+                VPORT,
+                &vport(3, DUMP, &[]),
+                -4,
+                Some((0, -19)),
+            ),
+            "vport dump       ENODEV     1.23 us    system@d\\xff\\n       24 bytes, end of the dump",
+            "",
+            json!({"operation": "vport", "family": "ovs_vport", "result": -19, "result_name": "ENODEV"}),
+        ),
+        // Chunks are not seen.
+        (
+            handled(op::OP_REQUEST, FLOW, &dump, -4, None),
+            "dump             ok         1.23 us    system@d\\xff\\n       32 bytes",
+            "    nla_len 8, nla_type OVS_FLOW_ATTR_UFID_FLAGS[10], data: 07 00 00 00",
+            json!({"result": 0, "chunk": null}),
+        ),
+        // It is no dump, so a signal came.
+        (
+            handled(op::OP_REQUEST, VPORT, &vport(1, 0, &name), -4, None),
+            "vport new        EINTR      1.23 us    system@d\\xff\\n       36 bytes",
+            "    name:p\\u{202e}1",
+            json!({"command": "new", "name": "p\u{202e}1", "result": -4, "result_name": "EINTR"}),
+        ),
+        (
+            handled(
+                op::OP_REQUEST,
+                VPORT,
+                &vport(2, 0, &attribute(1, &1u32.to_ne_bytes())),
+                -516,
+                None,
+            ),
+            "vport delete     -516       1.23 us    system@d\\xff\\n       32 bytes",
+            "    port_no:1(p\\u{202e})",
+            json!({"command": "delete", "port_no": 1, "result": -516, "result_name": null}),
+        ),
+        (
+            handled(
+                op::OP_REQUEST,
+                dpif_family::FAMILY_METER.0,
+                &message(0, 2, &attribute(1, &[9, 0, 0, 0])),
+                0,
+                None,
+            ),
+            "meter set        ok         1.23 us    system@d\\xff\\n       32 bytes",
+            "    nla_len 8, nla_type OVS_METER_ATTR_ID[1], data: 09 00 00 00",
+            json!({"operation": "meter", "family": "ovs_meter", "command": "set"}),
+        ),
+    ];
+    for (record, row, below, fields) in cases {
+        let (text, json) = show(&record).expect("an operation");
+        let shown: Vec<&str> = text
+            .lines()
+            .map(|line| line.get(52..).unwrap_or(line))
+            .collect();
+        assert_eq!(shown[0], row, "{text}");
+        let below_row = text.lines().nth(1).unwrap_or("");
+        assert_eq!(below_row, below, "{text}");
+        for (name, value) in fields.as_object().expect("an object") {
+            assert_eq!(
+                json.get(name).unwrap_or(&Value::Null),
+                value,
+                "{name}: {json}"
+            );
+        }
+    }
+}
+
+/// Check that a record is refused which the kernel's programs would not write: one of an unknown family or command, and
+/// a chunk without what is in it.
+fn impossible_kernel_operations() {
+    use dpif_op as op;
+
+    let new = message(0, 1, &[]);
+    assert!(show(&handled(op::OP_REQUEST, FLOW, &new, 0, None)).is_some());
+    assert!(show(&handled(op::OP_REQUEST, 6, &new, 0, None)).is_none());
+    assert!(show(&handled(op::OP_REQUEST, FLOW, &message(0, 5, &[]), 0, None)).is_none());
+    assert!(show(&handled(op::OP_REQUEST, 1, &new, 0, None)).is_none());
+    let dump = message(DUMP, 3, &[]);
+    assert!(show(&handled(op::OP_CHUNK, FLOW, &dump, 0, Some((0, 0)))).is_some());
+    assert!(show(&handled(op::OP_CHUNK, FLOW, &dump, 0, None)).is_none());
+}
+
+/// Check that a recording of the kernel's operations has their columns and counts, with times of each operation, and that
+/// filters know them.
+fn kernel_recording() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("kernel.rec");
+    let mut start = Start::new(&RECORDS);
+    start.set("source", "kernel");
+    let mut writer = Writer::new(Vec::new(), &start).expect("memory takes it");
+    let (put, dump) = (message(0x400, 1, &[]), message(DUMP, 3, &[]));
+    for record in [
+        handled(dpif_op::OP_REQUEST, FLOW, &put, 0, None),
+        handled(dpif_op::OP_REQUEST, FLOW, &put, -17, None),
+        handled(dpif_op::OP_REQUEST, FLOW, &dump, -4, Some((2, 300))),
+        handled(dpif_op::OP_CHUNK, FLOW, &dump, 0, Some((3, 400))),
+        handled(dpif_op::OP_REQUEST, VPORT, &message(0, 3, &[]), -19, None),
+    ] {
+        writer.record(&record).expect("memory takes it");
+    }
+    fs::write(&file, writer.finish().expect("memory takes it")).expect("it can be written");
+    let file = file.to_str().expect("UTF-8");
+
+    let table = replay(file, &["-n", "none"]);
+    let heading = table.stdout.lines().next().expect("a heading");
+    assert!(
+        heading.contains("OPERATION        RESULT     DURATION   DATAPATH"),
+        "{heading}"
+    );
+    assert_eq!(table.rows().len(), 5);
+    let summary = replay(file, &["-q"]).stdout;
+    for line in [
+        "3  ",
+        "p50 1.23 us, p99 1.23 us, max 1.23 us",
+        "by result",
+        "  ok",
+        "  EEXIST",
+        "dump chunk",
+    ] {
+        assert!(summary.contains(line), "{line}: {summary}");
+    }
+    let json = replay(file, &["--format", "json"]).stdout;
+    assert_eq!(SCHEMA.stream(&json)[0]["source"], "kernel");
+    let summary = self::summary(&json);
+    let by_result = &summary["operations"]["by_result"];
+    assert_eq!(by_result[0]["name"], "ok");
+    assert_eq!(by_result[0]["count"], 3);
+    let put = &summary["operations"]["by_operation"][0];
+    assert_eq!(
+        (&put["name"], &put["max_ns"]),
+        (&json!("put create"), &json!(1234))
+    );
+    for (filter, shown) in [
+        ("dump", 2),
+        ("vport", 1),
+        ("put,vport", 3),
+        ("execute,meter", 0),
+    ] {
+        let json = replay(file, &["--format", "json", "-o", filter]).stdout;
+        let summary = self::summary(&json);
+        assert_eq!(
+            (&summary["shown"], &summary["filtered"]),
+            (&json!(shown), &json!(5 - shown))
+        );
     }
 }

@@ -13,7 +13,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::LazyLock;
 
 use common::{
-    Monitor, Output, StandIn, UPCALL_MONITOR, is_installed, is_root, run, standins, trial,
+    Monitor, Output, StandIn, UPCALL_MONITOR, in_pid_namespace, is_installed, is_root, open_folder,
+    path, run, standins, succeeds, trial,
 };
 use jsonschema::Validator;
 use libtest_mimic::Arguments;
@@ -83,12 +84,6 @@ fn main() -> ExitCode {
     libtest_mimic::run(&args, trials).exit_code()
 }
 
-/// Whether a program can be run here, with success.
-fn succeeds(program: &str, args: &[&str]) -> bool {
-    let output = Command::new(program).args(args).output();
-    output.is_ok_and(|output| output.status.success())
-}
-
 /// The lines of --format json, each of which must be one of the schema.
 #[track_caller]
 fn json_lines(output: &Output) -> Vec<Value> {
@@ -110,15 +105,6 @@ fn json_lines(output: &Output) -> Vec<Value> {
 /// How many of these lines are of a kind.
 fn count_of(lines: &[Value], kind: &str) -> usize {
     lines.iter().filter(|line| line["record"] == kind).count()
-}
-
-fn path(folder: &tempfile::TempDir, name: &str) -> String {
-    folder
-        .path()
-        .join(name)
-        .to_str()
-        .expect("UTF-8")
-        .to_string()
 }
 
 /// What capinfos says is the number of packets of a file.
@@ -781,15 +767,6 @@ fn other_mount_namespace() {
     assert_eq!(monitor.output().rows().len(), 107);
 }
 
-/// A folder that any user may look into, with a copy of a file.
-fn open_folder(name: &str, file: impl AsRef<Path>) -> (tempfile::TempDir, String) {
-    let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let copy = path(&folder, name);
-    fs::copy(file, &copy).unwrap();
-    (folder, copy)
-}
-
 /// Check that a daemon in a container is traced: in a user, pid, mount and network namespace of its own, with a binary
 /// that nobody else sees, and by its id as it is here.
 fn container() {
@@ -864,29 +841,6 @@ fn capabilities() {
     assert_eq!(output.rows().len(), 113, "{}", output.stderr);
     assert_eq!(marks(&output).len(), 113);
     assert!(!output.stderr.contains("failed to"), "{}", output.stderr);
-}
-
-/// What a shell script writes that starts $monitor and $standin in a pid namespace of its own, where no other
-/// ovs-vswitchd of this machine is.
-fn in_pid_namespace(script: &str) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let output = Command::new("unshare")
-        .args([
-            "--pid",
-            "--fork",
-            "--mount-proc",
-            "--kill-child",
-            "sh",
-            "-c",
-        ])
-        .arg(script)
-        .env("monitor", UPCALL_MONITOR)
-        .env("standin", standins().join("standin"))
-        .current_dir(&folder)
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
-    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Check that the daemon is found by its name, that a second one is an error which lists both, and that none is one.

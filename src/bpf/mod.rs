@@ -95,7 +95,8 @@ skeleton! {
 usdt_arg!(upcall_cost);
 
 plain! {
-    bridge_loop::loop_record before stack,
+    bridge_loop::loop_record before data,
+    bridge_loop::held,
     bridge_loop::thread_state,
     dpif_ops::event_head,
     dpif_ops::dpif_op_record before data,
@@ -111,6 +112,9 @@ const _: () = {
     assert!(bridge_loop_limit::SUB_BITS.0 == histogram::SUB_BITS);
     assert!(bridge_loop_limit::MAX_BITS.0 == histogram::MAX_BITS);
     assert!(bridge_loop_limit::BUCKETS.0 as usize == histogram::BUCKETS);
+    use crate::bridge_loop::Group;
+    assert!(bridge_loop::types::thread_group::GROUP_OTHER.0 == Group::Other as u32);
+    assert!(bridge_loop::types::thread_group::GROUPS.0 as usize == Group::ALL.len());
 };
 
 #[cfg(test)]

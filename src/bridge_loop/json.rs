@@ -5,9 +5,11 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::Kind;
 use super::figures::Figures;
+use super::held::Held;
 use super::record::Record;
+use super::{Group, Kind};
+use crate::bpf::bridge_loop::types::stack_at;
 use crate::run::loss::Lost;
 use crate::run::recording::Start;
 use crate::show::json::{Line, Text};
@@ -27,11 +29,14 @@ impl Json {
         self.line.write(out)
     }
 
-    /// Writes one run or wait. `frames` are the frames of its stack.
+    /// Writes one run or wait. `frames` are the frames of its stack. `grouped` says that the kernel is the source, so
+    /// that there may be several groups of threads.
     pub fn record(
         &mut self,
         out: &mut impl Write,
         record: &Record<'_>,
+        grouped: bool,
+        held: Option<&Held>,
         frames: &[String],
     ) -> io::Result<()> {
         let (line, header) = (&mut self.line, &record.header);
@@ -42,11 +47,29 @@ impl Json {
         line.field("pid", header.head.pid);
         line.field("tid", header.head.tid);
         line.field("comm", Text(record.comm));
+        if grouped {
+            line.field("threads", record.group.name());
+        }
+        if let Some(held) = held {
+            line.field("cpu_ns", held.cpu);
+            line.field("cpu_user_ns", held.user_system.map(|(user, _)| user));
+            line.field("cpu_system_ns", held.user_system.map(|(_, system)| system));
+            line.field("runnable_ns", held.runnable);
+            line.field("blocked_ns", held.blocked);
+            if let Some(block) = &held.longest {
+                line.field("longest_block_ns", block.duration);
+                line.field("blocked_in", &block.function);
+                line.field("syscall", &block.syscall);
+                if !frames.is_empty() {
+                    line.field("kernel_stack", &block.frames);
+                }
+            }
+        }
         if !frames.is_empty() {
-            let at = if header.stack_at_end == 0 {
-                "threshold"
-            } else {
-                "end"
+            let at = match stack_at(u32::from(header.stack_at)) {
+                stack_at::STACK_AT_THRESHOLD => "threshold",
+                stack_at::STACK_AT_BLOCK => "block",
+                _ => "end",
             };
             line.field("stack_at", at);
             line.field("stack", frames);
@@ -54,23 +77,27 @@ impl Json {
         line.write(out)
     }
 
-    /// Writes what was counted in an interval.
+    /// Writes what was counted in an interval; of the threads of a group, if the kernel is the source.
     pub fn interval(
         &mut self,
         out: &mut impl Write,
+        group: Option<Group>,
         figures: &Figures,
         elapsed: Duration,
     ) -> io::Result<()> {
         self.line.record("interval");
+        self.group(group);
         self.figures(figures, elapsed);
         self.line.write(out)
     }
 
-    /// Writes what was counted in all. `shown` is how many lines there are of runs and waits, `linear` whether the
+    /// Writes what was counted in all; of the threads of a group, if the kernel is the source. `shown` is how many lines there are of runs and waits, `linear` whether the
     /// histograms are those of bridge_loop.bt.
+    #[expect(clippy::too_many_arguments)]
     pub fn summary(
         &mut self,
         out: &mut impl Write,
+        group: Option<Group>,
         figures: &Figures,
         elapsed: Duration,
         shown: u64,
@@ -78,6 +105,7 @@ impl Json {
         linear: bool,
     ) -> io::Result<()> {
         self.line.record("summary");
+        self.group(group);
         self.figures(figures, elapsed);
         let line = &mut self.line;
         line.field("begun_before", figures.threads);
@@ -89,6 +117,12 @@ impl Json {
             line.value(totals.buckets(kind, linear));
         }
         line.write(out)
+    }
+
+    fn group(&mut self, group: Option<Group>) {
+        if let Some(group) = group {
+            self.line.field("threads", group.name());
+        }
     }
 
     fn figures(&mut self, figures: &Figures, elapsed: Duration) {
@@ -132,7 +166,9 @@ mod tests {
         let record = Record::from_bytes(&bytes).unwrap();
         let mut out = Vec::new();
         let frames = ["f\x1b+0x1 (x)".to_string()];
-        Json::default().record(&mut out, &record, &frames).unwrap();
+        Json::default()
+            .record(&mut out, &record, false, None, &frames)
+            .unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"record\":\"run\",\"end_ns\":5000000000,\"duration_ns\":3723000209759,\"begun_before\":false,\
@@ -147,7 +183,8 @@ mod tests {
         let mut out = Vec::new();
         let figures = Figures::default();
         let mut json = Json::default();
-        json.interval(&mut out, &figures, Duration::ZERO).unwrap();
+        json.interval(&mut out, None, &figures, Duration::ZERO)
+            .unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"record\":\"interval\",\"seconds\":0.0,\"loops_per_second\":null,\"busy_percent\":null,\"in_run_ns\":0,\

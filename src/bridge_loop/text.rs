@@ -4,20 +4,29 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::Kind;
 use super::figures::{Figures, LONG};
+use super::held::Held;
 use super::record::Record;
+use super::{Group, Kind};
+use crate::bpf::bridge_loop::types::stack_at;
 use crate::show::escape::{Escaped, escape};
-use crate::show::histogram;
+use crate::show::histogram::{self, human};
 
-/// Appends the line of a run or wait, as bridge_loop.bt prints it, and below it the frames of its stack.
-pub fn record(text: &mut String, record: &Record<'_>, frames: &[String]) -> fmt::Result {
+/// Appends the line of a run or wait, as bridge_loop.bt prints it, and below it what held the run up and the frames of
+/// its stack.
+pub fn record(
+    text: &mut String,
+    record: &Record<'_>,
+    held: Option<&Held>,
+    frames: &[String],
+) -> fmt::Result {
     let header = &record.header;
     write!(text, "- [{}@", header.head.tid)?;
     escape(text, record.comm)?;
-    text.push_str(match record.kind {
-        Kind::Run => "] bridge run loop time  : ",
-        Kind::Wait => "] poll_block() wait time: ",
+    text.push_str(match (record.kind, record.group) {
+        (Kind::Run, Group::Main) => "] bridge run loop time  : ",
+        (Kind::Run, _) => "] thread run time       : ",
+        (Kind::Wait, _) => "] poll_block() wait time: ",
     });
     if header.unseen != 0 {
         text.push_str("at least ");
@@ -27,22 +36,60 @@ pub fn record(text: &mut String, record: &Record<'_>, frames: &[String]) -> fmt:
         text.push_str(" (begun before, not counted)");
     }
     text.push('\n');
+    if let Some(held) = held {
+        self::held(text, held)?;
+    }
     if !frames.is_empty() {
-        text.push_str(match header.stack_at_end {
-            0 => "    past the threshold it was in\n",
+        let at = stack_at(u32::from(header.stack_at));
+        text.push_str(match at {
+            stack_at::STACK_AT_THRESHOLD => "    past the threshold it was in\n",
+            stack_at::STACK_AT_BLOCK => "    when it was blocked for the longest time it was in\n",
             _ => "    not seen past the threshold; at the end of the run it was in\n",
         });
-        for frame in frames {
+        let block = held.and_then(|held| held.longest.as_ref());
+        let kernel = block.filter(|_| at == stack_at::STACK_AT_BLOCK);
+        let kernel = kernel.map_or(&[][..], |block| &block.frames);
+        for frame in kernel.iter().chain(frames) {
             writeln!(text, "      {}", Escaped::text(frame))?;
         }
     }
     Ok(())
 }
 
-/// Appends the line of an interval.
-pub fn interval(text: &mut String, figures: &Figures, elapsed: Duration) -> fmt::Result {
+/// Appends what held a run up.
+fn held(text: &mut String, held: &Held) -> fmt::Result {
+    write!(text, "    on a CPU {}", human(held.cpu))?;
+    if let Some((user, system)) = held.user_system {
+        write!(text, " (user {}, system {})", human(user), human(system))?;
+    }
+    writeln!(text, "\n    waiting for a CPU {}", human(held.runnable))?;
+    write!(text, "    blocked {}", human(held.blocked))?;
+    if let Some(block) = &held.longest {
+        write!(text, ", longest for {}", human(block.duration))?;
+        if let Some(function) = &block.function {
+            write!(text, " in {}()", Escaped::text(function))?;
+        }
+        match &block.syscall {
+            Some(name) => write!(text, " ({name})")?,
+            None => text.push_str(" (no system call)"),
+        }
+    }
+    writeln!(text)
+}
+
+/// Appends the line of an interval. `group` is named if there are several.
+pub fn interval(
+    text: &mut String,
+    group: Option<Group>,
+    figures: &Figures,
+    elapsed: Duration,
+) -> fmt::Result {
     let (rate, busy) = figures.rates(elapsed);
-    write!(text, "= {rate:.1} loops/s")?;
+    text.push_str("= ");
+    if let Some(group) = group {
+        write!(text, "{}: ", group.title())?;
+    }
+    write!(text, "{rate:.1} loops/s")?;
     if let Some(busy) = busy {
         write!(text, ", {busy:.2} % busy")?;
     }
@@ -65,15 +112,20 @@ pub fn interval(text: &mut String, figures: &Figures, elapsed: Duration) -> fmt:
     writeln!(text)
 }
 
-/// Writes the histograms and the figures of all. `linear` histograms are those of bridge_loop.bt.
+/// Writes the histograms and the figures of all. `group` is named if there are several. `linear` histograms are those
+/// of bridge_loop.bt.
 pub fn summary(
     out: &mut impl Write,
+    group: Option<Group>,
     figures: &Figures,
     elapsed: Duration,
     linear: bool,
 ) -> io::Result<()> {
     let [runs, waits] = [0, 1].map(|i| figures.kinds[i].rows(Kind::ALL[i], linear));
-    writeln!(out, "\nTimes in microseconds:\n")?;
+    match group {
+        Some(group) => writeln!(out, "\nTimes of {} in microseconds:\n", group.title())?,
+        None => writeln!(out, "\nTimes in microseconds:\n")?,
+    }
     histogram::print(out, "bridge_run_time", &runs)?;
     histogram::print(out, "poll_block_wait_time", &waits)?;
     writeln!(
@@ -120,20 +172,10 @@ fn clock(text: &mut String, ns: u64) -> fmt::Result {
     )
 }
 
-/// A time in the unit that suits it.
-pub fn human(ns: u64) -> String {
-    let time = ns as f64;
-    match ns {
-        0..1_000 => format!("{ns} ns"),
-        1_000..1_000_000 => format!("{:.2} us", time / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.2} ms", time / 1e6),
-        _ => format!("{:.3} s", time / 1e9),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bridge_loop::held::Block;
     use crate::bridge_loop::record::tests;
 
     /// Check that a line is that of bridge_loop.bt, and that a name cannot break it.
@@ -143,7 +185,13 @@ mod tests {
         let bytes = tests::record(0, 0, 3_723_000_209_759, odd, &[0x10, 0x20]);
         let mut text = String::new();
         let frames = ["f\x1b+0x1 (x)".to_string()];
-        record(&mut text, &Record::from_bytes(&bytes).unwrap(), &frames).unwrap();
+        record(
+            &mut text,
+            &Record::from_bytes(&bytes).unwrap(),
+            None,
+            &frames,
+        )
+        .unwrap();
         assert_eq!(
             text,
             "- [42@a\"\\n\\\\xff] bridge run loop time  : 1:02:03.000209759\n    \
@@ -156,10 +204,51 @@ mod tests {
     fn begun_before() {
         let bytes = tests::record(1, 1, 7, b"ovs-vswitchd\0\0\0\0", &[1, 2]);
         let mut text = String::new();
-        record(&mut text, &Record::from_bytes(&bytes).unwrap(), &[]).unwrap();
+        record(&mut text, &Record::from_bytes(&bytes).unwrap(), None, &[]).unwrap();
         assert_eq!(
             text,
             "- [42@ovs-vswitchd] poll_block() wait time: at least 0:00:00.000000007 (begun before, not counted)\n"
+        );
+    }
+
+    /// Check that the lines below a run say what held it up, and nothing that is not known.
+    #[test]
+    fn held_up() {
+        let mut held = Held {
+            cpu: 3_000_000,
+            user_system: Some((1_000_000, 2_000_000)),
+            runnable: 40_000,
+            blocked: 1_500_000_000,
+            longest: Some(Block {
+                duration: 1_400_000_000,
+                function: Some("pipe_read".into()),
+                syscall: Some("read".into()),
+                frames: vec!["pipe_read+0x1 (kernel)".into()],
+            }),
+        };
+        let bytes = tests::record(0, 0, 7, b"ovs-vswitchd\0\0\0\0", &[1, 2]);
+        let run = Record::from_bytes(&bytes).unwrap();
+        let below = |held: &Held, frames: &[String]| {
+            let mut text = String::new();
+            record(&mut text, &run, Some(held), frames).unwrap();
+            text.split_once('\n').unwrap().1.to_string()
+        };
+        assert_eq!(
+            below(&held, &[]),
+            "    on a CPU 3.00 ms (user 1.00 ms, system 2.00 ms)\n    waiting for a CPU 40.00 us\n    \
+             blocked 1.500 s, longest for 1.400 s in pipe_read() (read)\n"
+        );
+        held.user_system = None;
+        held.longest = Some(Block {
+            duration: 5,
+            function: None,
+            syscall: None,
+            frames: Vec::new(),
+        });
+        assert_eq!(
+            below(&held, &[]),
+            "    on a CPU 3.00 ms\n    waiting for a CPU 40.00 us\n    \
+             blocked 1.500 s, longest for 5 ns (no system call)\n"
         );
     }
 }

@@ -54,6 +54,39 @@ changes when a field is removed or changes its meaning, not when one is added: p
     )
 }
 
+/// Where a tracer takes its `events` from. `probes` are those of ovs-vswitchd that it attaches to, `functions` what it
+/// attaches to in the kernel, `needs` continues the list of what that takes, and `differences` says what each source
+/// shows and costs that the other does not.
+pub fn sources(
+    events: &str,
+    probes: &str,
+    functions: &str,
+    needs: &str,
+    differences: &str,
+) -> Section {
+    Section::new(
+        "SOURCES",
+        format!(
+            "\
+--source says where {events} are taken from. Columns, JSON and recordings are the same with both sources; what a source
+does not know is absent.
+
+usdt: the USDT probes {probes} of ovs-vswitchd. They are there if it is Open vSwitch 2.17 or later and was built with
+--enable-usdt-probes, as Fedora's package is, and as those of Debian and Ubuntu are not; usdt-probes --check says
+whether it was. The kernel must have uprobes (CONFIG_UPROBE_EVENTS).
+
+kernel: {functions}, whatever ovs-vswitchd was built with. That takes type information of the kernel
+(CONFIG_DEBUG_INFO_BTF, /sys/kernel/btf/vmlinux){needs}.
+
+auto, which is the default, is usdt if each traced process has the probes, since a probe costs no other process
+anything, and kernel if one has not. The line \"attached to\" then says why it is the kernel. The start record of JSON
+has the source.
+
+{differences}"
+        ),
+    )
+}
+
 /// How recordings are made and shown again. `record` and `replay` are the options, `more` is what else there is to say.
 pub fn recordings(record: &str, replay: &str, more: &str) -> Section {
     Section::new(
@@ -87,9 +120,9 @@ pub fn privilege(more: &str, after: &str) -> Section {
         "PRIVILEGE",
         format!(
             "\
-Tracing takes root, or CAP_BPF and CAP_PERFMON to load and attach, CAP_SYS_PTRACE to look at the daemon's memory map,
-and CAP_CHECKPOINT_RESTORE for a daemon whose binary was replaced since it started{more}. A container's root has them
-only if the container is privileged.
+Tracing takes root, or CAP_BPF and CAP_PERFMON to load and attach, CAP_SYS_PTRACE to look for probes in the daemon's
+memory map, and CAP_CHECKPOINT_RESTORE for a daemon whose binary was replaced since it started{more}. A container's root
+has them only if the container is privileged.
 
 {after}"
         ),

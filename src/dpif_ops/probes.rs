@@ -2,8 +2,12 @@
 
 use crate::bpf::dpif_ops::types::dpif_op;
 use crate::cost::probes::OP_FLOW_PUT;
+use crate::ovs::family::Family;
 use crate::ovs::flow_request::Operation;
-use crate::trace::probes::{Group, Tool, Usdt};
+use crate::ovs::ports;
+use crate::trace::Error;
+use crate::trace::kernel::Need;
+use crate::trace::probes::{Group, Point, Tool, Usdt, Way, Without};
 use crate::usdt_group;
 
 static OP_FLOW_DEL: Usdt = Usdt {
@@ -37,9 +41,90 @@ pub static OPERATIONS: [(dpif_op, Operation, &Group, &Usdt); 4] = [
     (dpif_op::OP_FLOW_EXECUTE, Operation::Execute, &EXECUTE, &OP_FLOW_EXECUTE),
 ];
 
+/// The beginning and the end of functions of the kernel, by these programs: `between!("function" => "begins", "ends")`.
+macro_rules! between {
+    ($($function:literal => $begins:literal, $ends:literal);+ $(;)?) => {
+        &[$(
+            Point::Kernel { function: $function, program: $begins },
+            Point::Kernel { function: $function, program: $ends },
+        )+]
+    };
+}
+
+/// Each request, from its beginning to its end in the kernel.
+pub static REQUESTS: Group = Group {
+    what: "requests to the datapath",
+    ways: &[
+        Way {
+            name: "fentry",
+            needs: &[Need::Datapath, Need::KernelMemory, Need::KernelBtf],
+            points: between!("genl_rcv_msg" => "request_begins", "request_ends"),
+        },
+        // Kprobes cost more. They are for kernels without fentry: aarch64 before Linux 6.4, or no type information.
+        Way {
+            name: "kprobe",
+            needs: &[Need::Datapath, Need::KernelMemory],
+            points: between!("genl_rcv_msg" => "request_begins_kprobe", "request_ends_kprobe"),
+        },
+    ],
+    without: Without::Error,
+};
+
+/// The chunks of dumps.
+pub static CHUNKS: Group = Group {
+    what: "chunks of dumps",
+    ways: &[
+        Way {
+            name: "fentry",
+            needs: &[
+                Need::Datapath,
+                Need::KernelMemory,
+                Need::KernelBtf,
+                Need::DatapathBtf,
+            ],
+            points: between!(
+                "ovs_flow_cmd_dump" => "flow_chunk_begins", "flow_chunk_ends";
+                "ovs_dp_cmd_dump" => "datapath_chunk_begins", "datapath_chunk_ends";
+                "ovs_vport_cmd_dump" => "vport_chunk_begins", "vport_chunk_ends";
+            ),
+        },
+        // The module's functions without its types.
+        Way {
+            name: "kprobe",
+            needs: &[Need::Datapath, Need::KernelMemory, Need::KernelBtf],
+            points: between!(
+                "ovs_flow_cmd_dump" => "flow_chunk_begins_kprobe", "flow_chunk_ends_kprobe";
+                "ovs_dp_cmd_dump" => "datapath_chunk_begins_kprobe", "datapath_chunk_ends_kprobe";
+                "ovs_vport_cmd_dump" => "vport_chunk_begins_kprobe", "vport_chunk_ends_kprobe";
+            ),
+        },
+    ],
+    without: Without::Warning("of a dump only the request is shown"),
+};
+
+/// The numbers that the kernel gave to the families, in the order of [`Family::ALL`]; `None` for one that it does not
+/// have.
+///
+/// # Errors
+/// [`Error::Unseen`].
+pub fn families() -> Result<[Option<u16>; Family::ALL.len()], Error> {
+    let unseen = |why: String| Error::Unseen {
+        what: REQUESTS.what,
+        why,
+    };
+    let families = ports::families(Family::ALL.map(Family::name));
+    let families = families.map_err(|error| unseen(error.to_string()))?;
+    match families.iter().flatten().next() {
+        Some(_) => Ok(families),
+        None => Err(unseen(
+            "the kernel's module openvswitch is not loaded".into(),
+        )),
+    }
+}
+
 pub static TOOL: Tool = Tool {
     name: "dpif-ops",
     usdt: &[&PUT, &DEL, &GET, &EXECUTE],
-    kernel: &[],
+    kernel: &[&REQUESTS, &CHUNKS],
     datapath: true,
 };

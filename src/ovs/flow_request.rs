@@ -1,4 +1,5 @@
-//! A request of ovs-vswitchd to the kernel's datapath: to put, delete or get a flow, or to execute actions on a packet.
+//! A request of ovs-vswitchd to the kernel's datapath: to put, delete or get a flow, to execute actions on a packet, or
+//! what else the datapath can be asked.
 //!
 //! The daemon builds a generic netlink message: `struct nlmsghdr`, `struct genlmsghdr`, `struct ovs_header`, then a run
 //! of `OVS_FLOW_ATTR_*` or `OVS_PACKET_ATTR_*`. Numbers and layouts are those of `include/uapi/linux/openvswitch.h` of
@@ -13,6 +14,10 @@ use clap::ValueEnum;
 use zerocopy::native_endian::{I32, U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
+use super::family::{
+    OVS_CT_LIMIT_ATTR_NAMES, OVS_DP_ATTR_NAME, OVS_DP_ATTR_NAMES, OVS_METER_ATTR_NAMES,
+    OVS_VPORT_ATTR_NAME, OVS_VPORT_ATTR_NAMES, OVS_VPORT_ATTR_PORT_NO, is_dump,
+};
 use super::flow_key::{Attribute, Attributes, Stop, attributes_at};
 
 numbered! {
@@ -85,8 +90,9 @@ pub const OVS_UFID_F_OMIT_KEY: u32 = 1 << 0;
 pub const OVS_UFID_F_OMIT_MASK: u32 = 1 << 1;
 pub const OVS_UFID_F_OMIT_ACTIONS: u32 = 1 << 2;
 
-/// What a request is for. The probe says so; the message itself does not, for `genlmsghdr.cmd` has the same numbers for
-/// flows and for packets, and the kernel gives the families their numbers as it loads them.
+/// What a request is for. The probe says so, or [`Family::operation`](super::family::Family::operation); the message
+/// itself does not, for `genlmsghdr.cmd` has the same numbers for flows and for packets, and the kernel gives the families
+/// their numbers as it loads them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
 pub enum Operation {
     /// Create or modify a flow
@@ -97,18 +103,31 @@ pub enum Operation {
     Get,
     /// Execute actions on a packet
     Execute,
+    /// Dump all flows
+    Dump,
+    /// Requests about datapaths
+    Datapath,
+    /// Requests about ports
+    Vport,
+    /// Requests about meters
+    Meter,
+    /// Requests about limits of connections
+    CtLimit,
 }
 
 impl Operation {
-    pub const ALL: [Self; 4] = [Self::Put, Self::Del, Self::Get, Self::Execute];
-
-    /// The end of the name of its probe.
+    /// The end of the name of its probe, if it has one.
     pub fn name(self) -> &'static str {
         match self {
             Self::Put => "put",
             Self::Del => "del",
             Self::Get => "get",
             Self::Execute => "execute",
+            Self::Dump => "dump",
+            Self::Datapath => "datapath",
+            Self::Vport => "vport",
+            Self::Meter => "meter",
+            Self::CtLimit => "ct-limit",
         }
     }
 }
@@ -125,6 +144,14 @@ pub enum Command {
     Delete,
     Get,
     Execute,
+    /// To get all flows, datapaths or ports.
+    Dump,
+    /// To make what is no flow: a datapath or a port.
+    New,
+    /// To change what is no flow.
+    Set,
+    /// To say what meters can do.
+    Features,
 }
 
 impl Command {
@@ -136,6 +163,10 @@ impl Command {
             Self::Delete => "delete",
             Self::Get => "get",
             Self::Execute => "execute",
+            Self::Dump => "dump",
+            Self::New => "new",
+            Self::Set => "set",
+            Self::Features => "features",
         }
     }
 }
@@ -154,7 +185,7 @@ pub struct Headers {
     pub nlmsg_seq: U32,
     /// 0 at the probes.
     pub nlmsg_pid: U32,
-    /// `OVS_FLOW_CMD_*` or `OVS_PACKET_CMD_*`.
+    /// `OVS_FLOW_CMD_*`, `OVS_PACKET_CMD_*` and so on.
     pub cmd: u8,
     pub version: u8,
     pub reserved: U16,
@@ -225,10 +256,17 @@ impl<'a> Request<'a> {
 
     /// The kernel's name of a type of attribute, for example `OVS_FLOW_ATTR_KEY`.
     pub fn name(&self, kind: u16) -> Option<&'static str> {
-        match self.is_packet() {
-            true => packet_attr_name(kind),
-            false => OVS_FLOW_ATTR_NAMES.get(usize::from(kind)).copied(),
-        }
+        let names = match self.operation {
+            Operation::Put | Operation::Del | Operation::Get | Operation::Dump => {
+                OVS_FLOW_ATTR_NAMES
+            }
+            Operation::Execute => return packet_attr_name(kind),
+            Operation::Datapath => OVS_DP_ATTR_NAMES,
+            Operation::Vport => OVS_VPORT_ATTR_NAMES,
+            Operation::Meter => OVS_METER_ATTR_NAMES,
+            Operation::CtLimit => OVS_CT_LIMIT_ATTR_NAMES,
+        };
+        names.get(usize::from(kind)).copied()
     }
 
     /// What the kernel is asked to do; `None` if the command is not one of the operation.
@@ -243,6 +281,22 @@ impl<'a> Request<'a> {
             (Operation::Del, OVS_FLOW_CMD_DEL) => Some(Command::Delete),
             (Operation::Get, OVS_FLOW_CMD_GET) => Some(Command::Get),
             (Operation::Execute, OVS_PACKET_CMD_EXECUTE) => Some(Command::Execute),
+            (Operation::Dump, OVS_FLOW_CMD_GET) => Some(Command::Dump),
+            // `enum ovs_datapath_cmd` and `enum ovs_vport_cmd`.
+            (Operation::Datapath | Operation::Vport, 1) => Some(Command::New),
+            (Operation::Datapath | Operation::Vport, 2) => Some(Command::Delete),
+            (Operation::Datapath | Operation::Vport, 3) if is_dump(flags) => Some(Command::Dump),
+            (Operation::Datapath | Operation::Vport, 3) => Some(Command::Get),
+            (Operation::Datapath | Operation::Vport, 4) => Some(Command::Set),
+            // `enum ovs_meter_cmd`.
+            (Operation::Meter, 1) => Some(Command::Features),
+            (Operation::Meter, 2) => Some(Command::Set),
+            (Operation::Meter, 3) => Some(Command::Delete),
+            (Operation::Meter, 4) => Some(Command::Get),
+            // `enum ovs_ct_limit_cmd`.
+            (Operation::CtLimit, 1) => Some(Command::Set),
+            (Operation::CtLimit, 2) => Some(Command::Delete),
+            (Operation::CtLimit, 3) => Some(Command::Get),
             _ => None,
         }
     }
@@ -315,6 +369,24 @@ impl<'a> Request<'a> {
             .map(u32::from_ne_bytes)
     }
 
+    /// The name of the datapath or of the port that it is about, without the NUL at its end.
+    pub fn object_name(&self) -> Option<&'a [u8]> {
+        let kind = match self.operation {
+            Operation::Datapath => OVS_DP_ATTR_NAME,
+            Operation::Vport => OVS_VPORT_ATTR_NAME,
+            _ => return None,
+        };
+        let name = self.part(kind)?.payload;
+        Some(name.strip_suffix(b"\0").unwrap_or(name))
+    }
+
+    /// The number of the port that it is about.
+    pub fn port_number(&self) -> Option<u32> {
+        let port = self.part(OVS_VPORT_ATTR_PORT_NO);
+        let port = port.filter(|_| self.operation == Operation::Vport);
+        self.fixed(port).map(u32::from_ne_bytes)
+    }
+
     /// What is wrong with the request, or not known in it.
     pub fn problems(&self) -> impl Iterator<Item = Problem> + use<'a> {
         let request = self.clone();
@@ -349,7 +421,7 @@ impl<'a> Request<'a> {
                 expected,
             });
         }
-        let last = self.parts.get(usize::from(kind)).copied().flatten();
+        let last = self.part(kind);
         let repeated = last.is_some_and(|last| last.at != at);
         repeated.then_some(Problem::Repeated { at, name })
     }
@@ -358,6 +430,9 @@ impl<'a> Request<'a> {
     fn expected_len(&self, kind: u16) -> Option<usize> {
         if self.is_packet() {
             return packet_attr_len(kind);
+        }
+        if !self.is_flow() {
+            return None;
         }
         Some(match kind {
             OVS_FLOW_ATTR_CLEAR | OVS_FLOW_ATTR_PROBE => 0,
@@ -369,19 +444,37 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// Whether its attributes are `OVS_PACKET_ATTR_*`, and not `OVS_FLOW_ATTR_*`.
-    pub fn is_packet(&self) -> bool {
+    /// Whether its attributes are `OVS_PACKET_ATTR_*`.
+    fn is_packet(&self) -> bool {
         self.operation == Operation::Execute
     }
 
+    /// Whether its attributes are `OVS_FLOW_ATTR_*`.
+    fn is_flow(&self) -> bool {
+        use Operation::{Del, Dump, Get, Put};
+        matches!(self.operation, Put | Del | Get | Dump)
+    }
+
+    /// The last attribute of this type, whatever its family calls it.
+    fn part(&self, kind: u16) -> Option<Attribute<'a>> {
+        self.parts.get(usize::from(kind)).copied().flatten()
+    }
+
     fn flow(&self, kind: u16) -> Option<Attribute<'a>> {
-        let part = self.parts.get(usize::from(kind)).copied().flatten();
-        part.filter(|_| !self.is_packet())
+        self.part(kind).filter(|_| self.is_flow())
     }
 
     fn packet_attribute(&self, kind: u16) -> Option<Attribute<'a>> {
-        let part = self.parts.get(usize::from(kind)).copied().flatten();
-        part.filter(|_| self.is_packet())
+        self.part(kind).filter(|_| self.is_packet())
+    }
+
+    /// The attributes that are a run of `OVS_KEY_ATTR_*`, by their type.
+    pub(super) fn keys(&self) -> &'static [u16] {
+        match self.operation {
+            Operation::Execute => &[OVS_PACKET_ATTR_KEY],
+            _ if self.is_flow() => &[OVS_FLOW_ATTR_KEY, OVS_FLOW_ATTR_MASK],
+            _ => &[],
+        }
     }
 
     fn either(&self, flow: u16, packet: u16) -> Option<Attribute<'a>> {

@@ -7,7 +7,7 @@ macro_rules! numbered {
         $(pub const $name: u16 = $number;)*
 
         $(#[$meta])*
-        static $table: &[&str] = {
+        pub(super) static $table: &[&str] = {
             let names = &[$(stringify!($name)),*];
             let numbers = [$($number),*];
             let mut index = 0;
@@ -21,6 +21,7 @@ macro_rules! numbered {
 }
 
 pub mod actions;
+pub mod family;
 pub mod flow_key;
 pub mod flow_request;
 pub mod packet;

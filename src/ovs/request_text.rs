@@ -4,12 +4,11 @@ use std::fmt::{self, Display, Write as _};
 
 use super::actions;
 use super::flow_key::{nlraw, odp_masked};
-use super::flow_request::{
-    OVS_FLOW_ATTR_KEY, OVS_FLOW_ATTR_MASK, OVS_PACKET_ATTR_KEY, Operation, Request, TooShort,
-};
+use super::flow_request::{Operation, Request, TooShort};
 use crate::show::decode::Decode;
+use crate::show::escape::Escaped;
 use crate::show::hexdump;
-use crate::show::json::Line;
+use crate::show::json::{Line, Text};
 use crate::trace::captured::Captured;
 
 /// Appends a message in the form that is asked for, line by line, as far as it is a request: [`Request::lines`].
@@ -51,15 +50,17 @@ pub fn json<N: Display>(
 }
 
 impl Request<'_> {
-    /// `put create`, `put modify probe`, `del`: the operation; of a put, what is done to the flow, and whether
-    /// ovs-vswitchd only tries what the datapath can do.
+    /// `put create`, `put modify probe`, `del`, `vport new`: the operation; of a put, what is done to the flow, and whether
+    /// ovs-vswitchd only tries what the datapath can do; of what is about no flow and no packet, the command.
     ///
     /// # Errors
     ///
     /// Only those of `out`.
     pub fn title(&self, out: &mut impl fmt::Write) -> fmt::Result {
         out.write_str(self.operation.name())?;
-        if let (Operation::Put, Some(command)) = (self.operation, self.command()) {
+        use Operation::{Del, Dump, Execute, Get};
+        let says_all = matches!(self.operation, Del | Get | Execute | Dump);
+        if let Some(command) = self.command().filter(|_| !says_all) {
             write!(out, " {}", command.name())?;
         }
         if self.is_probe() {
@@ -97,7 +98,24 @@ impl Request<'_> {
             write!(out, "{separator}actions:")?;
             actions::odp(&list, &port_name, out)?;
         }
+        // A request about these has nothing of the above.
+        if let Some(name) = self.object_name() {
+            write!(out, "name:{}", Escaped(name))?;
+        } else if let Some(port) = self.port_number() {
+            write!(out, "port_no:{port}")?;
+            if let Some(name) = port_name(port) {
+                write!(out, "({name})")?;
+            }
+        }
         Ok(())
+    }
+
+    /// Whether [`odp`](Self::odp) writes what it says.
+    fn is_known_to_odp(&self) -> bool {
+        match self.operation {
+            Operation::Put | Operation::Del | Operation::Get | Operation::Execute => true,
+            _ => self.object_name().is_some() || self.port_number().is_some(),
+        }
     }
 
     /// Appends the request in the form that is asked for, line by line: `bytes` are all of it. What is wrong with it
@@ -117,6 +135,8 @@ impl Request<'_> {
             Decode::None => return Ok(()),
             Decode::Hex => return hexdump::write(out, bytes, 4),
             Decode::Nlraw => self.nlraw(out)?,
+            // It has no flow, so there is no syntax for what it says.
+            Decode::Odp if !self.is_known_to_odp() => self.nlraw(out)?,
             Decode::Odp => {
                 out.push_str("    ");
                 self.odp(port_name, out)?;
@@ -134,10 +154,6 @@ impl Request<'_> {
     ///
     /// Only those of `out`.
     pub fn nlraw(&self, out: &mut impl fmt::Write) -> fmt::Result {
-        let keys: &[u16] = match self.is_packet() {
-            true => &[OVS_PACKET_ATTR_KEY],
-            false => &[OVS_FLOW_ATTR_KEY, OVS_FLOW_ATTR_MASK],
-        };
         for attribute in self.attributes() {
             let name = self.name(attribute.kind).unwrap_or("<UNKNOWN>");
             let (len, kind) = (attribute.len, attribute.kind);
@@ -146,7 +162,7 @@ impl Request<'_> {
                 write!(out, " {byte:02x}")?;
             }
             out.write_char('\n')?;
-            if keys.contains(&kind) {
+            if self.keys().contains(&kind) {
                 let mut lines = String::new();
                 nlraw(attribute.payload, &mut lines)?;
                 for line in lines.lines() {
@@ -175,6 +191,12 @@ impl Request<'_> {
         }
         let packet = self.packet();
         line.field("packet_length", packet.map(|packet| packet.payload_len()));
+        if let Some(name) = self.object_name() {
+            line.field("name", Text(name));
+        }
+        if let Some(port) = self.port_number() {
+            line.field("port_no", port);
+        }
         let problems = self.problems().map(|problem| problem.to_string());
         line.field("problems", problems.collect::<Vec<_>>());
     }

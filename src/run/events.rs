@@ -16,13 +16,13 @@ use crate::show::json::Line;
 use crate::show::message::note;
 
 /// What a tool says of its events.
-pub struct Kind<const N: usize> {
+pub struct Kind {
     /// "operations", for example.
     pub what: &'static str,
     /// The tag of an event's JSON record.
     pub tag: &'static str,
     /// By which properties they are counted.
-    pub properties: [&'static str; N],
+    pub properties: &'static [&'static str],
     pub heading: &'static str,
     /// Number of the JSON schema.
     pub schema: u32,
@@ -31,8 +31,8 @@ pub struct Kind<const N: usize> {
 }
 
 /// The events of a run.
-pub struct Events<const N: usize> {
-    kind: Kind<N>,
+pub struct Events {
+    kind: Kind,
     lines: Lines,
     /// Whether the summary at the end is shown.
     summary: bool,
@@ -42,13 +42,13 @@ pub struct Events<const N: usize> {
     /// Records whose bytes make no sense.
     undecodable: u64,
     /// Of the whole run, and of the interval that is not over yet.
-    counts: [Counts<N>; 2],
+    counts: [Counts; 2],
 }
 
-impl<const N: usize> Events<N> {
+impl Events {
     /// Opens the outputs; `files` are those in use already. `start` describes the trace.
     pub fn open(
-        kind: Kind<N>,
+        kind: Kind,
         options: &Common,
         start: &Start,
         mut files: Files,
@@ -78,17 +78,17 @@ impl<const N: usize> Events<N> {
         Ok((session, events))
     }
 
-    /// Shows an event, which has these properties.
+    /// Shows an event, which has these properties, and took so many nanoseconds if that is known.
     pub fn show(
         &mut self,
         failure: &mut Failure,
-        properties: [&str; N],
+        (properties, duration): (&[&str], Option<u64>),
         text: impl FnOnce(&mut String) -> fmt::Result,
         json: impl FnOnce(&mut Line),
     ) -> ControlFlow<()> {
         self.shown += 1;
         for counts in &mut self.counts {
-            counts.add(properties);
+            counts.add(properties, duration);
         }
         self.lines.event(failure, self.kind.tag, text, json)
     }

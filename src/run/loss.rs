@@ -18,6 +18,8 @@ pub const RING_FULL: &str = "ring full";
 /// The hint of [`RING_FULL`].
 pub const LARGER_RING: &str = "a larger --buffer-page-count helps";
 pub const ARGUMENTS_UNREADABLE: &str = "arguments unreadable";
+/// A function of the kernel was entered, and that it returned was not seen.
+pub const END_NOT_SEEN: &str = "end not seen";
 /// The kernel does not run a program on a CPU that is in it already, and counts that: [`Programs::skipped`]. It is the
 /// last reason of each tool.
 ///

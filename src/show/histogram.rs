@@ -110,6 +110,17 @@ impl Histogram {
     }
 }
 
+/// A time in the unit that suits it.
+pub fn human(ns: u64) -> String {
+    let time = ns as f64;
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..1_000_000 => format!("{:.2} us", time / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2} ms", time / 1e6),
+        _ => format!("{:.3} s", time / 1e9),
+    }
+}
+
 fn power_of_two(power: u32) -> String {
     let suffix = ["", "K", "M", "G", "T", "P"][power as usize / 10];
     format!("{}{suffix}", 1 << (power % 10))

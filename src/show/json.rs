@@ -18,7 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 
 use crate::bpf::record::Head;
-use crate::run::loss::{Lost, SKIPPED};
+use crate::run::loss::{END_NOT_SEEN, Lost, SKIPPED};
 use crate::run::recording::Start;
 use crate::show::errno;
 use crate::show::escape::plain;
@@ -182,8 +182,8 @@ impl Line {
         self.field("lost", lost.total());
         self.begin("lost_reasons", b'{');
         for (reason, count) in lost.by_reason() {
-            // It is there only where it happened: it is rare, and streams had no such field before.
-            if reason.why == SKIPPED && count == 0 {
+            // They are there only where they happened: they are rare, and streams had no such fields before.
+            if [SKIPPED, END_NOT_SEEN].contains(&reason.why) && count == 0 {
                 continue;
             }
             self.field(&reason.why.replace(' ', "_"), count);

@@ -51,11 +51,15 @@ pub fn has_kernel_btf() -> bool {
 }
 
 /// Device and inode number of this process's pid namespace, unless it is the first one, in which the kernel counts.
+///
+/// Of the first one too where a program can ask only a helper for the process that it is in: without type information,
+/// and before 3ca1032ab7ab ("bpf: Implement get_current_task_btf and RET_PTR_TO_BTF_ID", Linux 5.11).
 pub fn pid_namespace() -> Option<(u64, u64)> {
     // `PROC_PID_INIT_INO` of include/linux/proc_ns.h (`PIDNS_INIT_INO` of linux/nsfs.h in newer kernels).
     const FIRST: u64 = 0xefff_fffc;
     let namespace = std::fs::metadata("/proc/self/ns/pid").ok()?;
-    (namespace.ino() != FIRST).then(|| (namespace.dev(), namespace.ino()))
+    let has_task = has_kernel_btf() && kernel_version() >= (5, 11);
+    (namespace.ino() != FIRST || !has_task).then(|| (namespace.dev(), namespace.ino()))
 }
 
 /// Type information without any type, for a kernel that has no type information (CONFIG_DEBUG_INFO_BTF).
@@ -74,6 +78,12 @@ impl EmptyBtf {
         if has_kernel_btf() {
             return Ok(None);
         }
+        Self::instead(builder).map(Some)
+    }
+
+    /// Has libbpf load an object with it even if the kernel has type information, which takes longer to read than all
+    /// else, because no program that is loaded needs it.
+    pub fn instead(builder: &mut ObjectBuilder) -> Result<Self, Error> {
         // `struct btf_header` of linux/btf.h, then the one string that there must be, an empty one.
         #[rustfmt::skip]
         let empty = [
@@ -94,7 +104,27 @@ impl EmptyBtf {
         let file = create().map_err(|error| failed(io::Error::from(error).into()))?;
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         builder.btf_custom_path(path).map_err(failed)?;
-        Ok(Some(Self { _file: file }))
+        Ok(Self { _file: file })
+    }
+}
+
+/// What libbpf calls instead of its `btf__load_vmlinux_btf()`, by an option that `build.rs` has for the linker.
+///
+/// As soon as any program of an object calls a function of the kernel's (kfunc), even one that is not loaded, libbpf
+/// asks for the types of the running kernel, and fails if there are none. There is no other way to let it have empty
+/// ones, in which it does not find the functions, as on a kernel that is too old for them.
+#[unsafe(no_mangle)]
+extern "C" fn __wrap_btf__load_vmlinux_btf() -> *mut libbpf_sys::btf {
+    unsafe extern "C" {
+        /// Another name of libbpf's own function.
+        fn libbpf_find_kernel_btf() -> *mut libbpf_sys::btf;
+    }
+    if has_kernel_btf() {
+        // SAFETY: it is that function (src/btf.c of libbpf), which takes nothing.
+        unsafe { libbpf_find_kernel_btf() }
+    } else {
+        // SAFETY: it takes nothing. Whoever has called this frees what it returns, as that of the other one.
+        unsafe { libbpf_sys::btf__new_empty() }
     }
 }
 
@@ -109,14 +139,26 @@ pub enum Need {
     SkbDynptr,
     /// Type information of the module openvswitch, and the privilege to read it.
     DatapathBtf,
+    /// Probes at functions of the kernel.
+    Kprobes,
+    /// The numbers of the kernel's tracepoints.
+    Tracefs,
+    /// A program can read the registers that a task has in user space: `bpf_task_pt_regs()`.
+    UserRegisters,
+    /// Programs may read the kernel's memory: `bpf_probe_read_kernel()`.
+    KernelMemory,
 }
 
 impl Need {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 8] = [
         Self::Datapath,
         Self::KernelBtf,
         Self::SkbDynptr,
         Self::DatapathBtf,
+        Self::Kprobes,
+        Self::Tracefs,
+        Self::UserRegisters,
+        Self::KernelMemory,
     ];
 
     /// Why it is missing, if it is.
@@ -130,6 +172,22 @@ impl Need {
             }
             Self::SkbDynptr if kernel_version() < (6, 12) => {
                 "tracepoints cannot read the pages of a packet (Linux 6.12)"
+            }
+            Self::Kprobes if !Path::new("/sys/bus/event_source/devices/kprobe").exists() => {
+                "this kernel has no kprobes (CONFIG_KPROBES)"
+            }
+            // libbpf looks in these two folders.
+            Self::Tracefs
+                if !Path::new("/sys/kernel/tracing/events").exists()
+                    && !Path::new("/sys/kernel/debug/tracing/events").exists() =>
+            {
+                "tracefs is not mounted (mount -t tracefs tracefs /sys/kernel/tracing)"
+            }
+            Self::UserRegisters if kernel_version() < (5, 15) => {
+                "programs cannot read the registers of user space (Linux 5.15)"
+            }
+            Self::KernelMemory if is_confidential() => {
+                "this kernel is locked down for confidentiality, so no program may read its memory"
             }
             // If it is no module, its types are with the kernel's.
             Self::DatapathBtf if Path::new("/sys/module/openvswitch").exists() => {
@@ -145,6 +203,13 @@ impl Need {
         };
         Some(text.to_string())
     }
+}
+
+/// Whether the kernel is locked down for confidentiality (kernel_lockdown(7)). Where securityfs is not mounted, the
+/// kernel does not say.
+fn is_confidential() -> bool {
+    std::fs::read_to_string("/sys/kernel/security/lockdown")
+        .is_ok_and(|state| state.contains("[confidentiality]"))
 }
 
 /// To look for the types of a module by their ids takes CAP_SYS_ADMIN: `bpf_obj_get_next_id()` of kernel/bpf/syscall.c.

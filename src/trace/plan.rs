@@ -34,6 +34,8 @@ pub struct Plan {
     pids: Vec<u32>,
     sites: Sites,
     multi: bool,
+    /// Of groups that have several ways, the one that is taken; for tests.
+    only: Option<String>,
 }
 
 /// The way that is taken for a group.
@@ -81,6 +83,7 @@ impl Plan {
             pids: targets.iter().map(Target::pid).collect(),
             sites: Sites::default(),
             multi: kernel::has_uprobe_multi(),
+            only: only.map(str::to_string),
         };
         for group in groups {
             let mut choice = Choice {
@@ -112,6 +115,13 @@ impl Plan {
     /// Where the events come from.
     pub fn source(&self) -> Source {
         self.chosen.source
+    }
+
+    /// The way that is taken for a group, if there is one.
+    pub fn way(&self, group: &'static Group) -> Option<&'static Way> {
+        let mut groups = self.groups.iter();
+        let choice = groups.find(|choice| std::ptr::eq(choice.group, group));
+        choice?.way()
     }
 
     /// What keeps both sources from being used, if the kernel was chosen only because there are no probes.
@@ -189,7 +199,7 @@ impl Plan {
         }
         choice.lacks(error.fact());
         choice.way += 1;
-        choice.settle(None)
+        choice.settle(self.only.as_deref())
     }
 
     /// Attaches the programs: those of the last point first.
@@ -245,7 +255,13 @@ impl Plan {
             let of_way = choice.way().into_iter().flat_map(Way::probes);
             probes.extend(of_way.map(Usdt::to_string));
             if probes.len() == before && !choice.group.what.is_empty() {
-                parts.push(choice.group.what.to_string());
+                let mut part = choice.group.what.to_string();
+                // With the kernel as the source every way is one to its functions, and costs differ.
+                if let (Source::Kernel, Some(way), 1..) = (self.source(), choice.way(), choice.way)
+                {
+                    part += &format!(" (by {})", way.name);
+                }
+                parts.push(part);
             }
         }
         let pids: Vec<String> = self.pids.iter().map(u32::to_string).collect();

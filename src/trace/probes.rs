@@ -95,7 +95,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// As `--source` takes it.
+    /// As `--source` and JSON have it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Usdt => "usdt",

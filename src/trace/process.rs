@@ -139,6 +139,23 @@ impl Process {
     }
 }
 
+/// The id that a process has in its own pid namespace, if that is not the one of this `/proc`.
+///
+/// # Errors
+/// [`Error::NoProcess`].
+pub(super) fn inner_id(pid: u32) -> Result<Option<u32>, Error> {
+    let status = fs::read_to_string(proc(pid, "status")).map_err(|_| Error::NoProcess(pid))?;
+    Ok(inner_of(&status))
+}
+
+/// From `NSpid:` of `/proc/PID/status`, which has its id here and in each namespace down to its own.
+fn inner_of(status: &str) -> Option<u32> {
+    let mut lines = status.lines();
+    let ids = lines.find_map(|line| line.strip_prefix("NSpid:"))?;
+    let (_, inner) = ids.trim().split_once(char::is_whitespace)?;
+    inner.split_whitespace().last()?.parse().ok()
+}
+
 /// A file of `/proc/PID`.
 pub(super) fn proc(pid: u32, file: &str) -> PathBuf {
     Path::new("/proc").join(pid.to_string()).join(file)
@@ -195,5 +212,20 @@ mod tests {
             assert_eq!(process.is_ovs_vswitchd(true), in_pidfile, "{process:?}");
         }
         assert!(Process::parse(b"", b"", b"").is_none());
+    }
+
+    /// Check that a process has another id only in a pid namespace of its own. The lines are those of Linux 6.18.
+    #[test]
+    fn inner_ids() {
+        for (line, inner) in [
+            ("NSpid:\t5030", None),
+            ("NSpid:\t5030\t1", Some(1)),
+            ("NSpid:\t5030\t7\t2", Some(2)),
+            ("NSpid:", None),
+            ("Pid:\t5030", None),
+        ] {
+            let status = format!("Name:\tx\n{line}\nNSpgid:\t5030\t9\n");
+            assert_eq!(inner_of(&status), inner, "{line}");
+        }
     }
 }

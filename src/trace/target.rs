@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::object::Object;
-use super::process::{Process, find_ovs_vswitchd, proc};
+use super::process::{Process, find_ovs_vswitchd, inner_id, proc};
 use super::usdt::{self, Probe, Probes};
 use super::{Error, kernel};
 
@@ -100,12 +100,31 @@ impl Target {
     }
 
     /// Writes the ids of processes to where `bpf/process.bpf.h` looks for them. The kernel's programs compare them with
-    /// the id of the current process, in the pid namespace of this program.
-    pub fn install(targets: &[Self], ids: &mut [u32], namespace: &mut [u64; 2]) {
-        for (id, target) in ids.iter_mut().zip(targets) {
-            *id = target.pid();
+    /// the id of the current process.
+    ///
+    /// A program can ask for an id in the first pid namespace, or in the one that the current process is in. So where
+    /// this program is not in the first one, ids are those of the namespace that the process is in, perhaps another.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::Permission`].
+    pub fn install(
+        targets: &[Self],
+        ids: &mut [u32],
+        namespaces: &mut [[u64; 2]],
+    ) -> Result<(), Error> {
+        let own = kernel::pid_namespace();
+        for ((id, namespace), target) in ids.iter_mut().zip(namespaces).zip(targets) {
+            *id = target.pid;
+            let Some(own) = own else { continue };
+            *namespace = own.into();
+            if let Some(inner) = inner_id(target.pid)? {
+                let path = proc(target.pid, "ns/pid");
+                let metadata = fs::metadata(&path).map_err(|err| Error::read(&path, err))?;
+                *id = inner;
+                *namespace = [metadata.dev(), metadata.ino()];
+            }
         }
-        *namespace = kernel::pid_namespace().unwrap_or_default().into();
+        Ok(())
     }
 
     /// Every file that the process has mapped as code, once each, in the order of addresses: the

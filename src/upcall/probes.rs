@@ -25,7 +25,7 @@ pub static $received: Group = usdt_group!("received upcalls": RECV_UPCALL => $at
             ways: &[
                 Way {
                     name: "pages",
-                    needs: &[Need::KernelBtf, Need::SkbDynptr],
+                    needs: &[Need::KernelBtf, Need::SkbDynptr, Need::KernelMemory],
                     points: &[Point::Kernel {
                         function: "skb_copy_datagram_iovec",
                         program: $pages,
@@ -34,7 +34,7 @@ pub static $received: Group = usdt_group!("received upcalls": RECV_UPCALL => $at
                 // Where a tracepoint cannot read pages, they are read when the daemon has the message.
                 Way {
                     name: "buffer",
-                    needs: &[Need::KernelBtf],
+                    needs: &[Need::KernelBtf, Need::KernelMemory],
                     points: &[
                         Point::Kernel {
                             function: "skb_copy_datagram_iovec",
@@ -48,7 +48,7 @@ pub static $received: Group = usdt_group!("received upcalls": RECV_UPCALL => $at
                 },
                 Way {
                     name: "linear",
-                    needs: &[Need::KernelBtf],
+                    needs: &[Need::KernelBtf, Need::KernelMemory],
                     points: &[Point::Kernel {
                         function: "skb_copy_datagram_iovec",
                         program: $linear,

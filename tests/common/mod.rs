@@ -2,7 +2,9 @@
 #![allow(dead_code)] // each test file uses its own part
 
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -312,4 +314,51 @@ pub fn is_root() -> bool {
 pub fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// Whether a program can be run here, with success.
+pub fn succeeds(program: &str, args: &[&str]) -> bool {
+    let output = Command::new(program).args(args).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+pub fn path(folder: &tempfile::TempDir, name: &str) -> String {
+    folder
+        .path()
+        .join(name)
+        .to_str()
+        .expect("UTF-8")
+        .to_string()
+}
+
+/// A folder that any user may look into, with a copy of a file.
+pub fn open_folder(name: &str, file: impl AsRef<Path>) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = path(&folder, name);
+    fs::copy(file, &copy).unwrap();
+    (folder, copy)
+}
+
+/// What a shell script writes that starts $monitor and $standin in a pid namespace of its own, where no other
+/// ovs-vswitchd of this machine is.
+pub fn in_pid_namespace(script: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new("unshare")
+        .args([
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+            "sh",
+            "-c",
+        ])
+        .arg(script)
+        .env("monitor", UPCALL_MONITOR)
+        .env("standin", standins().join("standin"))
+        .current_dir(&folder)
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
 }

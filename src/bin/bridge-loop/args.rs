@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use clap::Parser;
-use ovs_tracers::bridge_loop::Kind;
+use clap::{Parser, ValueEnum};
+use ovs_tracers::bridge_loop::{Group, Kind};
 use ovs_tracers::cli::duration;
 use ovs_tracers::cli::options::{Daemon, Format, Summary, Trace, ring_help};
 
@@ -13,8 +13,8 @@ pub const DEFAULT_RING: usize = 4 << 20;
 /// Time the main loop of ovs-vswitchd and its waits
 ///
 /// Attaches to the USDT probes main:run_start and main:poll_block of a running ovs-vswitchd (built with
-/// --enable-usdt-probes, Open vSwitch 2.17 or later), prints a line for each run of the main loop and each wait, and
-/// after Ctrl-C their histograms.
+/// --enable-usdt-probes, Open vSwitch 2.17 or later), or to poll() in the kernel if it has none; prints a line for each
+/// run of the main loop and each wait, and after Ctrl-C their histograms.
 #[derive(Debug, Parser)]
 #[command(
     name = "bridge-loop",
@@ -33,6 +33,7 @@ Examples:
   bridge-loop -q --duration 60                the histograms of a minute, with the least overhead
   bridge-loop --threshold 10ms --only run     the runs that took 10 ms or longer
   bridge-loop --threshold 10ms --stack        ... and what the daemon was doing then
+  bridge-loop --threads all --threshold 1s    unreasonably long poll intervals of any thread, and what held them up
   bridge-loop -q --interval 1                 loops per second and percentiles, every second
   bridge-loop -q --format json --duration 10  figures for a script"
 )]
@@ -51,6 +52,16 @@ pub struct Args {
     #[arg(long, value_name = "KIND")]
     pub only: Option<Kind>,
 
+    /// Time these threads: main, handler, revalidator or all; others than main take the kernel as the source
+    #[arg(
+        long,
+        value_name = "THREADS",
+        value_delimiter = ',',
+        default_value = "main",
+        hide_possible_values = true
+    )]
+    pub threads: Vec<Threads>,
+
     /// Show what the daemon was doing when a run passed the threshold
     #[arg(long, requires = "threshold")]
     pub stack: bool,
@@ -65,4 +76,36 @@ pub struct Args {
 
     #[command(flatten)]
     pub trace: Trace,
+
+    /// See poll() in this way only: fentry, kprobes, or "tracepoints of system calls"
+    #[arg(long, value_name = "WAY", hide = true)]
+    pub kernel_side: Option<String>,
+}
+
+/// What threads of ovs-vswitchd are timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Threads {
+    /// The main loop
+    Main,
+    /// The threads that receive upcalls
+    Handler,
+    /// The threads that look after the datapath's flows
+    Revalidator,
+    /// Every thread that calls poll()
+    All,
+}
+
+impl Args {
+    /// The groups of threads that are asked for.
+    pub fn groups(&self) -> Vec<Group> {
+        let wanted = |group: &Group| {
+            self.threads.iter().any(|threads| match threads {
+                Threads::Main => *group == Group::Main,
+                Threads::Handler => *group == Group::Handler,
+                Threads::Revalidator => *group == Group::Revalidator,
+                Threads::All => true,
+            })
+        };
+        Group::ALL.into_iter().filter(wanted).collect()
+    }
 }

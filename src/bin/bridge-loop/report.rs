@@ -3,16 +3,19 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use ovs_tracers::bridge_loop::Kind;
 use ovs_tracers::bridge_loop::figures::{Figures, LONG};
+use ovs_tracers::bridge_loop::held::Held;
 use ovs_tracers::bridge_loop::json::Json;
+use ovs_tracers::bridge_loop::kernel_stack::KernelSymbols;
 use ovs_tracers::bridge_loop::record::Record;
 use ovs_tracers::bridge_loop::stack::Stacks;
-use ovs_tracers::bridge_loop::text::{self, human};
+use ovs_tracers::bridge_loop::text;
+use ovs_tracers::bridge_loop::{Group, Kind};
 use ovs_tracers::cli::options::Format;
-use ovs_tracers::run::loss::Lost;
+use ovs_tracers::run::loss::{Lost, SKIPPED};
 use ovs_tracers::run::output::{Output, stdout};
 use ovs_tracers::run::recording::Start;
+use ovs_tracers::show::histogram::human;
 use ovs_tracers::show::message::note;
 
 use crate::args::Args;
@@ -24,17 +27,30 @@ pub struct Report {
     json: Option<Json>,
     linear: bool,
     stacks: Option<Stacks>,
+    /// The functions of the kernel, if they are needed.
+    symbols: Option<KernelSymbols>,
+    /// Whether the kernel is the source.
+    grouped: bool,
     text: String,
 }
 
 impl Report {
-    /// Writes the start record of JSON; `start` describes the trace of process `pid`.
-    pub fn new(args: &Args, start: &Start, pid: u32) -> io::Result<Self> {
+    /// Writes the start record of JSON; `start` describes the trace of process `pid`. `symbols` are those of the
+    /// kernel, if what holds runs up is found out, and `grouped` says whether the kernel is the source.
+    pub fn new(
+        args: &Args,
+        start: &Start,
+        pid: u32,
+        symbols: Option<KernelSymbols>,
+        grouped: bool,
+    ) -> io::Result<Self> {
         let mut report = Self {
             out: stdout()?,
             json: (args.format == Format::Json).then(Json::default),
             linear: args.linear,
             stacks: args.stack.then(|| Stacks::new(pid)),
+            symbols,
+            grouped,
             text: String::new(),
         };
         if let Some(json) = &mut report.json {
@@ -52,27 +68,38 @@ impl Report {
             Some(stacks) if record.kind == Kind::Run => stacks.frames(&record.stack),
             _ => Vec::new(),
         };
+        let held = match (&record.held, &self.symbols) {
+            (Some(held), Some(symbols)) => Some(Held::new(held, record.header.duration, symbols)),
+            _ => None,
+        };
+        let held = held.as_ref();
         match &mut self.json {
-            Some(json) => json.record(&mut self.out, &record, &frames)?,
+            Some(json) => json.record(&mut self.out, &record, self.grouped, held, &frames)?,
             None => {
                 self.text.clear();
                 // Writing to a String cannot fail.
-                let _ = text::record(&mut self.text, &record, &frames);
+                let _ = text::record(&mut self.text, &record, held, &frames);
                 self.out.write_all(self.text.as_bytes())?;
             }
         }
         Ok(true)
     }
 
-    /// Shows what was counted in the last interval.
-    pub fn interval(&mut self, figures: &Figures, elapsed: Duration) -> io::Result<()> {
-        match &mut self.json {
-            Some(json) => json.interval(&mut self.out, figures, elapsed)?,
-            None => {
-                self.text.clear();
-                // Writing to a String cannot fail.
-                let _ = text::interval(&mut self.text, figures, elapsed);
-                self.out.write_all(self.text.as_bytes())?;
+    /// Shows what was counted of each group in the last interval.
+    pub fn interval(&mut self, groups: &[(Group, Figures)], elapsed: Duration) -> io::Result<()> {
+        for (group, figures) in groups {
+            match &mut self.json {
+                Some(json) => {
+                    let group = self.grouped.then_some(*group);
+                    json.interval(&mut self.out, group, figures, elapsed)?;
+                }
+                None => {
+                    self.text.clear();
+                    let group = (groups.len() > 1).then_some(*group);
+                    // Writing to a String cannot fail.
+                    let _ = text::interval(&mut self.text, group, figures, elapsed);
+                    self.out.write_all(self.text.as_bytes())?;
+                }
             }
         }
         self.flush()
@@ -83,47 +110,69 @@ impl Report {
         self.out.flush()
     }
 
-    /// Shows what was counted in all.
+    /// Shows what was counted of each group in all, in the time that goes with it.
     pub fn finish(
         mut self,
-        figures: &Figures,
-        elapsed: Duration,
+        groups: &[(Group, Figures)],
+        elapsed: impl Fn(&Figures) -> Duration,
         shown: u64,
         lost: &Lost,
     ) -> io::Result<()> {
         let (out, linear) = (&mut self.out, self.linear);
-        match &mut self.json {
-            Some(json) => json.summary(out, figures, elapsed, shown, lost, linear)?,
-            None => text::summary(out, figures, elapsed, linear)?,
+        for (group, figures) in groups {
+            let elapsed = elapsed(figures);
+            match &mut self.json {
+                Some(json) => {
+                    let group = self.grouped.then_some(*group);
+                    json.summary(out, group, figures, elapsed, shown, lost, linear)?;
+                }
+                None => {
+                    let group = (groups.len() > 1).then_some(*group);
+                    text::summary(out, group, figures, elapsed, linear)?;
+                }
+            }
         }
         self.flush()
     }
 }
 
-/// Says what became of the lines, and what the figures are of.
-pub fn end(figures: &Figures, shown: u64, lost: &Lost) {
-    let [run, wait] = &figures.kinds;
+/// Says what became of the lines, and what the figures are of. `grouped` says whether the
+/// kernel is the source.
+pub fn end(groups: &[(Group, Figures)], shown: u64, lost: &Lost, grouped: bool) {
+    let sum = |count: &dyn Fn(&Figures) -> u64| -> u64 {
+        groups.iter().map(|(_, figures)| count(figures)).sum()
+    };
+    let threads = sum(&|figures| figures.threads);
     note(format_args!(
         "{} runs and {} waits counted, {} begun before and not counted",
-        run.count, wait.count, figures.threads
+        sum(&|figures| figures.kinds[0].count),
+        sum(&|figures| figures.kinds[1].count),
+        threads
     ));
-    let lines = run.lines + wait.lines;
+    let lines = sum(&|figures| figures.kinds.iter().map(|totals| totals.lines).sum());
     if lines > 0 {
         let lost = lost.total_of("lines");
         note(format_args!("{lines} lines: {shown} shown, {lost} lost"));
     }
-    let probes = lost.total_of("probes");
-    if probes > 0 {
-        note(format_args!(
-            "{probes} probes not counted, of too many threads"
-        ));
+    for (reason, count) in lost.by_reason() {
+        if count > 0 && reason.what == "probes" {
+            let why = match reason.why {
+                SKIPPED => SKIPPED,
+                _ => "of too many threads",
+            };
+            note(format_args!("{count} probes not counted, {why}"));
+        }
     }
-    if figures.threads == 0 {
+    let running = groups.iter().map(|(_, figures)| figures.running).max();
+    let running = running.unwrap_or(0);
+    if threads == 0 && grouped {
+        note("no thread that was asked for called poll(), or returned from it");
+    } else if threads == 0 {
         note("no probe fired: the main loop neither began nor ended a run");
-    } else if figures.running >= LONG {
+    } else if running >= LONG {
         note(format_args!(
             "in a run for {} when it ended",
-            human(figures.running)
+            human(running)
         ));
     }
 }

@@ -1,10 +1,13 @@
 //! What can be typed. Nothing here looks at the machine.
 
+use anyhow::bail;
 use clap::Parser;
 use ovs_tracers::bpf::dpif_ops::types::dpif_ops_limit;
 use ovs_tracers::cli::options::{Common, Thread, ring_help};
+use ovs_tracers::dpif_ops::probes::OPERATIONS;
 use ovs_tracers::ovs::flow_request::Operation;
 use ovs_tracers::show::decode::Decode;
+use ovs_tracers::trace::probes::Source;
 
 /// Bytes: some hundredths of a second of full packets at full speed, for a machine that is busy with other things.
 pub const DEFAULT_RING: usize = 16 << 20;
@@ -15,7 +18,9 @@ pub const MAX_REQUEST: u32 = dpif_ops_limit::MAX_REQUEST.0;
 ///
 /// Attaches to the USDT probes dpif_netlink_operate__:op_flow_* of a running ovs-vswitchd (built with
 /// --enable-usdt-probes, Open vSwitch 2.17 or later), and prints a row for each request that the daemon is about to send,
-/// with its flow and its actions.
+/// with its flow and its actions. Without these probes, or with --source kernel, it attaches to the kernel's own functions,
+/// and prints a row for each request that the kernel has handled, with its result and how long it took: also for dumps, and
+/// for what is asked of datapaths, ports, meters and limits of connections.
 #[derive(Debug, Parser)]
 #[command(
     name = "dpif-ops",
@@ -31,11 +36,13 @@ Examples:
   dpif-ops -o execute -t handler3      the packets that one handler sends back
   dpif-ops -n nlraw -c 10              ten requests, attribute by attribute
   dpif-ops -q --duration 10            how many operations there are, and who asks for them
+  dpif-ops --source kernel             with their results and durations
+  dpif-ops -o dump,vport               what only the kernel shows
   dpif-ops --format json | jq .flow    for programs
   dpif-ops --record f --duration 60    record a minute; --replay f shows it again, anywhere"
 )]
 pub struct Args {
-    /// Show only these operations [default: all]
+    /// Show only these operations; the probes have put, del, get and execute only [default: all]
     #[arg(short, long, value_name = "OPERATION", value_delimiter = ',')]
     pub operation: Vec<Operation>,
 
@@ -50,6 +57,10 @@ pub struct Args {
     #[arg(short = 's', long, value_name = "N", conflicts_with = "replay", value_parser = clap::value_parser!(u32).range(24..=i64::from(MAX_REQUEST)))]
     pub nlmsg_size: Option<u32>,
 
+    /// How to see what happens in the kernel, fentry or kprobe: for tests
+    #[arg(long, value_name = "WAY", hide = true)]
+    pub kernel_side: Option<String>,
+
     #[command(flatten)]
     pub common: Common,
 }
@@ -57,5 +68,38 @@ pub struct Args {
 impl Args {
     pub fn has(&self, operation: Operation) -> bool {
         self.operation.is_empty() || self.operation.contains(&operation)
+    }
+
+    /// Whether any of the operations may be a dump.
+    pub fn has_dumps(&self) -> bool {
+        use Operation::{Datapath, Dump, Vport};
+        [Dump, Datapath, Vport]
+            .into_iter()
+            .any(|operation| self.has(operation))
+    }
+
+    /// The source that is asked for: by --source, or by an operation that only the kernel shows.
+    ///
+    /// # Errors
+    /// If the source that is asked for does not show such an operation.
+    pub fn source(&self) -> anyhow::Result<Option<Source>> {
+        let has_probe = |wanted| {
+            OPERATIONS
+                .iter()
+                .any(|(_, operation, ..)| *operation == wanted)
+        };
+        let asked = self.common.trace.source.asked();
+        match self
+            .operation
+            .iter()
+            .find(|operation| !has_probe(**operation))
+        {
+            Some(operation) if asked == Some(Source::Usdt) => bail!(
+                "no probe shows the operation {}\n--source kernel shows it",
+                operation.name()
+            ),
+            Some(_) => Ok(Some(Source::Kernel)),
+            None => Ok(asked),
+        }
     }
 }

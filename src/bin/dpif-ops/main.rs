@@ -13,7 +13,8 @@ use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use ovs_tracers::bpf::dpif_ops::{DpifOpsSkel, DpifOpsSkelBuilder};
 use ovs_tracers::cli;
 use ovs_tracers::dpif_ops::event::RECORDS;
-use ovs_tracers::dpif_ops::probes::{OPERATIONS, TOOL};
+use ovs_tracers::dpif_ops::probes::{CHUNKS, OPERATIONS, TOOL, families};
+use ovs_tracers::ovs::family::Family;
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::session::{self, Daemon, Live, Step};
 use ovs_tracers::trace::attach::explain_load;
@@ -49,6 +50,7 @@ fn replay(args: &Args) -> anyhow::Result<()> {
 
 /// Shows what a running ovs-vswitchd does.
 fn trace(args: &Args) -> anyhow::Result<()> {
+    let asked = args.source()?;
     let targets = [Target::find(args.common.daemon.pid)?];
     privilege::check_privilege()?;
     let wanted = |(_, operation, group, _): &(_, _, &'static Group, _)| {
@@ -56,16 +58,23 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     };
     let groups = |source| match source {
         Source::Usdt => OPERATIONS.iter().filter_map(wanted).collect(),
-        Source::Kernel => TOOL.kernel.to_vec(),
+        Source::Kernel => {
+            let groups = TOOL.kernel.iter().copied();
+            let unwanted =
+                |group: &&'static Group| std::ptr::eq(*group, &CHUNKS) && !args.has_dumps();
+            groups.filter(|group| !unwanted(group)).collect()
+        }
     };
-    let mut plan = Plan::new(args.common.trace.source.asked(), groups, &targets, None)?;
+    let mut plan = Plan::new(asked, groups, &targets, args.kernel_side.as_deref())?;
     let until = Until::new(args.common.trace.duration)?;
     let mut storage = storage();
     let verbose = args.common.trace.verbose;
-    let (mut skel, attached) =
-        plan.load(&mut storage, verbose, |plan, room| load(args, plan, room))?;
+    let (mut skel, attached) = plan.load(&mut storage, verbose, |plan, room| {
+        load(args, plan, &targets, room)
+    })?;
 
-    let start = session::start(&RECORDS, &targets);
+    let mut start = session::start(&RECORDS, &targets);
+    start.set("source", plan.source().name());
     let (mut session, mut ops) = Ops::new(args, &start, Files::default())?;
     session.set_daemons(targets.iter().map(Daemon::new).collect());
     let bss = skel.maps.bss_data.as_deref_mut();
@@ -91,6 +100,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
 fn load<'obj>(
     args: &Args,
     plan: &Plan,
+    targets: &[Target],
     room: &'obj mut MaybeUninit<OpenObject>,
 ) -> Result<(DpifOpsSkel<'obj>, Attached), trace::Error> {
     let ring_bytes = args.common.trace.ring_bytes(DEFAULT_RING);
@@ -105,6 +115,17 @@ fn load<'obj>(
     for (op, _, _, probe) in OPERATIONS {
         let op = op.0 as usize;
         rodata.targ_specs[op] = plan.sites().install(probe, &mut rodata.targ_args[op]);
+    }
+    if plan.source() == Source::Kernel {
+        Target::install(
+            targets,
+            &mut rodata.targ_tgid,
+            &mut rodata.targ_pid_namespace,
+        )?;
+        for (i, number) in families()?.into_iter().enumerate() {
+            rodata.targ_families[i] = number.unwrap_or(0);
+            rodata.targ_commands[i] = Family::ALL[i].commands(|operation| args.has(operation));
+        }
     }
     rodata.targ_request_size = args.nlmsg_size.unwrap_or(MAX_REQUEST);
     rodata.targ_wake_at = ring_bytes as u64 / 4;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
 use ovs_tracers::dpif_ops::event::{LOST, Op};
-use ovs_tracers::dpif_ops::show::{HEADING, Row, SCHEMA};
+use ovs_tracers::dpif_ops::show::{HEADING, KERNEL_HEADING, Row, SCHEMA};
 use ovs_tracers::run::events::{Events, Kind};
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::recording::Start;
@@ -14,19 +14,26 @@ use crate::args::Args;
 
 pub struct Ops<'a> {
     args: &'a Args,
-    pub events: Events<3>,
+    pub events: Events,
     /// Room for what is counted: operation, thread, datapath.
     names: [String; 3],
 }
 
+/// By what operations are counted: what only the kernel knows comes last.
+const PROPERTIES: &[&str] = &["operation", "thread", "datapath", "result"];
+
 impl<'a> Ops<'a> {
     /// Opens the outputs; `files` are those in use already. `start` describes the trace.
     pub fn new(args: &'a Args, start: &Start, files: Files) -> anyhow::Result<(Session, Self)> {
+        let (heading, properties) = match start.get("source") {
+            Some("kernel") => (KERNEL_HEADING, PROPERTIES),
+            _ => (HEADING, &PROPERTIES[..3]),
+        };
         let kind = Kind {
             what: "operations",
             tag: "op",
-            properties: ["operation", "thread", "datapath"],
-            heading: HEADING,
+            properties,
+            heading,
             schema: SCHEMA,
             reasons: LOST,
         };
@@ -58,10 +65,7 @@ impl<'a> Ops<'a> {
         self.names.iter_mut().for_each(String::clear);
         let [title, thread, datapath_name] = &mut self.names;
         // Writing to a String cannot fail.
-        let _ = match &op.request {
-            Ok(request) => request.title(title),
-            Err(_) => title.write_str(op.operation.name()),
-        };
+        let _ = op.title(title);
         let comm = String::from_utf8_lossy(head.comm);
         let _ = write!(thread, "{comm} ({})", head.tid);
         let _ = match datapath {
@@ -75,8 +79,15 @@ impl<'a> Ops<'a> {
             ports,
             wall_time,
         };
-        let (properties, decode) = ([&**title, thread, datapath_name], self.args.nlmsg_decode);
-        let text = |out: &mut String| row.text(decode, out);
+        let result = op.handled.map(|handled| handled.result());
+        let properties = [
+            title,
+            thread,
+            datapath_name,
+            result.as_deref().unwrap_or(""),
+        ];
+        let properties = (&properties[..], op.handled.map(|handled| handled.duration));
+        let text = |out: &mut String| row.text(self.args.nlmsg_decode, out);
         self.events
             .show(failure, properties, text, |line| row.json(line))?;
         session.count()

@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use ovs_tracers::cli::options::SourceArg;
 use ovs_tracers::show::message::note;
+use ovs_tracers::trace::kernel::has_kernel_btf;
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::until::Until;
 use ovs_tracers::trace::{self, Candidate, process};
 use ovs_tracers::upcall::probes::RECV_UPCALL;
 
 use crate::args::{Args, ResultFilter};
+use crate::live::upcall_messages;
 
 /// How often --follow looks for the next daemon. What it receives in its first tenth of a second is missed.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(50);
@@ -16,18 +19,37 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(50);
 /// How long an obstacle may last before a warning reports it.
 const FOLLOW_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Waits until an ovs-vswitchd runs that is not one of `others`. `None` if something ends the trace before.
+/// Waits until an ovs-vswitchd runs that is not one of `others` and whose upcalls can be seen. `None` if something ends the trace before.
 pub fn next_daemon(
     args: &Args,
     others: &[Candidate],
     until: &Until,
 ) -> anyhow::Result<Option<Target>> {
-    let next = || -> Result<Target, trace::Error> {
+    let source = match args.filters.result() {
+        ResultFilter::Error => None,
+        ResultFilter::Ok | ResultFilter::Any => Some(args.trace.source),
+    };
+    // The process that had no probes when it was last looked at.
+    let mut without_probes = None;
+    let mut next = || -> Result<Target, trace::Error> {
         let mut daemons = process::ovs_vswitchds()?;
         daemons.retain(|daemon| others.iter().all(|other| other.pid != daemon.pid));
         let target = Target::from_pid(process::only(daemons)?)?;
-        if args.filters.result() != ResultFilter::Error {
-            target.find_probe(RECV_UPCALL.provider, RECV_UPCALL.name)?;
+        let probes = || target.find_probe(RECV_UPCALL.provider, RECV_UPCALL.name);
+        match source {
+            None => {}
+            Some(SourceArg::Usdt) => drop(probes()?),
+            Some(SourceArg::Kernel) => drop(upcall_messages(args)?),
+            Some(SourceArg::Auto) => {
+                if let Err(error) = probes() {
+                    // One that has just started maps the library with the probes a moment later.
+                    let pid = Some(target.pid());
+                    if without_probes.replace(target.pid()) != pid || !has_kernel_btf() {
+                        return Err(error);
+                    }
+                    upcall_messages(args)?;
+                }
+            }
         }
         Ok(target)
     };

@@ -114,7 +114,17 @@ fn trace_daemons(
         filter.ok()
     });
     let packet_filter = args.filter.clone().filter(|_| in_kernel.is_none());
-    let groups = |source| groups(args, source, in_kernel.is_some());
+    let (namespaces, without_failed) = match network_namespaces(args, targets) {
+        Err(error @ trace::Error::Permission(_)) if args.filters.result() == ResultFilter::Any => {
+            (Vec::new(), Some(error))
+        }
+        namespaces => (namespaces?, None),
+    };
+    let result = match without_failed {
+        Some(_) => ResultFilter::Ok,
+        None => args.filters.result(),
+    };
+    let groups = |source| groups(result, source, in_kernel.is_some());
     let asked = args.trace.source.asked();
     let mut plan = Plan::new(asked, groups, targets, args.kernel_side.as_deref())?;
     let daemons: Vec<Daemon> = targets.iter().map(Daemon::new).collect();
@@ -126,15 +136,13 @@ fn trace_daemons(
 
     let messages = match plan.source() {
         Source::Usdt => None,
-        Source::Kernel => Some(match args.netlink {
-            Some(messages) => messages,
-            None => UpcallMessages::of_kernel().map_err(|error| plan.explain(error))?,
-        }),
+        Source::Kernel => Some(upcall_messages(args).map_err(|error| plan.explain(error))?),
     };
     let config = Config {
         args,
         messages,
         targets,
+        namespaces,
         ports: ports.numbers(&daemons),
         only_counts: args.only_counts() && packet_filter.is_none(),
         packet_size: args.packet_snaplen(packet_filter.as_ref()),
@@ -144,6 +152,12 @@ fn trace_daemons(
     let (mut skel, attached) = plan.load(&mut storage, args.trace.verbose, |plan, room| {
         config.load(plan, room)
     })?;
+    if let Some(error) = without_failed {
+        let why = error.fact();
+        note(format_args!(
+            "warning: upcalls that fail in the kernel cannot be seen: {why}"
+        ));
+    }
 
     let (session, monitor) = match run {
         Some(run) => run,
@@ -216,8 +230,23 @@ fn trace_daemons(
     Ok(end)
 }
 
-/// What is to be attached: `filtered` says that a packet filter is applied in the kernel.
-fn groups(args: &Args, source: Source, filtered: bool) -> Vec<&'static Group> {
+/// The messages that bring upcalls.
+pub fn upcall_messages(args: &Args) -> Result<UpcallMessages, trace::Error> {
+    args.netlink.map_or_else(UpcallMessages::of_kernel, Ok)
+}
+
+/// The network namespaces of the daemons, which distinguish the datapaths in which upcalls fail, if those are asked for.
+fn network_namespaces(args: &Args, targets: &[Target]) -> Result<Vec<u32>, trace::Error> {
+    match args.filters.result() {
+        ResultFilter::Ok => Ok(Vec::new()),
+        ResultFilter::Error | ResultFilter::Any => {
+            targets.iter().map(Target::network_namespace).collect()
+        }
+    }
+}
+
+/// What is to be attached for upcalls with such a result: `filtered` says that a packet filter is applied in the kernel.
+fn groups(result: ResultFilter, source: Source, filtered: bool) -> Vec<&'static Group> {
     let received = match (source, filtered) {
         (Source::Usdt, false) => &probes::RECEIVED,
         (Source::Usdt, true) => &probes::RECEIVED_FILTERED,
@@ -228,7 +257,7 @@ fn groups(args: &Args, source: Source, filtered: bool) -> Vec<&'static Group> {
         false => (&probes::FAILED, &probes::FAILED_TOO),
         true => (&probes::FAILED_FILTERED, &probes::FAILED_TOO_FILTERED),
     };
-    match args.filters.result() {
+    match result {
         ResultFilter::Ok => vec![received],
         ResultFilter::Error => vec![failed],
         ResultFilter::Any => vec![failed_too, received],
@@ -259,6 +288,8 @@ struct Config<'a> {
     /// The messages that bring upcalls, if the kernel is the source.
     messages: Option<UpcallMessages>,
     targets: &'a [Target],
+    /// Of each daemon, unless failed upcalls are not looked for.
+    namespaces: Vec<u32>,
     ports: Vec<u64>,
     /// The packet filter, if it is applied in the kernel.
     packet_filter: Option<InKernel>,
@@ -300,13 +331,11 @@ impl Config<'_> {
         if let Some(messages) = self.messages {
             rodata.targ_netlink_protocol = messages.protocol;
             rodata.targ_packet_family = messages.family;
-            let namespace = &mut rodata.targ_pid_namespace;
-            Target::install(self.targets, &mut rodata.targ_tgid, namespace);
+            let namespaces = &mut rodata.targ_pid_namespace;
+            Target::install(self.targets, &mut rodata.targ_tgid, namespaces)?;
         }
-        if plan.is_in_kernel() {
-            for (netns, target) in rodata.targ_netns.iter_mut().zip(self.targets) {
-                *netns = target.network_namespace()?;
-            }
+        for (netns, namespace) in rodata.targ_netns.iter_mut().zip(&self.namespaces) {
+            *netns = *namespace;
         }
         set_filters(&args.filters, rodata);
         if let Some(filter) = &self.packet_filter {

@@ -4,6 +4,14 @@ use ovs_tracers::cli::manual::{self, Section};
 
 pub fn sections() -> Vec<Section> {
     vec![
+        manual::sources(
+            "upcalls",
+            "dpif_recv:recv_upcall",
+            "the messages by which the module openvswitch hands upcalls to the daemon, where the kernel copies them to\nthe \
+             thread that receives them (the tracepoint skb:skb_copy_datagram_iovec)",
+            ", and no more privilege than\nCAP_BPF and CAP_PERFMON",
+            SOURCES,
+        ),
         Section::new("THE TABLE", TABLE),
         Section::new("FAILED UPCALLS", FAILED),
         Section::new("FILTERS", FILTERS),
@@ -37,6 +45,31 @@ the next daemon. Files are created for their owner alone, and not through symbol
         ),
     ]
 }
+
+const SOURCES: &str = "\
+Both show the same upcalls: a message is what the daemon reads before it comes to the probe. The kernel's messages say
+more than the probe:
+
+    reason         why an action sent the packet up: sflow, ipfix,
+                   flow_sample, slow_path(lacp), controller(action)
+    hash           the packet's hash
+    mru            the largest fragment of which conntrack put the packet
+                   together
+    len            bytes of the packet before an action cut it
+    egress_tunnel  the tunnel by which a sampled packet leaves
+    actions        those of the packet's flow, for an action that asks
+                   for them, as sFlow does
+
+The reason is shown below the row of the upcall, in the comment of a capture, and as a part of a summary; the others with
+-k. JSON has all of them, and dp_ifindex, the number of the datapath. -r error needs neither source.
+
+With the kernel as the source, TIME is when the kernel begins to copy the message, shortly before the probe. The message
+has only the number of the datapath; its name comes from the kernel, as those of ports do. Where the kernel gives no
+name, as without the privilege to enter the daemon's network namespace, the number is shown, and --dp finds nothing.
+
+Before Linux 6.12 what the kernel has of a message in pages is not captured: the end of a packet of more than some 1400
+bytes, if it was sent as a part of a larger one (GSO) or is a jumbo frame of a tap device for example. The announcement
+of the packet, and packet.paged in JSON, say how many bytes those are. Nothing else of an upcall is in pages.";
 
 const TABLE: &str = "\
 A row for each upcall. Columns and widths are those of upcall_monitor.py of Open vSwitch 3.6.

@@ -189,6 +189,9 @@ impl Monitor {
             };
         }
 
+        if let Some(number) = upcall.dp_ifindex.filter(|_| unnamed) {
+            session.record_datapath(upcall.target as usize, number)?;
+        }
         let named = number.zip(name);
         session.record(
             &record[..upcall.record_len],
@@ -197,11 +200,9 @@ impl Monitor {
         let time = upcall.time.saturating_add_signed(session.clock());
         let lost = session.lost().total();
         let (daemons, failure) = session.daemons_and_failure();
-        let label = match (daemons, upcall.dp_ifindex) {
-            (_, Some(number)) if datapath.is_empty() => Some(number.to_string()),
-            ([_, _, ..], _) => Some(datapath_label(datapath, upcall.target, daemons)),
-            _ => None,
-        };
+        let number = upcall.dp_ifindex.filter(|_| datapath.is_empty());
+        let label = (daemons.len() > 1 || number.is_some())
+            .then(|| datapath_label(datapath, number, upcall.target, daemons));
         let daemon = daemons.get(upcall.target as usize);
         let row = Row {
             upcall,

@@ -87,9 +87,17 @@ impl TopSources {
     }
 }
 
-/// The name of the datapath and, if several daemons are traced, whose it is.
-pub fn datapath_label(datapath: &[u8], target: u32, daemons: &[Daemon]) -> String {
-    let name = String::from_utf8_lossy(datapath);
+/// The name of the datapath, or its number if it has no name, and whose it is if several daemons are traced.
+pub fn datapath_label(
+    datapath: &[u8],
+    number: Option<u32>,
+    target: u32,
+    daemons: &[Daemon],
+) -> String {
+    let name = match (datapath, number) {
+        (b"", Some(number)) => number.to_string().into(),
+        _ => String::from_utf8_lossy(datapath),
+    };
     match daemons.get(target as usize) {
         Some(daemon) if daemons.len() > 1 => format!("{name} of {}", daemon.pid),
         _ => name.into_owned(),
@@ -102,17 +110,22 @@ struct Known<'a> {
     threads: &'a HashMap<u32, String>,
 }
 
+impl Known<'_> {
+    /// The name of a flow's datapath, which may have become known since the flow was counted.
+    fn datapath_name<'a>(&'a self, flow: &'a Flow) -> &'a [u8] {
+        let by_number = |number| {
+            let daemon = self.daemons.get(flow.target as usize)?;
+            daemon.ports.known_datapath(number)
+        };
+        let name = flow.dp_ifindex.and_then(by_number);
+        name.unwrap_or(flow.datapath())
+    }
+}
+
 impl Names for Known<'_> {
     fn datapath(&self, flow: &Flow) -> String {
-        match flow.dp_ifindex {
-            None => datapath_label(flow.datapath(), flow.target, self.daemons),
-            Some(number) => {
-                let daemon = self.daemons.get(flow.target as usize);
-                let name = daemon.and_then(|daemon| daemon.ports.known_datapath(number));
-                let number = number.to_string();
-                datapath_label(name.unwrap_or(number.as_bytes()), flow.target, self.daemons)
-            }
-        }
+        let name = self.datapath_name(flow);
+        datapath_label(name, flow.dp_ifindex, flow.target, self.daemons)
     }
 
     fn port(&self, flow: &Flow) -> String {
@@ -120,7 +133,7 @@ impl Names for Known<'_> {
             return "Unknown".to_string();
         };
         let daemon = self.daemons.get(flow.target as usize);
-        let name = daemon.and_then(|daemon| daemon.ports.known(flow.datapath(), port));
+        let name = daemon.and_then(|daemon| daemon.ports.known(self.datapath_name(flow), port));
         name.map_or_else(|| port.to_string(), str::to_string)
     }
 

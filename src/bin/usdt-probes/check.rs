@@ -8,7 +8,7 @@ use ovs_tracers::ovs::{ports, release};
 use ovs_tracers::show::escape::Escaped;
 use ovs_tracers::show::json::Line;
 use ovs_tracers::trace::kernel::Need;
-use ovs_tracers::trace::probes::{Tool, Usdt, Without};
+use ovs_tracers::trace::probes::{Source, Tool, Usdt, Without};
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::usdt::{self, parse_args};
 use ovs_tracers::trace::{self, kernel, privilege};
@@ -33,13 +33,81 @@ pub struct Report {
     answers: Vec<Answer>,
 }
 
+/// What a tool can do here.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
     tool: &'static str,
-    can_run: bool,
+    /// With each of the sources that the tool has, the probes first.
+    sources: Vec<SourceAnswer>,
+}
+
+/// What a tool can do with a source.
+#[derive(Debug, PartialEq, Eq)]
+struct SourceAnswer {
+    source: Source,
     lacks: Vec<String>,
     /// What it would run without.
     without: Vec<String>,
+}
+
+impl SourceAnswer {
+    fn can_run(&self) -> bool {
+        self.lacks.is_empty()
+    }
+
+    /// What it runs without, as the end of a text.
+    fn reservation(&self) -> String {
+        match self.without.as_slice() {
+            [] => String::new(),
+            without => format!(", but without {}", without.join("; without ")),
+        }
+    }
+}
+
+impl Answer {
+    /// What the tool can do with the source that it would take: the first that lacks nothing, or else the probes.
+    fn best(&self) -> &SourceAnswer {
+        let able = self.sources.iter().find(|source| source.can_run());
+        able.unwrap_or(&self.sources[0])
+    }
+
+    fn text(&self) -> String {
+        let best = self.best();
+        let [first, others @ ..] = self.sources.as_slice() else {
+            return String::new();
+        };
+        let from = |answer: &SourceAnswer| match answer.source {
+            Source::Usdt => "from probes",
+            Source::Kernel => "from the kernel",
+        };
+        let able = |answer: &SourceAnswer| format!("{}{}", from(answer), answer.reservation());
+        let unable = |answer: &SourceAnswer, known: &[String]| {
+            let own = answer.lacks.iter().filter(|lack| !known.contains(lack));
+            let own: Vec<&str> = own.map(String::as_str).collect();
+            (!own.is_empty()).then(|| format!("{}: {}", from(answer), own.join(", ")))
+        };
+        if others.is_empty() {
+            return match best.can_run() {
+                true => format!("can run{}", best.reservation()),
+                false => format!("cannot: {}", best.lacks.join("; ")),
+            };
+        }
+        if self.sources.iter().all(SourceAnswer::can_run) {
+            let able: Vec<String> = self.sources.iter().map(able).collect();
+            return format!("can run: {}", able.join("; "));
+        }
+        if best.can_run() {
+            let unable = self.sources.iter().filter_map(|one| unable(one, &[]));
+            let unable: Vec<String> = unable.collect();
+            return format!("can run {}; not {}", able(best), unable.join("; not "));
+        }
+        // What keeps it from every source is said once.
+        let everywhere = |lack: &&String| others.iter().all(|other| other.lacks.contains(lack));
+        let common: Vec<String> = first.lacks.iter().filter(everywhere).cloned().collect();
+        let own = self.sources.iter().filter_map(|one| unable(one, &common));
+        let own: Vec<String> = own.collect();
+        format!("cannot: {}", [common, own].concat().join("; "))
+    }
 }
 
 /// What the kernel has, and what this process may do with it.
@@ -133,13 +201,30 @@ fn lacking(error: &trace::Error) -> Found {
     })
 }
 
-/// What a tool lacks of what it cannot do without, and what it would run without.
+/// What a tool can do with each of its sources.
 fn answer(tool: &Tool, kernel: &Kernel, find: impl Fn(&Usdt) -> Found) -> Answer {
+    let sources = [Source::Usdt, Source::Kernel].into_iter();
+    let sources = sources.filter(|source| !tool.groups(*source).is_empty());
+    Answer {
+        tool: tool.name,
+        sources: sources
+            .map(|source| answer_for(tool, source, kernel, &find))
+            .collect(),
+    }
+}
+
+/// What a tool with this source lacks of what it cannot do without, and what it would run without.
+fn answer_for(
+    tool: &Tool,
+    source: Source,
+    kernel: &Kernel,
+    find: impl Fn(&Usdt) -> Found,
+) -> SourceAnswer {
     let mut lacks: Vec<String> = Vec::new();
     let mut without: Vec<String> = Vec::new();
     let mut absent = Vec::new();
     let mut differ = false;
-    for group in tool.usdt {
+    for group in tool.groups(source) {
         // What the best way lacks comes first.
         let mut why: Vec<&str> = Vec::new();
         let mut possible = false;
@@ -186,7 +271,7 @@ fn answer(tool: &Tool, kernel: &Kernel, find: impl Fn(&Usdt) -> Found) -> Answer
         }
     };
     need(
-        kernel.uprobes,
+        kernel.uprobes || source == Source::Kernel,
         "kernel built without uprobes (CONFIG_UPROBE_EVENTS)",
     );
     need(
@@ -204,9 +289,8 @@ fn answer(tool: &Tool, kernel: &Kernel, find: impl Fn(&Usdt) -> Found) -> Answer
     if let Some(missing) = &kernel.privilege {
         need(false, missing);
     }
-    Answer {
-        tool: tool.name,
-        can_run: lacks.is_empty(),
+    SourceAnswer {
+        source,
         lacks,
         without,
     }
@@ -247,7 +331,7 @@ fn describe(target: &Target) -> String {
 
 impl Report {
     pub fn all_can_run(&self) -> bool {
-        self.answers.iter().all(|answer| answer.can_run)
+        self.answers.iter().all(|answer| answer.best().can_run())
     }
 
     pub fn text(&self, out: &mut impl Write) -> io::Result<()> {
@@ -273,17 +357,7 @@ impl Report {
         let width = self.answers.iter().map(|answer| answer.tool.len()).max();
         let width = width.unwrap_or(0);
         for answer in &self.answers {
-            let Answer {
-                tool,
-                lacks,
-                without,
-                ..
-            } = answer;
-            let answer = match (lacks.as_slice(), without.as_slice()) {
-                ([], []) => "can run".to_string(),
-                ([], without) => format!("can run, but without {}", without.join("; without ")),
-                (lacks, _) => format!("cannot: {}", lacks.join("; ")),
-            };
+            let (tool, answer) = (answer.tool, answer.text());
             writeln!(out, "{tool:width$}  {}", Escaped::text(&answer))?;
         }
         Ok(())
@@ -292,18 +366,23 @@ impl Report {
     pub fn json(&self, out: &mut impl Write) -> io::Result<()> {
         let mut line = Line::default();
         show::json_start(out, &mut line, Some(self.pid))?;
-        for Answer {
-            tool,
-            can_run,
-            lacks,
-            without,
-        } in &self.answers
-        {
+        for answer in &self.answers {
+            let best = answer.best();
             line.record("check");
-            line.field("tool", tool);
-            line.field("can_run", can_run);
-            line.field("lacks", lacks);
-            line.field("without", without);
+            line.field("tool", answer.tool);
+            line.field("can_run", best.can_run());
+            line.field("lacks", &best.lacks);
+            line.field("without", &best.without);
+            line.begin("sources", b'[');
+            for source in &answer.sources {
+                line.begin_item(b'{');
+                line.field("source", source.source.name());
+                line.field("can_run", source.can_run());
+                line.field("lacks", &source.lacks);
+                line.field("without", &source.without);
+                line.end(b'}');
+            }
+            line.end(b']');
             line.write(out)?;
         }
         Ok(())
@@ -369,8 +448,11 @@ mod tests {
     #[track_caller]
     fn lacks(kernel: &Kernel, find: impl Fn(&Usdt) -> Found) -> String {
         let answer = answer(&NEEDY, kernel, find);
-        assert_eq!(answer.can_run, answer.lacks.is_empty());
-        answer.lacks.join("; ")
+        let [probes] = answer.sources.as_slice() else {
+            panic!("one source");
+        };
+        assert_eq!(probes.can_run(), probes.lacks.is_empty());
+        probes.lacks.join("; ")
     }
 
     /// Check that each thing which a tool needs is reported as missing when it is, and only then.
@@ -409,7 +491,7 @@ mod tests {
         };
         assert_eq!(lacks(&no_btf, usable), "");
         assert_eq!(
-            answer(&NEEDY, &no_btf, usable).without,
+            answer(&NEEDY, &no_btf, usable).best().without,
             ["upcalls that fail in the kernel: no BTF"]
         );
         // A second way needs less.
@@ -417,7 +499,8 @@ mod tests {
             missing: vec![(Need::DatapathBtf, "no module BTF".into())],
             ..kernel()
         };
-        assert!(answer(&NEEDY, &no_module_btf, usable).without.is_empty());
+        let answer = answer(&NEEDY, &no_module_btf, usable);
+        assert!(answer.best().without.is_empty());
         let no_module = Kernel {
             datapath: Some(false),
             ..kernel()
@@ -469,6 +552,103 @@ mod tests {
         assert_eq!(
             lacks(&kernel(), |_| lacking(&replaced)),
             "no privilege to read /x, which was replaced since (CAP_CHECKPOINT_RESTORE)"
+        );
+    }
+
+    static CALLS: Group = Group {
+        what: "calls",
+        ways: &[Way {
+            name: "fentry",
+            needs: &[Need::KernelBtf],
+            points: &[],
+        }],
+        without: Without::Error,
+    };
+
+    static CAUSES: Group = Group {
+        what: "causes",
+        ways: &[Way {
+            name: "tracepoint",
+            needs: &[Need::SkbDynptr],
+            points: &[],
+        }],
+        without: Without::Warning(""),
+    };
+
+    static TWOFOLD: Tool = Tool {
+        name: "twofold",
+        usdt: &[&PROBED],
+        kernel: &[&CALLS, &CAUSES],
+        datapath: false,
+    };
+
+    /// Check that a tool which has the kernel as a second source needs only one of the two, and that the answer says
+    /// what each of them lacks.
+    #[test]
+    fn each_source() {
+        let text = |kernel: &Kernel, find: &dyn Fn(&Usdt) -> Found| {
+            let answer = answer(&TWOFOLD, kernel, find);
+            let best = answer.best();
+            (best.source, best.can_run(), answer.text())
+        };
+        let none = |_: &Usdt| Found::Lacks("no probes".into());
+        let all = kernel();
+        assert_eq!(
+            text(&all, &usable),
+            (
+                Source::Usdt,
+                true,
+                "can run: from probes; from the kernel".into()
+            )
+        );
+        assert_eq!(
+            text(&all, &none),
+            (
+                Source::Kernel,
+                true,
+                "can run from the kernel; not from probes: no probes".into()
+            )
+        );
+        let slow = Kernel {
+            missing: vec![(Need::SkbDynptr, "too old".into())],
+            uprobes: false,
+            ..kernel()
+        };
+        assert_eq!(
+            text(&slow, &usable),
+            (
+                Source::Kernel,
+                true,
+                "can run from the kernel, but without causes: too old; \
+                 not from probes: kernel built without uprobes (CONFIG_UPROBE_EVENTS)"
+                    .into()
+            )
+        );
+        let no_btf = Kernel {
+            missing: vec![(Need::KernelBtf, "no BTF".into())],
+            ..kernel()
+        };
+        assert_eq!(
+            text(&no_btf, &usable),
+            (
+                Source::Usdt,
+                true,
+                "can run from probes; not from the kernel: no BTF".into()
+            )
+        );
+        let nothing = Kernel {
+            ring_buffer: false,
+            ..no_btf
+        };
+        assert_eq!(
+            text(&nothing, &none),
+            (
+                Source::Usdt,
+                false,
+                "cannot: kernel without BPF ring buffers (Linux 5.8); from probes: no probes; \
+                 from the kernel: no BTF"
+                    .into()
+            )
         );
     }
 

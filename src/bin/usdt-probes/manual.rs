@@ -65,7 +65,8 @@ BPF program has 15 characters at most.";
 
 const CHECK: &str = "\
 --check says of each of the tracers whether it can run on the process and on this kernel with the privilege that
-usdt-probes itself has, and what it lacks.
+usdt-probes itself has, and what it lacks. A tracer that can take its events from the kernel as well as from probes needs
+one of the two; the answer says from which it can, and what the other lacks.
 
     built without probes    Open vSwitch was configured without
                             --enable-usdt-probes
@@ -82,7 +83,9 @@ The records are
            the kernel
     probe  a probe of one file
     check  with --check, a tracer: tool, can_run, and lacks and without,
-           arrays of text: what it lacks, and what it cannot show
+           arrays of text: what it lacks, and what it cannot show;
+           sources, an array with the same for each source (usdt,
+           kernel) that it can have
 
 A value that is not known, or does not apply, is null. Addresses are text, in hexadecimal with 0x. A probe has
 
