@@ -109,7 +109,7 @@ fn load<'obj>(
         rodata.targ_packet_family = upcalls.family;
         rodata.targ_flow_family = flow_family;
         let namespace = &mut rodata.targ_pid_namespace;
-        Target::install(targets, &mut rodata.targ_tgid, namespace);
+        Target::install(targets, &mut rodata.targ_tgid, namespace)?;
     }
     if plan.is_in_kernel() {
         rodata.targ_netns = targets[0].network_namespace()?;
