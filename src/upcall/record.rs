@@ -182,6 +182,8 @@ mod tests {
             record.extend_from_slice(&(word as u32).to_ne_bytes());
         }
         record.extend_from_slice(b"system@ovs-system\0more-garbage..");
+        // dp_ifindex, attributes_at
+        record.extend_from_slice(&[0; 8]);
         assert_eq!(record.len(), HEADER);
         for part in [key, between, packet, unused] {
             record.extend_from_slice(part);
@@ -215,6 +217,62 @@ mod tests {
                 ..Upcall::default()
             };
             assert_eq!(Upcall::from_record(&bytes), Ok(expected));
+        }
+    }
+
+    /// Check that the other attributes of a message are those between key and packet, without the header of the packet,
+    /// and that a record is refused which claims that they are elsewhere.
+    #[test]
+    fn other_attributes() {
+        let message = |attributes_at: u32| {
+            let mut bytes =
+                record_of_message(b"key_", b"attributes--HEAD", b"the packet", b"STALE");
+            for (offset, value) in [
+                (offset_of!(upcall_record, dp_ifindex), 6),
+                (offset_of!(upcall_record, attributes_at), attributes_at),
+            ] {
+                bytes[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
+            }
+            bytes
+        };
+        let bytes = message(4);
+        let upcall = Upcall::from_record(&bytes).unwrap();
+        assert_eq!(upcall.attributes, Some(&b"attributes--"[..]));
+        assert_eq!(upcall.dp_ifindex, Some(6));
+        assert_eq!(
+            (upcall.key.bytes, upcall.packet.bytes),
+            (&b"key_"[..], &b"the packet"[..])
+        );
+        for (from, known) in [(0, false), (16, true)] {
+            let bytes = message(from);
+            let upcall = Upcall::from_record(&bytes).unwrap();
+            assert_eq!(upcall.attributes, known.then_some(&b""[..]), "{from}");
+        }
+        for from in [17, 20, u32::MAX] {
+            let expected = Error::Attributes {
+                from: from as usize,
+                to: 20,
+            };
+            assert_eq!(Upcall::from_record(&message(from)), Err(expected));
+        }
+    }
+
+    /// Check that a record of version 2, which had neither the number of the datapath nor other attributes, becomes the
+    /// same upcall, and that one which is cut anywhere does not.
+    #[test]
+    fn version_2() {
+        let new = record_of_message(b"the key", b"between", b"the packet", b"");
+        let mut old = new.clone();
+        old.drain(HEADER - 8..HEADER);
+        let upgraded = |record: &[u8]| {
+            let mut upgraded = Vec::new();
+            (RECORDS.upgrade)(2, record, &mut upgraded);
+            upgraded
+        };
+        assert_eq!(upgraded(&old), new);
+        for cut in 0..old.len() {
+            let upgraded = upgraded(&old[..cut]);
+            assert!(Upcall::from_record(&upgraded).is_err(), "cut at {cut}");
         }
     }
 
@@ -285,8 +343,8 @@ mod tests {
         }
     }
 
-    /// Check that a record of version 1, written out here as its layout was, becomes the same upcall as one of version
-    /// 2, and that one which is cut anywhere does not.
+    /// Check that a record of version 1, written out here as its layout was, becomes the same upcall as one of
+    /// today's, and that one which is cut anywhere does not.
     #[test]
     fn version_1() {
         let mut old = Vec::new();
