@@ -24,17 +24,23 @@ struct nlattr {
 
 #pragma clang attribute pop
 
+#ifdef WITHOUT_KFUNCS
+#define CAN_CAST 0
+#define READ_AT(address, type, member) \
+	BPF_CORE_READ((struct type *)(address), member)
+#else
 /*
  * a35b9af4ec2c ("bpf: Add a kfunc for generic type cast", Linux 6.2): what it
  * returns is read by plain loads, which yield 0 where the memory cannot be
  * read. Reading an attribute by a helper costs ten times as much.
  */
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+#define CAN_CAST bpf_ksym_exists(bpf_rdonly_cast)
 
 /* Reads a member of the struct that is at an address of the kernel's. */
 #define READ_AT(address, type, member) ({						\
 	typeof(((struct type *)0)->member) __value = 0;					\
-	if (bpf_ksym_exists(bpf_rdonly_cast)) {						\
+	if (CAN_CAST) {									\
 		const struct type *__at = bpf_rdonly_cast((void *)(address),		\
 					       bpf_core_type_id_kernel(struct type));	\
 		__value = __at->member;							\
@@ -43,6 +49,7 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 	}										\
 	__value;									\
 })
+#endif
 
 /* Whose an address is. Each caller passes a constant, so that the verifier removes the other case. */
 enum memory {
@@ -60,7 +67,7 @@ static __always_inline long read_memory(enum memory memory, void *to, __u64 len,
 /* Reads a field of len bytes, a constant: 1, 2, or a multiple of 4. The types that are named only have such a field. */
 static __always_inline long read_field(enum memory memory, void *to, const __u64 len, __u64 addr)
 {
-	if (memory != OF_KERNEL || !bpf_ksym_exists(bpf_rdonly_cast))
+	if (memory != OF_KERNEL || !CAN_CAST)
 		return read_memory(memory, to, len, addr);
 	if (len == 1) {
 		*(__u8 *)to = READ_AT(addr, genlmsghdr, cmd);

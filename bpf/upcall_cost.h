@@ -15,17 +15,22 @@ enum cost_event {
 	EVENT_OVS_PKT_EXEC = 4, /* ovs_packet_cmd_execute() begins, in the thread that asked for it */
 	/* The upcall of that CPU and sk_buff failed: queue_userspace_packet() returned an error. */
 	EVENT_DP_FAILED = 5,
-	EVENTS = 6,
+	/* netlink_unicast() begins to give the message of an upcall to the socket; only with the kernel as the source. */
+	EVENT_DP_QUEUED = 6,
+	EVENTS = 7,
 };
 
 /*
- * Indices of lost[]: the events that the ring had no room for, by kind, then
- * those of the daemon of which an argument in memory could not be read.
+ * Indices of lost[]: the events that the ring had no room for, by kind but for
+ * DP_QUEUED, which came later and must not change what recordings say.
  */
 enum cost_lost {
-	LOST_ARGUMENTS = EVENTS,
-	LOST_SKIPPED = EVENTS + 1, /* user space counts it */
-	LOST_REASONS = EVENTS + 2,
+	LOST_ARGUMENTS = 6, /* what the daemon, or a message, has in memory could not be read */
+	LOST_QUEUED = 7, /* the ring had no room for a DP_QUEUED */
+	LOST_THREADS = 8, /* too many threads send at once: what one message asks for */
+	LOST_END = 9, /* a return probe did not fire */
+	LOST_SKIPPED = 10, /* user space counts it */
+	LOST_REASONS = 11,
 };
 
 /* The arguments that are fetched of each probe of dpif_netlink_operate__: lib/dpif-netlink.c of Open vSwitch. */
@@ -39,21 +44,27 @@ enum op_flow_execute_arg {
 	OP_FLOW_EXECUTE_ARGS = 2,
 };
 
-/* One event. A field that an event does not have is 0 or empty. */
+/*
+ * One event. A field that an event does not have is 0 or empty.
+ *
+ * With the kernel as the source, RECV_UPCALL is skb:skb_copy_datagram_iovec;
+ * OP_FLOW_PUT and OP_FLOW_EXECUTE come when genl_rcv_msg() has returned, and
+ * the time in their head is when the netlink_sendmsg() around it began.
+ */
 struct cost_record {
 	struct event_head head; /* kind is an enum cost_event */
 	/*
-	 * DP_UPCALL, DP_FAILED: its address, which joins the two, and has no
-	 * other use. 0 in DP_FAILED: the upcall failed in ovs_dp_upcall()
+	 * DP_UPCALL, DP_FAILED, DP_QUEUED: address of the packet, which joins
+	 * them, and has no other use. 0 in DP_FAILED: the upcall failed in ovs_dp_upcall()
 	 * before anything was queued (nobody listens, a packet cannot be
 	 * segmented), so that it has no DP_UPCALL.
 	 */
 	__u64 skb;
 	/* RECV_UPCALL, DP_UPCALL, DP_FAILED: enum dpif_upcall_type, 0 a miss, 1 an action */
 	__u32 type;
-	__s32 result; /* DP_FAILED: a negative errno */
+	__s32 result; /* DP_FAILED: a negative errno; OP_*, with the kernel as the source: 0 or such a one */
 	__u32 port; /* DP_UPCALL, DP_FAILED: in_port of the flow key */
-	__u32 portid; /* DP_UPCALL, DP_FAILED: the netlink port that it is sent to */
+	__u32 portid; /* DP_*: the netlink port that it is sent to */
 	/*
 	 * DP_UPCALL: where in the packet a checksum is that the kernel fills
 	 * in after this event; 0: none
@@ -66,9 +77,16 @@ struct cost_record {
 	 * the request of OP_FLOW_PUT.
 	 */
 	struct captured captured;
-	/* RECV_UPCALL: dpif->full_name, system@ovs-system; DP_*: the same */
+	/* RECV_UPCALL: dpif->full_name, system@ovs-system; DP_UPCALL, DP_FAILED: the same */
 	char datapath[32];
 	char device[16]; /* DP_*: name of the device that the packet came from */
+	/* From here on: what only the kernel as the source knows. */
+	__u64 message; /* DP_QUEUED, RECV_UPCALL: address of the message, which joins the two */
+	/* OP_*: when genl_rcv_msg() began with the request; OVS_PKT_EXEC: the same of the request that it is in */
+	__u64 begun;
+	__u64 ended; /* OP_*: when it returned */
+	__u32 dp_ifindex; /* RECV_UPCALL: number of the datapath, in place of its name */
+	__u32 unused;
 	__u8 data[];
 };
 

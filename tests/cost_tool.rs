@@ -1,10 +1,11 @@
 //! upcall-cost on recordings and files, through its command line.
 //!
-//! `fixtures/cost/small.rec` is what [`common::synthetic`] makes. `fixtures/cost/upstream.txt` was made by hand in the
+//! `fixtures/cost/small.rec` is what [`common::synthetic`] made when records were of an older version, and `kernel.rec`
+//! what [`common::of_kernel`] makes. `fixtures/cost/upstream.txt` was made by hand in the
 //! format of upcall_cost.py: a plain upcall, one with an unfinished checksum, one from a tunnel whose key is cut, one
 //! in pages, one with a VLAN tag that the kernel puts back, one that is segmented into three, two that are not
 //! received, one of another datapath without a flow, and operations of a thread that received nothing. `NAME.FORM` is
-//! what the tool shows of them. `UPDATE=1 cargo test --test cost_tool` writes the latter, and `small.rec`.
+//! what the tool shows of them. `UPDATE=1 cargo test --test cost_tool` writes the latter, and `kernel.rec`.
 
 #[path = "common/cost.rs"]
 mod common;
@@ -16,7 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::synthetic;
+use common::{of_kernel, synthetic};
 use ovs_tracers::cost::analysis::Analysis;
 use ovs_tracers::cost::upstream::{self, Item};
 use ovs_tracers::cost::{Event, Kind, RECORDS};
@@ -52,13 +53,19 @@ fn golden() {
     let update = std::env::var_os("UPDATE").is_some();
     if update {
         let mut bytes = Vec::new();
-        synthetic(&mut bytes, 200, 90);
-        fs::write(fixture("small.rec"), bytes).unwrap();
+        of_kernel(&mut bytes, 60);
+        fs::write(fixture("kernel.rec"), bytes).unwrap();
     }
     for (name, form, args) in [
         ("small.rec", "txt", &["-q"][..]),
         ("small.rec", "log.txt", &["-q", "--log", "--slowest", "0"]),
         ("small.rec", "jsonl", &["-q", "--format", "json"]),
+        ("kernel.rec", "txt", &["--slowest", "2"]),
+        (
+            "kernel.rec",
+            "jsonl",
+            &["--slowest", "2", "--format", "json"],
+        ),
         ("upstream.txt", "out.txt", &["-b", "5", "--sets"]),
         ("upstream.txt", "jsonl", &["--format", "json"]),
     ] {
@@ -166,7 +173,7 @@ fn documented_json() {
     let words: BTreeSet<&str> = section
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
         .collect();
-    for name in ["small.rec", "upstream.txt"] {
+    for name in ["small.rec", "kernel.rec", "upstream.txt"] {
         let output = replay(&fixture(name), &["--format", "json", "--sets"]);
         for (record, lines) in lines(&output) {
             assert!(words.contains(record.as_str()), "{record}");
@@ -204,6 +211,70 @@ fn everything_is_put_together() {
         let groups = lines["group"].iter().filter(|group| group["by"] == by);
         let sum: u64 = groups.map(|group| group["upcalls"].as_u64().unwrap()).sum();
         assert_eq!(sum, upcalls, "{by}");
+    }
+}
+
+/// Check that with the kernel as the source every upcall is followed from its first event to its last, that those which
+/// are equal are told apart, and that what failed is counted by its error.
+#[test]
+fn followed_in_the_kernel() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kernel.rec");
+    of_kernel(fs::File::create(&file).unwrap(), 1001);
+    let output = replay(&file, &["-q", "--format", "json", "--slowest", "2000"]);
+    let lines = lines(&output);
+    assert_eq!(lines["start"][0]["source"], "kernel");
+    assert_eq!(lines["summary"][0]["sets"], 1001);
+    assert!(!lines.contains_key("unmatched"), "{:?}", lines["unmatched"]);
+    let puts = (0..1001).filter(|n| n % 5 != 4);
+    for stage in &lines["stage"] {
+        let expected = match stage["name"].as_str().unwrap() {
+            "kernel_put" | "overhead" => puts.clone().count(),
+            "socket" => (0..1001).filter(|n| n % 13 != 12).count(),
+            _ => 1001,
+        };
+        assert_eq!(stage["count"], expected, "{stage}");
+        assert!(stage["from"].is_string() && stage["to"].is_string());
+    }
+    // The socket is the end of the queue, and nothing takes longer than the generator made it.
+    for slow in &lines["slow"] {
+        let ns = |name: &str| slow[name].as_u64();
+        if let Some(socket) = ns("socket_ns") {
+            assert!(socket < ns("queue_ns").unwrap(), "{slow}");
+        }
+        assert!((2_000..5_000).contains(&ns("kernel_execute_ns").unwrap()));
+        assert!(ns("execute_ns") > ns("wait_ns"));
+        assert_eq!(slow["datapath"], "system@ovs-system");
+    }
+    let failed: Vec<_> = lines["failed_request"]
+        .iter()
+        .map(|line| (line["error_name"].as_str().unwrap(), line["count"].as_u64()))
+        .collect();
+    let existing = puts.filter(|n| n % 7 == 6).count() as u64;
+    assert_eq!(failed, [("EEXIST", Some(existing)), ("ENODEV", Some(91))]);
+}
+
+/// Check that the stages which only the kernel as the source shows are in the picture, and not in that of probes.
+#[test]
+fn picture_of_the_kernel() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("picture.svg");
+    for (name, expected) in [("kernel.rec", 2), ("small.rec", 0)] {
+        let path = picture.to_str().expect("UTF-8");
+        let output = replay(&fixture(name), &["-q", "--force", "--svg", path]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let picture = fs::read_to_string(&picture).unwrap();
+        for title in [
+            "Message in the socket's queue",
+            "Kernel handles requests sent before it",
+            "Kernel puts the flow",
+            "Kernel executes the packet",
+        ] {
+            // How its times are spread, and how they change.
+            let count = picture.matches(&format!(">{title}</text>")).count();
+            assert_eq!(count, expected, "{name}: {title}");
+        }
+        assert!(!picture.contains("not seen"), "{name}");
     }
 }
 
@@ -529,7 +600,7 @@ proptest! {
     #[test]
     fn arbitrary_events(
         events in proptest::collection::vec(
-            (0u32..6, any::<[u8; 138]>(), 0u32..40, 0u32..40, proptest::collection::vec(any::<u8>(), 80)),
+            (0u32..7, any::<[u8; 176]>(), 0u32..40, 0u32..40, proptest::collection::vec(any::<u8>(), 80)),
             0..60,
         ),
         few in any::<bool>(),
@@ -541,7 +612,7 @@ proptest! {
                 header.iter_mut().for_each(|byte| *byte &= 1);
             }
             let mut record = header.to_vec();
-            record.resize(144, 0);
+            record.resize(176, 0);
             for (at, value) in [
                 (20, kind),
                 (72, packet),

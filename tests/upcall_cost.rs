@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         };
     }
     trial!(every_event_is_itself);
+    trial!(received_in_the_kernel);
     trial!(snap_lengths);
     trial!(unreadable);
     trial!(burst_into_smallest_ring);
@@ -48,7 +49,7 @@ const OP_FLOW_EXECUTE: u32 = 3;
 const EVENTS: usize = 6;
 
 /// The size of a `struct cost_record` without the bytes of key and packet that follow.
-const HEADER: usize = 144;
+const HEADER: usize = 176;
 
 /// A `struct cost_record`, read independently of the program under test.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +65,8 @@ struct Record {
     key_error: i32,
     comm: String,
     datapath: String,
+    message: u64,
+    dp_ifindex: u32,
     key: Vec<u8>,
     packet: Vec<u8>,
 }
@@ -92,6 +95,8 @@ impl Record {
             key_error: half(94).cast_signed().into(),
             comm: text(24, 16),
             datapath: text(96, 32),
+            message: u64::from_ne_bytes(bytes[144..152].try_into().unwrap()),
+            dp_ifindex: word(168),
             key: data[..key_len].to_vec(),
             packet: data[packet_at..].to_vec(),
         }
@@ -236,6 +241,42 @@ fn every_event_is_itself() {
             }
         }
         assert_eq!(records.next(), None);
+    }
+}
+
+/// Check that with the kernel as the source, the messages of a program without probes are each delivered once, with
+/// their own content, and nothing else that it or another process receives.
+fn received_in_the_kernel() {
+    const COUNT: u64 = 1009;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("events");
+    let file = file.to_str().expect("UTF-8");
+    let options = "--netlink --rate 2000 --threads 2 --count 1009 --noise 5 --twin --attributes";
+    let options: Vec<&str> = options.split(' ').collect();
+    let target = StandIn::start("standin-stock", &options);
+    let all = ["-q", "-P", "300", "--netlink", "2:27", "-w", file];
+    let tool = Monitor::attach_tool(UPCALL_COST, target.pid, &all);
+    target.run();
+    let output = tool.output();
+    assert!(output.status.success(), "{}", output.stderr);
+    let (mut records, lost) = read(file);
+    assert_eq!(lost.iter().sum::<u64>(), 0, "{}", output.stderr);
+    records.sort_by_key(|record| mark(&record.key));
+    assert_eq!(records.len() as u64, COUNT);
+    let lengths = [42, 54, 73, 98, 86, 158, 492, 9014];
+    let types = [0, 0, 0, 0, 0, 1, 1, 0];
+    for (n, record) in records.iter().enumerate() {
+        let index = n % 8;
+        assert_eq!(record.event, RECV_UPCALL);
+        assert_eq!(mark(&record.key), n as u64);
+        assert_eq!(record.comm, format!("handler{}", n % 2 + 1));
+        assert_eq!((record.kind, record.dp_ifindex), (types[index], 6));
+        assert_eq!(record.datapath, "");
+        assert_ne!(record.message, 0);
+        assert_eq!(record.packet_size, lengths[index]);
+        assert_eq!(record.packet.len(), lengths[index].min(300) as usize);
+        assert_eq!(record.key.len(), record.key_size as usize);
+        assert_eq!((record.packet_error, record.key_error), (0, 0));
     }
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* What the datapath does: it queues an upcall for ovs-vswitchd, or fails to, and executes the packet. */
+/* What the datapath does: it queues an upcall for ovs-vswitchd, or fails to. */
 #ifndef __COST_DATAPATH_BPF_H__
 #define __COST_DATAPATH_BPF_H__
 
@@ -173,38 +173,27 @@ static __always_inline int handle_queue_ends(int result)
 	return 0;
 }
 
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-
-struct nlattr {
-	__u16 nla_len;
-};
-
-struct genl_info {
-	struct nlattr **attrs;
-};
-
-#pragma clang attribute pop
-
-/* include/uapi/linux/openvswitch.h */
-#define OVS_PACKET_ATTR_PACKET 1
-
-static __always_inline int handle_execute(struct genl_info *info)
+/*
+ * Within queue_userspace_packet(), the message that carries the upcall is what
+ * netlink_unicast() gets. It can be received as soon as that is done, before
+ * queue_userspace_packet() or netlink_unicast() return.
+ */
+static __always_inline int handle_message_queued(struct sk_buff *message, __u32 portid)
 {
-	struct nlattr **attrs = BPF_CORE_READ(info, attrs);
+	struct upcall *upcall = current_upcall();
 	struct cost_record *record;
-	struct nlattr *packet = NULL;
 
-	if (bpf_get_current_pid_tgid() >> 32 != traced_pid)
+	if (!upcall || !upcall->dp || !upcall->skb)
 		return 0;
 	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
 	if (!record) {
-		count_lost(EVENT_OVS_PKT_EXEC);
+		count_lost(LOST_QUEUED);
 		return 0;
 	}
-	begin_record(record, EVENT_OVS_PKT_EXEC);
-	bpf_probe_read_kernel(&packet, sizeof(packet), attrs + OVS_PACKET_ATTR_PACKET);
-	if (packet)
-		record->captured.packet_size = BPF_CORE_READ(packet, nla_len) - NLA_HDRLEN;
+	begin_record(record, EVENT_DP_QUEUED);
+	record->skb = upcall->skb;
+	record->portid = portid;
+	record->message = (__u64)message;
 	ring_submit(record);
 	return 0;
 }
@@ -237,10 +226,10 @@ int BPF_PROG(queue_ends, struct datapath *dp, struct sk_buff *skb, struct sw_flo
 	return handle_queue_ends(result);
 }
 
-SEC("fentry/ovs_packet_cmd_execute")
-int BPF_PROG(execute, struct sk_buff *skb, struct genl_info *info)
+SEC("fentry/netlink_unicast")
+int BPF_PROG(message_queued, struct sock *sk, struct sk_buff *skb, __u32 portid)
 {
-	return handle_execute(info);
+	return handle_message_queued(skb, portid);
 }
 
 /* Where there are no trampolines (arm64 before Linux 6.4). */
@@ -271,10 +260,10 @@ int BPF_KRETPROBE(queue_ends_kprobe, int result)
 	return handle_queue_ends(result);
 }
 
-SEC("kprobe/ovs_packet_cmd_execute")
-int BPF_KPROBE(execute_kprobe, struct sk_buff *skb, struct genl_info *info)
+SEC("kprobe/netlink_unicast")
+int BPF_KPROBE(message_queued_kprobe, struct sock *sk, struct sk_buff *skb, __u32 portid)
 {
-	return handle_execute(info);
+	return handle_message_queued(skb, portid);
 }
 
 #endif /* __COST_DATAPATH_BPF_H__ */

@@ -6,9 +6,10 @@ use super::matcher::Matcher;
 use super::stats::Stats;
 use crate::bpf::upcall_cost::types::bss;
 
-/// The length of `lost[]` in `bpf/upcall_cost.bpf.c`: it counts for each kind the events that found the ring full, and
-/// last the events whose arguments could not be read.
-pub const LOST: usize = KINDS + 2;
+/// The length of `lost[]` in `bpf/upcall_cost.bpf.c`: `enum cost_lost`.
+pub const LOST: usize = 11;
+/// Where `lost[]` counts the last kind of events that found the ring full. The other kinds are counted by their numbers.
+pub const QUEUED: usize = 7;
 const _: fn(&bss) -> &[u64; LOST] = |bss| &bss.lost;
 
 /// The sum of counts. A recording may have arbitrarily large ones, so that the sum stops at [`u64::MAX`].
@@ -27,6 +28,8 @@ pub struct Counts {
     pub missed: [u64; KINDS],
     /// Events of any kind that were lost because their arguments could not be read.
     pub unreadable: u64,
+    /// Events that the kernel did not show.
+    pub unseen: u64,
     /// Records that could not be decoded.
     pub undecodable: u64,
     /// Kernel upcalls whose packet was not captured to its end, so that only a part of it could be compared.
@@ -35,8 +38,28 @@ pub struct Counts {
     pub paged: u64,
 }
 
+impl Counts {
+    /// Adds what was lost, by reason.
+    pub fn add_lost(&mut self, lost: &[u64]) {
+        for (i, count) in lost.iter().enumerate().take(LOST) {
+            let sum = match i {
+                ARGUMENTS => &mut self.unreadable,
+                QUEUED => &mut self.missed[Kind::DpQueued as usize],
+                _ if i < ARGUMENTS => &mut self.missed[i],
+                _ => &mut self.unseen,
+            };
+            *sum = sum.saturating_add(*count);
+        }
+    }
+}
+
+/// `LOST_ARGUMENTS` of `bpf/upcall_cost.h`.
+const ARGUMENTS: usize = Kind::DpQueued as usize;
+
 /// Everything that is known of a trace.
 pub struct Analysis {
+    /// Whether the events come from the kernel alone, without probes.
+    pub of_kernel: bool,
     pub counts: Counts,
     pub stats: Stats,
     pub matcher: Matcher,
@@ -50,6 +73,7 @@ impl Analysis {
     /// `draw` says that the figures for a picture are needed.
     pub fn new(handlers: &[String], slowest: usize, draw: bool) -> Self {
         Self {
+            of_kernel: false,
             counts: Counts::default(),
             stats: Stats::new(slowest, draw),
             matcher: Matcher::default(),
@@ -62,7 +86,7 @@ impl Analysis {
     /// datapath in the one that they interrupt.
     pub fn wants(&self, event: &Event<'_>) -> bool {
         self.handlers.is_empty()
-            || matches!(event.kind, Kind::DpUpcall | Kind::DpFailed)
+            || matches!(event.kind, Kind::DpUpcall | Kind::DpFailed | Kind::DpQueued)
             || self.handlers.iter().any(|name| name == event.comm)
     }
 

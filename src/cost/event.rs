@@ -8,25 +8,28 @@ use crate::trace::captured::Captured;
 /// What happened: `enum cost_event` of `bpf/upcall_cost.h`, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// ovs-vswitchd took an upcall from its socket.
+    /// ovs-vswitchd took an upcall from its socket: at its probe or, with the kernel as the source, just before the
+    /// kernel copies the message to it.
     RecvUpcall,
     /// An upcall, or one segment of it, leaves the datapath.
     DpUpcall,
-    /// ovs-vswitchd encodes a request to install a flow.
+    /// ovs-vswitchd encodes a request to install a flow or, with the kernel as the source, sends it.
     OpFlowPut,
-    /// ovs-vswitchd encodes a request to execute actions on a packet.
+    /// The same of a request to execute actions on a packet.
     OpFlowExecute,
     /// The kernel begins to execute such a request.
     OvsPktExec,
     /// The upcall could not be queued.
     DpFailed,
+    /// The kernel begins to give the message of an upcall to its socket. Only with the kernel as the source.
+    DpQueued,
 }
 
 /// `MAX_ERRNO` of include/linux/err.h.
 const MAX_ERRNO: i32 = 4095;
 
 /// How many kinds there are.
-pub const KINDS: usize = 6;
+pub const KINDS: usize = 7;
 
 impl Kind {
     pub const ALL: [Self; KINDS] = [
@@ -36,9 +39,10 @@ impl Kind {
         Self::OpFlowExecute,
         Self::OvsPktExec,
         Self::DpFailed,
+        Self::DpQueued,
     ];
 
-    /// The name that `upcall_cost.py` gives the event; [`Kind::DpFailed`], which it does not know, has one like them.
+    /// The name that `upcall_cost.py` gives the event; those that it does not know have one like them.
     pub fn name(self) -> &'static str {
         match self {
             Self::RecvUpcall => "dpif_recv__recv_upcall",
@@ -47,6 +51,7 @@ impl Kind {
             Self::OpFlowExecute => "dpif_netlink_operate__op_flow_execute",
             Self::OvsPktExec => "ktrace__ovs_packet_cmd_execute",
             Self::DpFailed => "openvswitch__dp_upcall_failed",
+            Self::DpQueued => "openvswitch__dp_upcall_queued",
         }
     }
 }
@@ -68,14 +73,23 @@ pub struct Event<'a> {
     pub device: &'a [u8],
     /// `enum dpif_upcall_type`: 0 is a flow miss, 1 an action.
     pub upcall_type: u32,
-    /// The negative errno of a [`Kind::DpFailed`].
+    /// The negative errno of a [`Kind::DpFailed`]; that of a request which failed, with the kernel as the source.
     pub result: i32,
     /// The number of the port by which the packet entered the datapath.
     pub port: Option<u32>,
     /// The netlink port that the upcall is sent to; 0 if it is not known.
     pub portid: u32,
-    /// The address of the packet in the kernel, which joins [`Kind::DpFailed`] to its [`Kind::DpUpcall`].
+    /// The address of the packet in the kernel, which joins [`Kind::DpFailed`] and [`Kind::DpQueued`] to their
+    /// [`Kind::DpUpcall`].
     pub skb: u64,
+    /// The address of the message in the kernel, which joins a [`Kind::RecvUpcall`] to its [`Kind::DpQueued`]; 0 if it is
+    /// not known.
+    pub message: u64,
+    /// The number of the datapath that a message came from, which has no name.
+    pub dp_ifindex: Option<u32>,
+    /// When the kernel began with the request that the event is of, and when it was done with it.
+    pub begun: Option<u64>,
+    pub ended: Option<u64>,
     pub packet: Captured<'a>,
     /// The flow key; a [`Kind::OpFlowPut`] has the attributes of its request instead (`OVS_FLOW_ATTR_*`).
     pub key: Captured<'a>,
@@ -105,6 +119,10 @@ impl<'a> Event<'a> {
             port: None,
             portid: 0,
             skb: 0,
+            message: 0,
+            dp_ifindex: None,
+            begun: None,
+            ended: None,
             packet: Captured::default(),
             key: Captured::default(),
             checksum: None,
@@ -124,7 +142,7 @@ impl<'a> Event<'a> {
         match self.kind {
             Kind::RecvUpcall => self.packet.len > 0 && self.key.len > 0,
             Kind::DpUpcall | Kind::OpFlowExecute => self.packet.len > 0,
-            Kind::OpFlowPut | Kind::OvsPktExec => true,
+            Kind::OpFlowPut | Kind::OvsPktExec | Kind::DpQueued => true,
             Kind::DpFailed => (-MAX_ERRNO..0).contains(&self.result),
         }
     }

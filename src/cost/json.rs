@@ -74,9 +74,19 @@ impl<W: Write> Json<W> {
         }
         if matches!(event.kind, Kind::DpUpcall | Kind::DpFailed) {
             line.field("device", Text(event.device));
+        }
+        if matches!(event.kind, Kind::DpUpcall | Kind::DpFailed | Kind::DpQueued) {
             line.field("portid", event.portid);
         }
-        if event.kind == Kind::DpFailed {
+        if event.message != 0 {
+            line.field("message", format!("{:#x}", event.message));
+        }
+        for (name, time) in [("begun_ns", event.begun), ("ended_ns", event.ended)] {
+            if let Some(time) = time {
+                line.field(name, time);
+            }
+        }
+        if event.kind == Kind::DpFailed || event.result != 0 {
             line.field("result", event.result);
             if let Some(name) = errno::name(event.result.wrapping_neg()) {
                 line.field("result_name", name);
@@ -100,7 +110,9 @@ impl<W: Write> Json<W> {
     fn lost_kinds(&mut self, lost: &[u64]) {
         self.line.begin("lost_events", b'{');
         for (kind, count) in Kind::ALL.iter().zip(lost) {
-            self.line.field(kind.name(), count);
+            if *kind != Kind::DpQueued || *count > 0 {
+                self.line.field(kind.name(), count);
+            }
         }
         self.line.end(b'}');
     }
@@ -110,6 +122,9 @@ impl<W: Write> Json<W> {
         let (counts, stats) = (&analysis.counts, &analysis.stats);
         for kind in Kind::ALL {
             let i = kind as usize;
+            if kind == Kind::DpQueued && !analysis.of_kernel {
+                continue;
+            }
             self.line.record("events");
             self.line.field("event", kind.name());
             self.line.field("usable", counts.usable[i]);
@@ -139,8 +154,8 @@ impl<W: Write> Json<W> {
         }
         self.line.end(b']');
         self.write()?;
-        for i in 0..Stage::ALL.len() {
-            self.stage(analysis, i, options)?;
+        for stage in Stage::shown(analysis.of_kernel) {
+            self.stage(analysis, *stage, options)?;
         }
         for (by, groups) in [
             ("handler", stats.by_handler.by_count()),
@@ -153,10 +168,20 @@ impl<W: Write> Json<W> {
             }
         }
         for slow in stats.slowest() {
-            self.slow(slow)?;
+            self.slow(slow, analysis.of_kernel)?;
         }
         for (errno, count) in analysis.matcher.failed() {
             self.line.record("failed");
+            self.line.field("error", errno);
+            if let Some(name) = errno::name(errno) {
+                self.line.field("error_name", name);
+            }
+            self.line.field("count", count);
+            self.write()?;
+        }
+        for (kind, errno, count) in analysis.matcher.failed_requests() {
+            self.line.record("failed_request");
+            self.line.field("event", kind.name());
             self.line.field("error", errno);
             if let Some(name) = errno::name(errno) {
                 self.line.field("error_name", name);
@@ -177,6 +202,9 @@ impl<W: Write> Json<W> {
         self.line.field("lost", sum(&counts.missed));
         self.line.field("sets", stats.sets);
         self.line.field("unreadable", counts.unreadable);
+        if analysis.of_kernel || counts.unseen > 0 {
+            self.line.field("unseen", counts.unseen);
+        }
         self.line.field("undecodable", counts.undecodable);
         self.line.field("left", late);
         self.line.field("partial", counts.partial);
@@ -184,12 +212,17 @@ impl<W: Write> Json<W> {
         self.write()
     }
 
-    fn stage(&mut self, analysis: &Analysis, i: usize, options: &Options) -> io::Result<()> {
-        let (stage, samples) = (Stage::ALL[i], &analysis.stats.stages[i]);
+    fn stage(&mut self, analysis: &Analysis, stage: Stage, options: &Options) -> io::Result<()> {
+        let samples = &analysis.stats.stages[stage as usize];
         let line = &mut self.line;
         line.record("stage");
         line.field("name", stage.name());
         line.field("title", stage.title());
+        if analysis.of_kernel {
+            let (from, to) = stage.ends();
+            line.field("from", from);
+            line.field("to", to);
+        }
         line.field("count", samples.count());
         if samples.count() > 0 {
             let view = samples.view();
@@ -247,13 +280,26 @@ impl<W: Write> Json<W> {
         self.write()
     }
 
-    fn slow(&mut self, slow: &Slow) -> io::Result<()> {
+    fn slow(&mut self, slow: &Slow, of_kernel: bool) -> io::Result<()> {
         let line = &mut self.line;
         line.record("slow");
         line.field("duration_ns", slow.duration);
         line.field("time_ns", slow.time);
         for (stage, part) in Stage::PARTS.iter().zip(slow.parts) {
             line.field(&format!("{}_ns", stage.name()), part);
+        }
+        if of_kernel {
+            for (stage, part) in Stage::KERNEL.iter().zip(slow.kernel) {
+                line.field(&format!("{}_ns", stage.name()), part);
+            }
+        }
+        for (name, error) in [
+            ("put_error", slow.put_error),
+            ("execute_error", slow.execute_error),
+        ] {
+            if let Some(error) = error {
+                line.field(name, error);
+            }
         }
         line.field("comm", Text(&slow.comm));
         line.field("tid", slow.tid);

@@ -1,10 +1,11 @@
 //! The bytes of one event, as the kernel delivers or a recording keeps them, checked once.
 
 mod v1;
+mod v2;
 
 use std::ops::Range;
 
-use super::analysis::LOST;
+use super::analysis::{LOST, QUEUED};
 use super::{Event, KINDS, Kind};
 use crate::bpf::record::read;
 use crate::bpf::upcall_cost::types::{cost_event, cost_lost, cost_record};
@@ -16,15 +17,18 @@ use crate::upcall::record::key_and_packet;
 /// The records of upcall-cost: `struct cost_record` (`bpf/upcall_cost.h`).
 pub const RECORDS: Records = Records {
     tool: "upcall-cost",
-    version: 2,
-    upgrade: |_, record, to| v1::upgrade(record, to),
+    version: 3,
+    upgrade: |version, record, to| match version {
+        2 => v2::upgrade(record, to),
+        _ => v1::upgrade(record, to),
+    },
 };
 
 const HEADER: usize = size_of::<cost_record>();
 /// Whoever changes `struct cost_record` changes the version of [`RECORDS`] too.
-const _: () = assert!(HEADER == 144);
+const _: () = assert!(HEADER == 176);
 
-// The events, and the counts of those that were lost, are numbered as the kinds are.
+// The events are numbered as the kinds are, and so are the counts of those that found the ring full, but for the last.
 const _: () = {
     assert!(KINDS == cost_event::EVENTS.0 as usize);
     assert!(Kind::RecvUpcall as u32 == cost_event::EVENT_RECV_UPCALL.0);
@@ -33,7 +37,9 @@ const _: () = {
     assert!(Kind::OpFlowExecute as u32 == cost_event::EVENT_OP_FLOW_EXECUTE.0);
     assert!(Kind::OvsPktExec as u32 == cost_event::EVENT_OVS_PKT_EXEC.0);
     assert!(Kind::DpFailed as u32 == cost_event::EVENT_DP_FAILED.0);
-    assert!(KINDS == cost_lost::LOST_ARGUMENTS.0 as usize);
+    assert!(Kind::DpQueued as u32 == cost_event::EVENT_DP_QUEUED.0);
+    assert!(Kind::DpQueued as u32 == cost_lost::LOST_ARGUMENTS.0);
+    assert!(QUEUED == cost_lost::LOST_QUEUED.0 as usize);
     assert!(LOST == cost_lost::LOST_REASONS.0 as usize);
 };
 
@@ -86,6 +92,10 @@ impl<'a> Event<'a> {
             },
             portid: header.portid,
             skb: header.skb,
+            message: header.message,
+            dp_ifindex: known(header.dp_ifindex),
+            begun: known(header.begun),
+            ended: known(header.ended),
             packet,
             key,
             checksum: checksum(header.unfinished_checksum, header.checksum_size),
@@ -93,6 +103,11 @@ impl<'a> Event<'a> {
             ..Self::new(kind, head.time)
         })
     }
+}
+
+/// A number for which 0 says that it is not known.
+fn known<T: Default + PartialEq>(number: T) -> Option<T> {
+    (number != T::default()).then_some(number)
 }
 
 /// Where an unfinished checksum is.
@@ -148,6 +163,42 @@ mod tests {
         upgraded
     }
 
+    /// Check that a record of version 2, which lacks the end of the header, becomes the event that it is, and that one
+    /// which is cut anywhere becomes none.
+    #[test]
+    fn from_version_2() {
+        let current = upgraded(&version_1(1, 0));
+        let expected = Event::from_record(&current).unwrap();
+        let old = [&current[..144], &current[HEADER..]].concat();
+        let upgraded = |record: &[u8]| {
+            let mut upgraded = Vec::new();
+            (RECORDS.upgrade)(2, record, &mut upgraded);
+            upgraded
+        };
+        assert_eq!(upgraded(&old), current);
+        assert_eq!(expected.message, 0);
+        for cut in 0..old.len() {
+            assert!(
+                Event::from_record(&upgraded(&old[..cut])).is_err(),
+                "cut at {cut}"
+            );
+        }
+    }
+
+    /// Check that what only the kernel as the source knows is found where the programs put it.
+    #[test]
+    fn of_the_kernel() {
+        let mut record = upgraded(&version_1(3, 0));
+        for (at, number) in [(144, 0xffff_8880_0000_2000u64), (152, 70), (160, 75)] {
+            record[at..at + 8].copy_from_slice(&number.to_ne_bytes());
+        }
+        record[168..172].copy_from_slice(&6u32.to_ne_bytes());
+        let event = Event::from_record(&record).unwrap();
+        assert_eq!(event.message, 0xffff_8880_0000_2000);
+        assert_eq!((event.begun, event.ended), (Some(70), Some(75)));
+        assert_eq!((event.dp_ifindex, event.result), (Some(6), -11));
+    }
+
     /// Check that a record of version 1 becomes the event that it is, that one which is cut anywhere becomes none, and
     /// that numbers which only a damaged file has stay errors.
     #[test]
@@ -186,7 +237,7 @@ mod tests {
                 "cut at {cut}"
             );
         }
-        for unknown in [6, 0x1_0000, u32::MAX] {
+        for unknown in [7, 0x1_0000, u32::MAX] {
             let upgraded = upgraded(&version_1(unknown, 0));
             assert!(matches!(Event::from_record(&upgraded), Err(Error::Kind(_))));
         }

@@ -1,19 +1,19 @@
 //! Writes the report as text. The sections that `upcall_cost.py` has come first, under its titles, in its order and
 //! with its numbers.
 
+mod slow;
+
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::analysis::{Analysis, sum};
-use super::event::{Kind, short_datapath};
+use super::event::Kind;
 use super::groups::Group;
 use super::histogram::{Samples, Scale, us};
-use super::stage::{STAGES, Stage};
+use super::stage::Stage;
 use super::stats::BATCH_SIZES;
-use crate::ovs::flow_key;
 use crate::show::errno;
 use crate::show::escape::escape;
-use crate::show::hexdump;
 
 /// What the report shows.
 #[derive(Clone, Copy, Debug)]
@@ -22,9 +22,6 @@ pub struct Options {
     /// Also show the times that each histogram is made of.
     pub sets: bool,
 }
-
-/// How many bytes of a packet are shown, as a rule its headers. JSON has all that were captured.
-const SHOWN: usize = 64;
 
 const BAR: &str = "∎";
 
@@ -58,8 +55,13 @@ fn sections(text: &mut String, analysis: &Analysis, options: &Options) -> std::f
         }
     }
     batches(text, analysis)?;
-    for (stage, samples) in Stage::ALL.into_iter().zip(&stats.stages) {
+    let shown = Stage::shown(analysis.of_kernel);
+    for (stage, samples) in shown.iter().zip(&stats.stages) {
         writeln!(text, "\n=> {} (microseconds):", stage.title())?;
+        if analysis.of_kernel {
+            let (from, to) = stage.ends();
+            writeln!(text, "# from {from} to {to}")?;
+        }
         histogram(text, samples, options)?;
     }
     stages(text, analysis)?;
@@ -71,7 +73,7 @@ fn sections(text: &mut String, analysis: &Analysis, options: &Options) -> std::f
     ] {
         breakdown(text, title, &groups)?;
     }
-    slowest(text, analysis)?;
+    slow::slowest(text, analysis)?;
     unmatched(text, analysis)
 }
 
@@ -86,8 +88,8 @@ fn events(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     for kind in kinds {
         let i = kind as usize;
         let (usable, total, missed) = (counts.usable[i], counts.total[i], counts.missed[i]);
-        // The report of upcall_cost.py does not have this line.
-        if kind == Kind::DpFailed && total == 0 && missed == 0 {
+        // The report of upcall_cost.py does not have these lines.
+        if matches!(kind, Kind::DpFailed | Kind::DpQueued) && total == 0 && missed == 0 {
             continue;
         }
         writeln!(
@@ -99,6 +101,7 @@ fn events(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     for (count, what) in [
         (counts.undecodable, "undecodable records"),
         (counts.unreadable, "events lost for unreadable arguments"),
+        (counts.unseen, "events that the kernel did not show"),
     ] {
         if count > 0 {
             writeln!(text, "  {what:36}: {count:10}")?;
@@ -109,7 +112,12 @@ fn events(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
 
 fn warnings(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     let counts = &analysis.counts;
-    let lost = || counts.missed.iter().chain([&counts.unreadable]);
+    let lost = || {
+        counts
+            .missed
+            .iter()
+            .chain([&counts.unreadable, &counts.unseen])
+    };
     if lost().any(|count| *count == u64::MAX) {
         writeln!(
             text,
@@ -230,10 +238,8 @@ fn stages(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
         write!(text, " {:>10}", name.to_uppercase())?;
     }
     writeln!(text, " {:>10}", "MAX")?;
-    // In the order in which an upcall passes them.
-    let order: [usize; STAGES] = [0, 4, 5, 1, 2, 3];
-    for i in order {
-        let (stage, samples) = (Stage::ALL[i], &analysis.stats.stages[i]);
+    for stage in Stage::in_order(analysis.of_kernel) {
+        let samples = &analysis.stats.stages[*stage as usize];
         write!(text, "  {:47} {:>9}", stage.title(), samples.count())?;
         if samples.count() > 0 {
             let view = samples.view();
@@ -288,61 +294,10 @@ fn breakdown(text: &mut String, title: &str, groups: &[&Group]) -> std::fmt::Res
     Ok(())
 }
 
-fn slowest(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
-    let slowest = analysis.stats.slowest();
-    if slowest.is_empty() {
-        return Ok(());
-    }
-    writeln!(text, "\n=> Slowest upcalls (microseconds):")?;
-    for (i, slow) in slowest.into_iter().enumerate() {
-        let (seconds, nanoseconds) = (slow.time / 1_000_000_000, slow.time % 1_000_000_000);
-        write!(
-            text,
-            "  {:>3}. {:.3} at {seconds}.{nanoseconds:09}, ",
-            i + 1,
-            us(slow.duration)
-        )?;
-        escape(text, &slow.device)?;
-        if slow.device.is_empty() {
-            match slow.port {
-                Some(port) => write!(text, "port {port}")?,
-                None => text.push_str("unknown port"),
-            }
-        }
-        text.push_str(" (");
-        escape(text, short_datapath(&slow.datapath))?;
-        text.push_str("), ");
-        escape(text, &slow.comm)?;
-        writeln!(text, " [{}], batch of {}", slow.tid, slow.batch)?;
-        let names = [
-            "to the daemon",
-            "lookup",
-            "rest of the batch",
-            "execute to kernel",
-        ];
-        let parts: Vec<String> = names
-            .into_iter()
-            .zip(slow.parts)
-            .filter_map(|(name, part)| Some(format!("{name} {:.3}", us(part?))))
-            .collect();
-        writeln!(text, "       {}", parts.join(", "))?;
-        if !slow.key.is_empty() {
-            text.push_str("       ");
-            flow_key::odp(&slow.key, text)?;
-            text.push('\n');
-        }
-        write!(text, "       packet of {} bytes", slow.packet_len)?;
-        if slow.packet.len() < slow.packet_len as usize {
-            write!(text, ", {} captured", slow.packet.len())?;
-        }
-        let shown = &slow.packet[..slow.packet.len().min(SHOWN)];
-        if shown.len() < slow.packet.len() {
-            write!(text, ", {SHOWN} shown")?;
-        }
-        text.push('\n');
-        hexdump::write(text, shown, 9)?;
-    }
-    Ok(())
+/// An errno with its name.
+fn named(errno: i32) -> String {
+    let name = errno::name(errno).unwrap_or("");
+    format!("{errno} {name}").trim_end().to_string()
 }
 
 fn unmatched(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
@@ -350,12 +305,14 @@ fn unmatched(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     if failed.peek().is_some() {
         writeln!(text, "\n=> Failed upcalls by error:")?;
         for (errno, count) in failed {
-            let name = errno::name(errno).unwrap_or("");
-            writeln!(
-                text,
-                "  {:36}: {count:>10}",
-                format!("{errno} {name}").trim_end()
-            )?;
+            writeln!(text, "  {:36}: {count:>10}", named(errno))?;
+        }
+    }
+    let mut failed = analysis.matcher.failed_requests().peekable();
+    if failed.peek().is_some() {
+        writeln!(text, "\n=> Requests that failed in the kernel, by error:")?;
+        for (kind, errno, count) in failed {
+            writeln!(text, "  {:36}: {count:>10}  {}", kind.name(), named(errno))?;
         }
     }
     let mut unmatched = analysis.matcher.unmatched().peekable();

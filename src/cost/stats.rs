@@ -20,6 +20,11 @@ pub struct Slow {
     pub time: u64,
     /// The nanoseconds of each of [`Stage::PARTS`].
     pub parts: [Option<u64>; 4],
+    /// The nanoseconds of each of [`Stage::KERNEL`].
+    pub kernel: [Option<u64>; 4],
+    /// The errno with which its put and its execute failed.
+    pub put_error: Option<i32>,
+    pub execute_error: Option<i32>,
     pub comm: Vec<u8>,
     pub tid: u32,
     pub cpu: u32,
@@ -201,6 +206,9 @@ impl Stats {
             duration,
             time: begin(set),
             parts: Stage::PARTS.map(|stage| stage.of(set)),
+            kernel: Stage::KERNEL.map(|stage| stage.of(set)),
+            put_error: set.put_request.and_then(|request| request.error),
+            execute_error: set.execute_request.and_then(|request| request.error),
             comm: set.comm.to_vec(),
             tid: set.tid,
             cpu: set.cpu,

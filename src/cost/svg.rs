@@ -9,7 +9,7 @@ use super::axis::{Rows, count, human};
 use super::histogram::us;
 use super::report::QUANTILES;
 use super::stage::Stage;
-use super::timeline::{COLUMNS, DRAWN, ROWS, Timeline};
+use super::timeline::{COLUMNS, ROWS, Timeline, drawn};
 
 const WIDTH: f64 = 960.0;
 /// The margins on both sides of the plots.
@@ -44,6 +44,7 @@ fn title(stage: Stage) -> &'static str {
         Stage::Batch => "Rest of the batch, lookup to execute",
         Stage::Execute => "vswitchd execute to kernel receive",
         Stage::Overhead => "Overhead",
+        Stage::Socket | Stage::Wait | Stage::KernelPut | Stage::KernelExecute => stage.title(),
         Stage::Total => "Kernel upcall to kernel packet execute",
     }
 }
@@ -83,7 +84,8 @@ fn line(svg: &mut String, from: (f64, f64), to: (f64, f64)) -> fmt::Result {
 }
 
 fn draw(svg: &mut String, analysis: &Analysis, subtitle: &str) -> fmt::Result {
-    let stages = DRAWN.len() as f64;
+    let drawn = drawn(analysis.of_kernel);
+    let stages = drawn.len() as f64;
     let middle = TOP + stages * (DISTRIBUTION + TITLE) + AXIS + 36.0;
     let height = match analysis.stats.timeline {
         Some(_) => middle + stages * (TIMELINE + TITLE) + AXIS,
@@ -122,7 +124,7 @@ fn draw(svg: &mut String, analysis: &Analysis, subtitle: &str) -> fmt::Result {
     };
     let rows = Rows::of(timeline);
     legend(svg)?;
-    for (i, stage) in DRAWN.into_iter().enumerate() {
+    for (i, stage) in drawn.iter().copied().enumerate() {
         let top = TOP + i as f64 * (DISTRIBUTION + TITLE) + TITLE;
         distribution(svg, analysis, timeline, rows, (i, stage), top)?;
     }
@@ -134,7 +136,7 @@ fn draw(svg: &mut String, analysis: &Analysis, subtitle: &str) -> fmt::Result {
     text(svg, "t", LEFT, middle - 6.0, "start", "Over time")?;
     let what = "the stronger the shade the more upcalls; lines: p50 and p99";
     text(svg, "f", LEFT + 70.0, middle - 6.0, "start", what)?;
-    for (i, stage) in DRAWN.into_iter().enumerate() {
+    for (i, stage) in drawn.iter().copied().enumerate() {
         let top = middle + i as f64 * (TIMELINE + TITLE) + TITLE;
         course(svg, timeline, rows, (i, stage), top)?;
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::event::{Event, Kind, short_datapath};
+use super::histogram::us;
+use crate::show::errno;
 use crate::show::escape::Escaped;
 
 /// The header above the lines of [`line()`].
@@ -42,7 +44,16 @@ pub fn line(out: &mut impl fmt::Write, event: &Event<'_>) -> fmt::Result {
         Kind::RecvUpcall => write!(out, ": {datapath:<17} {port:>4} {size:4}")?,
         Kind::OpFlowExecute => write!(out, ": {:<17} {:4} {size:4}", "", "")?,
         Kind::DpFailed => write!(out, ": {datapath:<17} {port:>4} {size:4} {}", event.result)?,
-        Kind::OpFlowPut | Kind::OvsPktExec => {}
+        Kind::OpFlowPut | Kind::OvsPktExec | Kind::DpQueued => {}
+    }
+    if let (Some(begun), Some(ended)) = (event.begun, event.ended) {
+        let took = us(ended.saturating_sub(begun));
+        write!(out, " took {took:.3} us")?;
+        match errno::name(event.result.saturating_neg()) {
+            Some(name) => write!(out, ": {name}")?,
+            None if event.result != 0 => write!(out, ": error {}", event.result)?,
+            None => {}
+        }
     }
     out.write_char('\n')
 }

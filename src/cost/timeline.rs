@@ -22,13 +22,22 @@ pub const COLUMNS: usize = 240;
 pub const ROWS: usize = 4 * 27;
 pub const FIRST_POWER: u32 = 8;
 /// The stages that have a timeline.
-pub const DRAWN: [Stage; 5] = [
+pub const DRAWN: [Stage; 9] = [
     Stage::Queue,
     Stage::Lookup,
     Stage::Batch,
     Stage::Execute,
     Stage::Total,
+    Stage::Socket,
+    Stage::Wait,
+    Stage::KernelPut,
+    Stage::KernelExecute,
 ];
+
+/// Those of them that can be seen; `of_kernel` says that the kernel is the source.
+pub fn drawn(of_kernel: bool) -> &'static [Stage] {
+    &DRAWN[..if of_kernel { DRAWN.len() } else { 5 }]
+}
 
 /// The row of a time in nanoseconds.
 fn row(ns: u64) -> usize {

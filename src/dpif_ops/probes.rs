@@ -63,7 +63,7 @@ pub static REQUESTS: Group = Group {
         // Kprobes cost more. They are for kernels without fentry: aarch64 before Linux 6.4, or no type information.
         Way {
             name: "kprobe",
-            needs: &[Need::Datapath, Need::KernelMemory],
+            needs: &[Need::Datapath, Need::KernelMemory, Need::Kprobes],
             points: between!("genl_rcv_msg" => "request_begins_kprobe", "request_ends_kprobe"),
         },
     ],
@@ -91,7 +91,12 @@ pub static CHUNKS: Group = Group {
         // The module's functions without its types.
         Way {
             name: "kprobe",
-            needs: &[Need::Datapath, Need::KernelMemory, Need::KernelBtf],
+            needs: &[
+                Need::Datapath,
+                Need::KernelMemory,
+                Need::Kprobes,
+                Need::KernelBtf,
+            ],
             points: between!(
                 "ovs_flow_cmd_dump" => "flow_chunk_begins_kprobe", "flow_chunk_ends_kprobe";
                 "ovs_dp_cmd_dump" => "datapath_chunk_begins_kprobe", "datapath_chunk_ends_kprobe";

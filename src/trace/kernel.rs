@@ -135,14 +135,14 @@ pub enum Need {
     SkbDynptr,
     /// Type information of the module openvswitch, and the privilege to read it.
     DatapathBtf,
+    /// Programs may read the kernel's memory: `bpf_probe_read_kernel()`.
+    KernelMemory,
     /// Probes at functions of the kernel.
     Kprobes,
     /// The numbers of the kernel's tracepoints.
     Tracefs,
     /// A program can read the registers that a task has in user space: `bpf_task_pt_regs()`.
     UserRegisters,
-    /// Programs may read the kernel's memory: `bpf_probe_read_kernel()`.
-    KernelMemory,
 }
 
 impl Need {
@@ -151,10 +151,10 @@ impl Need {
         Self::KernelBtf,
         Self::SkbDynptr,
         Self::DatapathBtf,
+        Self::KernelMemory,
         Self::Kprobes,
         Self::Tracefs,
         Self::UserRegisters,
-        Self::KernelMemory,
     ];
 
     /// Why it is missing, if it is.
@@ -169,6 +169,9 @@ impl Need {
             Self::SkbDynptr if kernel_version() < (6, 12) => {
                 "tracepoints cannot read the pages of a packet (Linux 6.12)"
             }
+            Self::KernelMemory if is_confidential() => {
+                "this kernel is locked down for confidentiality, so no program may read its memory"
+            }
             Self::Kprobes if !Path::new("/sys/bus/event_source/devices/kprobe").exists() => {
                 "this kernel has no kprobes (CONFIG_KPROBES)"
             }
@@ -181,9 +184,6 @@ impl Need {
             }
             Self::UserRegisters if kernel_version() < (5, 15) => {
                 "programs cannot read the registers of user space (Linux 5.15)"
-            }
-            Self::KernelMemory if is_confidential() => {
-                "this kernel is locked down for confidentiality, so no program may read its memory"
             }
             // If it is no module, its types are with the kernel's.
             Self::DatapathBtf if Path::new("/sys/module/openvswitch").exists() => {

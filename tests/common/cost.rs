@@ -44,6 +44,16 @@ pub fn record(event: &Event<'_>) -> Vec<u8> {
     }
     record.extend(padded(event.datapath, 32));
     record.extend(padded(event.device, 16));
+    for number in [
+        event.message,
+        event.begun.unwrap_or(0),
+        event.ended.unwrap_or(0),
+    ] {
+        record.extend_from_slice(&number.to_ne_bytes());
+    }
+    for number in [event.dp_ifindex.unwrap_or(0), 0] {
+        record.extend_from_slice(&number.to_ne_bytes());
+    }
     record.extend_from_slice(event.key.bytes);
     record.extend_from_slice(event.packet.bytes);
     record
@@ -221,6 +231,125 @@ pub fn synthetic(out: impl Write, events: u64, received_percent: u64) -> (u64, u
     }
     writer.finish().unwrap();
     (written, upcalls)
+}
+
+/// Writes a recording whose source was the kernel: `upcalls` upcalls in batches of 1 to 4, one handler after the other.
+/// Every third packet is equal to the one before it, every fifth upcall has no put, every seventh put fails with EEXIST
+/// and every eleventh execute with ENODEV, and of every thirteenth upcall the queue event is lost.
+pub fn of_kernel(out: impl Write, upcalls: u32) {
+    const EEXIST: i32 = 17;
+    const ENODEV: i32 = 19;
+    let mut start = Start::new(&RECORDS);
+    start.set("kernel", "6.12.0");
+    start.set("pid", 100);
+    start.set("packet_size", 256);
+    start.set("flow_key_size", 2048);
+    start.set("source", "kernel");
+    let mut writer = Writer::new(out, &start).unwrap();
+    writer.clock(1_700_000_000_000_000_000).unwrap();
+    writer.datapath(6, b"system@ovs-system").unwrap();
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let (mut number, mut time) = (0, 1_000_000_000_000);
+    let address = |number: u32| 0xffff_8880_0000_0000 + u64::from(number) * 0x100;
+    while number < upcalls {
+        let size = (1 + numbers.below(4) as u32).min(upcalls - number);
+        let handler = number % 2;
+        let comm = format!("handler{}", handler + 1);
+        let batch: Vec<u32> = (number..number + size).collect();
+        number += size;
+        // Equal packets have one number.
+        let bytes = |n: u32| packet(false, if n % 3 == 2 { n - 1 } else { n }, 98);
+        for n in &batch {
+            let packet = bytes(*n);
+            let in_kernel = Event {
+                cpu: handler,
+                comm: b"swapper",
+                skb: address(1000 + n),
+                portid: 4000 + handler,
+                ..Event::new(Kind::DpUpcall, time)
+            };
+            let upcall = Event {
+                datapath: b"system@ovs-system",
+                device: b"veth1",
+                port: Some(1),
+                packet: captured(&packet, 98),
+                ..in_kernel.clone()
+            };
+            writer.record(&record(&upcall)).unwrap();
+            time += 400 + numbers.below(400);
+            let queued = Event {
+                kind: Kind::DpQueued,
+                time,
+                message: address(*n % 8),
+                ..in_kernel
+            };
+            if n % 13 != 12 {
+                writer.record(&record(&queued)).unwrap();
+            }
+            time += 500 + numbers.below(1_000);
+        }
+        time += 10_000 + numbers.below(20_000);
+        let of_thread = |kind, time| Event {
+            cpu: handler,
+            pid: 100,
+            tid: 101 + handler,
+            comm: comm.as_bytes(),
+            ..Event::new(kind, time)
+        };
+        for n in &batch {
+            let packet = bytes(*n);
+            let key = key(1, &packet);
+            let receive = Event {
+                message: address(*n % 8),
+                dp_ifindex: Some(6),
+                packet: captured(&packet, 98),
+                key: captured(&key, key.len()),
+                ..of_thread(Kind::RecvUpcall, time)
+            };
+            writer.record(&record(&receive)).unwrap();
+            time += 8_000 + numbers.below(8_000);
+        }
+        let sent = time;
+        time += 1_000;
+        for n in &batch {
+            let packet = bytes(*n);
+            let request = request(&key(1, &packet));
+            let mut handle = |event: Event<'_>, failed: Option<i32>| {
+                let begun = time;
+                if event.kind == Kind::OpFlowExecute {
+                    let kernel = Event {
+                        begun: Some(begun),
+                        packet: captured(b"", 98),
+                        ..of_thread(Kind::OvsPktExec, begun + 300)
+                    };
+                    writer.record(&record(&kernel)).unwrap();
+                }
+                time += 2_000 + numbers.below(3_000);
+                let event = Event {
+                    begun: Some(begun),
+                    ended: Some(time),
+                    result: failed.map_or(0, |errno| -errno),
+                    ..event
+                };
+                writer.record(&record(&event)).unwrap();
+                time += 200;
+            };
+            if n % 5 != 4 {
+                let put = Event {
+                    key: captured(&request, request.len()),
+                    ..of_thread(Kind::OpFlowPut, sent)
+                };
+                handle(put, (n % 7 == 6).then_some(EEXIST));
+            }
+            let execute = Event {
+                packet: captured(&packet, 98),
+                ..of_thread(Kind::OpFlowExecute, sent)
+            };
+            handle(execute, (n % 11 == 10).then_some(ENODEV));
+        }
+        time += 20_000;
+    }
+    writer.finish().unwrap();
 }
 
 pub fn captured(bytes: &[u8], len: usize) -> ovs_tracers::trace::captured::Captured<'_> {

@@ -117,11 +117,8 @@ fn load<'obj>(
         rodata.targ_specs[op] = plan.sites().install(probe, &mut rodata.targ_args[op]);
     }
     if plan.source() == Source::Kernel {
-        Target::install(
-            targets,
-            &mut rodata.targ_tgid,
-            &mut rodata.targ_pid_namespace,
-        )?;
+        let namespaces = &mut rodata.targ_pid_namespace;
+        Target::install(targets, &mut rodata.targ_tgid, namespaces)?;
         for (i, number) in families()?.into_iter().enumerate() {
             rodata.targ_families[i] = number.unwrap_or(0);
             rodata.targ_commands[i] = Family::ALL[i].commands(|operation| args.has(operation));

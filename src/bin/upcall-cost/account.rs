@@ -3,13 +3,12 @@
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
-use ovs_tracers::bpf::upcall_cost::types::bss;
 use ovs_tracers::cli::options::Format;
-use ovs_tracers::cost::analysis::Analysis;
+use ovs_tracers::cost::analysis::{self, Analysis, Counts};
 use ovs_tracers::cost::histogram::Scale;
 use ovs_tracers::cost::json::Json;
 use ovs_tracers::cost::report::{self, Options};
-use ovs_tracers::cost::{self, Event, HEADER, KINDS, Kind, svg};
+use ovs_tracers::cost::{self, Event, HEADER, Kind, svg};
 use ovs_tracers::run::loss::{ARGUMENTS_UNREADABLE, LARGER_RING, Lost, RING_FULL, Reason, SKIPPED};
 use ovs_tracers::run::output::{Files, Output, stdout};
 use ovs_tracers::run::recording::Start;
@@ -25,28 +24,28 @@ const RING: Reason = Reason {
     hint: LARGER_RING,
 };
 
-/// `lost[]` of bpf/upcall_cost.h: the events that found the ring full, by kind, then those whose arguments could not be
-/// read.
-pub const LOST: &[Reason] = &[
-    RING,
-    RING,
-    RING,
-    RING,
-    RING,
-    RING,
+const fn without_help(why: &'static str) -> Reason {
     Reason {
         what: "events",
-        why: ARGUMENTS_UNREADABLE,
+        why,
         hint: "",
-    },
-    Reason {
-        what: "events",
-        why: SKIPPED,
-        hint: "",
-    },
+    }
+}
+
+/// `enum cost_lost` of bpf/upcall_cost.h.
+pub const LOST: &[Reason; analysis::LOST] = &[
+    RING,
+    RING,
+    RING,
+    RING,
+    RING,
+    RING,
+    without_help(ARGUMENTS_UNREADABLE),
+    RING,
+    without_help("too many threads"),
+    without_help("return probes missed"),
+    without_help(SKIPPED),
 ];
-const _: fn(&bss) -> &[u64; LOST.len()] = |bss| &bss.lost;
-const _: () = assert!(LOST.len() == KINDS + 2);
 
 /// What goes to standard output.
 enum Out {
@@ -74,6 +73,7 @@ pub struct Account {
     remaining_events: Option<u64>,
     text: String,
     port: String,
+    datapath: Vec<u8>,
 }
 
 impl Account {
@@ -111,7 +111,7 @@ impl Account {
         let kernel = start.get("kernel").map(|kernel| format!("Linux {kernel}"));
         let mut title = vec![format!("upcall-cost {}", env!("CARGO_PKG_VERSION"))];
         title.extend(kernel);
-        let account = Self {
+        let mut account = Self {
             out: Sink::new("standard output", Some(out)),
             title: title.join(", "),
             options: Options {
@@ -128,7 +128,9 @@ impl Account {
             remaining_events: args.stop.filter(|events| *events > 0),
             text: String::new(),
             port: String::new(),
+            datapath: Vec::new(),
         };
+        account.analysis.of_kernel = start.get("source") == Some("kernel");
         Ok((session, account))
     }
 
@@ -143,10 +145,31 @@ impl Account {
     }
 
     fn record(&mut self, session: &mut Session, record: &[u8]) -> ControlFlow<()> {
-        let Ok(event) = Event::from_record(record) else {
+        let Ok(mut event) = Event::from_record(record) else {
             self.analysis.counts.undecodable += 1;
             return session.record(record, None);
         };
+        let mut datapath = std::mem::take(&mut self.datapath);
+        if let Some(number) = event.dp_ifindex {
+            datapath.clear();
+            if let (Some(ports), _) = session.names(0, number) {
+                datapath.extend_from_slice(ports.known_datapath(number).unwrap_or_default());
+            }
+            event.datapath = &datapath;
+            session.record_datapath(0, number)?;
+        }
+        let flow = self.of_record(session, record, &event);
+        self.datapath = datapath;
+        flow
+    }
+
+    /// Takes the event of a record.
+    fn of_record(
+        &mut self,
+        session: &mut Session,
+        record: &[u8],
+        event: &Event<'_>,
+    ) -> ControlFlow<()> {
         if session.records() {
             let mut port = None;
             // The recording is to have the names of the ports of upcalls that were received.
@@ -159,7 +182,7 @@ impl Account {
             }
             session.record(&record[..event.record_len], port)?;
         }
-        self.event(session, &event)
+        self.event(session, event)
     }
 
     /// Takes one event.
@@ -193,17 +216,12 @@ impl Account {
     }
 
     fn lost(&mut self, session: &mut Session, new: &Lost) -> ControlFlow<()> {
-        let (ring, arguments) = new.counts().split_at(KINDS);
-        let counts = &mut self.analysis.counts;
-        for (sum, count) in counts.missed.iter_mut().zip(ring) {
-            *sum = sum.saturating_add(*count);
-        }
-        for count in arguments {
-            counts.unreadable = counts.unreadable.saturating_add(*count);
-        }
+        let mut counts = Counts::default();
+        counts.add_lost(new.counts());
+        self.analysis.counts.add_lost(new.counts());
         self.out.write(&mut session.failure, |out| {
             if let Out::Json(json) = out {
-                json.lost(ring)?;
+                json.lost(&counts.missed)?;
             }
             out.flush()
         })

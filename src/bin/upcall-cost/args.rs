@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use ovs_tracers::bpf::upcall_cost::types::capture_limit;
 use ovs_tracers::cli::options::{self, Daemon, Format, Recording, Trace, ring_help};
+use ovs_tracers::trace::netlink::UpcallMessages;
 
 /// The most that a record of the kernel carries.
 pub const MAX_PACKET_SIZE: u32 = capture_limit::MAX_PACKET.0;
@@ -16,9 +17,10 @@ pub const DEFAULT_RING: usize = 16 << 20;
 
 /// Time each upcall on its way from the kernel datapath to ovs-vswitchd and back
 ///
-/// Attaches to the kernel where an upcall leaves the datapath and where the packet comes back, and to the USDT probes
-/// dpif_recv:recv_upcall and dpif_netlink_operate__:op_flow_put and op_flow_execute of a running ovs-vswitchd (built
-/// with --enable-usdt-probes, Open vSwitch 2.17 or later); prints the events, and after Ctrl-C where the time went.
+/// Attaches to the kernel where an upcall leaves the datapath and where the packet comes back, and to what lies between
+/// them: the USDT probes dpif_recv:recv_upcall and dpif_netlink_operate__:op_flow_put and op_flow_execute of a running
+/// ovs-vswitchd (built with --enable-usdt-probes, Open vSwitch 2.17 or later), or the kernel's own functions where any
+/// ovs-vswitchd receives upcalls and sends its requests. Prints the events, and after Ctrl-C where the time went.
 #[derive(Debug, Parser)]
 #[command(
     name = "upcall-cost",
@@ -113,6 +115,10 @@ pub struct Args {
     /// Attach the kernel's side in this way only, so that tests can choose another than the best
     #[arg(long, value_name = "WAY", hide = true)]
     pub kernel_side: Option<String>,
+
+    /// Take these netlink messages for upcalls, so that tests can send some
+    #[arg(long, hide = true)]
+    pub netlink: Option<UpcallMessages>,
 
     #[command(flatten)]
     pub trace: Trace,

@@ -6,12 +6,14 @@ use libbpf_rs::OpenObject;
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use ovs_tracers::bpf::upcall_cost::{UpcallCostSkel, UpcallCostSkelBuilder};
 use ovs_tracers::cost;
-use ovs_tracers::cost::probes::{OP_FLOW_EXECUTE, OP_FLOW_PUT, TOOL};
+use ovs_tracers::cost::probes::{OP_FLOW_EXECUTE, OP_FLOW_PUT, TOOL, flow_family};
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::session::{self, Daemon, Live};
 use ovs_tracers::trace::attach::explain_load;
 use ovs_tracers::trace::kernel::EmptyBtf;
+use ovs_tracers::trace::netlink::UpcallMessages;
 use ovs_tracers::trace::plan::{Attached, Plan, storage};
+use ovs_tracers::trace::probes::Source;
 use ovs_tracers::trace::ring::{self, RingState};
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::until::Until;
@@ -37,15 +39,20 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     let asked = args.trace.source.asked();
     let groups = |source| TOOL.groups(source).to_vec();
     let mut plan = Plan::new(asked, groups, &targets, only)?;
+    let messages = match plan.source() {
+        Source::Usdt => None,
+        Source::Kernel => Some(messages(args).map_err(|error| plan.explain(error))?),
+    };
     let until = Until::new(args.trace.duration)?;
     let mut storage = storage();
     let (mut skel, attached) = plan.load(&mut storage, args.trace.verbose, |plan, room| {
-        load(args, plan, &targets[0], room)
+        load(args, plan, &targets, messages, room)
     })?;
 
     let mut start = session::start(&cost::RECORDS, &targets);
     start.set("packet_size", args.packet_snaplen());
     start.set("flow_key_size", args.key_snaplen());
+    start.set("source", plan.source().name());
     let (mut session, mut account) = Account::new(args, &start, Files::default())?;
     session.set_daemons(targets.iter().map(Daemon::new).collect());
     let bss = skel.maps.bss_data.as_deref_mut();
@@ -62,10 +69,21 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     account.finish(session)
 }
 
+/// What is looked for in netlink messages: upcalls, and the number of the family by which flows are put.
+type Messages = (UpcallMessages, u16);
+
+fn messages(args: &Args) -> Result<Messages, trace::Error> {
+    Ok(match args.netlink {
+        Some(upcalls) => (upcalls, 0),
+        None => (UpcallMessages::of_kernel()?, flow_family()?),
+    })
+}
+
 fn load<'obj>(
     args: &Args,
     plan: &Plan,
-    target: &Target,
+    targets: &[Target],
+    messages: Option<Messages>,
     room: &'obj mut MaybeUninit<OpenObject>,
 ) -> Result<(UpcallCostSkel<'obj>, Attached), trace::Error> {
     let ring_bytes = args.trace.ring_bytes(DEFAULT_RING);
@@ -86,8 +104,15 @@ fn load<'obj>(
     rodata.targ_key_size = args.key_snaplen();
     rodata.targ_request_size = MAX_KEY_SIZE.min(args.key_snaplen() + REQUEST_BEFORE_KEY);
     rodata.targ_wake_at = ring_bytes as u64 / 4;
+    if let Some((upcalls, flow_family)) = messages {
+        rodata.targ_netlink_protocol = upcalls.protocol;
+        rodata.targ_packet_family = upcalls.family;
+        rodata.targ_flow_family = flow_family;
+        let namespace = &mut rodata.targ_pid_namespace;
+        Target::install(targets, &mut rodata.targ_tgid, namespace)?;
+    }
     if plan.is_in_kernel() {
-        rodata.targ_netns = target.network_namespace()?;
+        rodata.targ_netns = targets[0].network_namespace()?;
     }
     let skel = open.load().map_err(explain)?;
     let attached = plan.attach(skel.object())?;

@@ -3,8 +3,9 @@
 
 use std::collections::VecDeque;
 
+use super::entry::Entry;
 use super::flight::Upcall;
-use super::found::{Found, Reason, Set, Unmatched};
+use super::found::{Found, Reason, Request, Set, Unmatched};
 use super::same::{Name, same_bytes, same_port};
 use crate::cost::event::{Event, Kind, short_datapath};
 use crate::ovs::{flow_key, flow_request};
@@ -15,37 +16,6 @@ use crate::trace::captured::Captured;
 const MAX_BATCH: usize = 4096;
 /// How many of the last upcalls of a batch operations are matched with, and how many executes wait for the kernel.
 const MAX_OPERATED: usize = 256;
-
-/// A receive, and what followed it.
-struct Entry {
-    datapath: Name<32>,
-    upcall_type: u32,
-    port: Option<u32>,
-    cpu: u32,
-    upcall: Option<Upcall>,
-    receive: u64,
-    put: Option<u64>,
-    /// The put has the flow key of this upcall.
-    put_is_sure: bool,
-    execute: Option<u64>,
-    kernel: Option<u64>,
-    ufid: Option<[u8; 16]>,
-    packet_len: u32,
-    packet: Vec<u8>,
-    key_len: u32,
-    key: Vec<u8>,
-}
-
-impl Entry {
-    fn has_packet(&self, packet: &Captured<'_>) -> bool {
-        self.packet_len == packet.len && same_bytes(&self.packet, packet.bytes, &(0..0))
-    }
-
-    /// Whether an attribute that may be cut is this key, which may be cut as well.
-    fn has_key(&self, key: &flow_key::Attribute<'_>) -> bool {
-        self.key_len as usize == key.payload_len() && same_bytes(&self.key, key.payload, &(0..0))
-    }
-}
 
 /// A thread that receives upcalls.
 pub struct Thread {
@@ -66,6 +36,11 @@ pub struct Thread {
     has_execute: bool,
     /// Executes that the kernel has not begun: their entries, if they have one, and their sizes.
     executing: VecDeque<(Option<usize>, u32)>,
+    /// A kernel execution whose execute comes when the kernel is done with it: when the request began, and when the
+    /// execution did.
+    within: Option<(u64, u64)>,
+    /// How many bytes were allocated by operations since the last receive.
+    grown: usize,
 }
 
 impl Thread {
@@ -82,6 +57,8 @@ impl Thread {
             has_put: false,
             has_execute: false,
             executing: VecDeque::new(),
+            within: None,
+            grown: 0,
         }
     }
 
@@ -90,7 +67,7 @@ impl Thread {
         self.operated.is_some() || self.used >= MAX_BATCH
     }
 
-    /// Adds a receive, and returns how many bytes were allocated for it.
+    /// Adds a receive, and returns how many bytes were allocated for it, and by operations before it.
     pub fn receive(&mut self, event: &Event<'_>, upcall: Option<Upcall>) -> usize {
         self.comm = Name::new(event.comm);
         let mut entry = Entry {
@@ -104,6 +81,8 @@ impl Thread {
             put_is_sure: false,
             execute: None,
             kernel: None,
+            put_request: None,
+            execute_request: None,
             ufid: None,
             packet_len: event.packet.len,
             packet: Vec::new(),
@@ -114,19 +93,19 @@ impl Thread {
             Some(place) => {
                 entry.packet = std::mem::take(&mut place.packet);
                 entry.key = std::mem::take(&mut place.key);
-                let grown = fill(&mut entry, event);
+                let grown = entry.fill(event);
                 *place = entry;
                 grown
             }
             None => {
                 let before = self.entries.capacity();
-                let grown = fill(&mut entry, event);
+                let grown = entry.fill(event);
                 self.entries.push(entry);
                 grown + (self.entries.capacity() - before) * size_of::<Entry>()
             }
         };
         self.used += 1;
-        grown
+        grown + std::mem::take(&mut self.grown)
     }
 
     /// Whether an entry may be the receive of this kernel upcall.
@@ -146,6 +125,7 @@ impl Thread {
     pub fn set_upcall(&mut self, entry: usize, event: &Event<'_>) {
         self.entries[entry].upcall = Some(Upcall {
             time: event.time,
+            queued: None,
             device: Name::new(event.device),
         });
     }
@@ -211,6 +191,7 @@ impl Thread {
                 self.at = self.at.max(place);
                 self.entries[place].put = Some(event.time);
                 self.entries[place].put_is_sure = true;
+                self.entries[place].put_request = Request::of(event);
                 self.entries[place].ufid = ufid(event);
             }
             None => {
@@ -230,11 +211,18 @@ impl Thread {
             self.next();
         }
         let place = self.entry(|entry| entry.execute.is_none() && entry.has_packet(&event.packet));
-        if self.executing.len() == MAX_OPERATED {
-            self.executing.pop_front();
-            unmatched.add(event.kind, Reason::NotExecuted, 1);
+        let mut kernel = None;
+        if let Some(request) = event.begun {
+            kernel = self.within.take_if(|(within, _)| *within == request);
+            let missing = u64::from(kernel.is_none());
+            unmatched.add(event.kind, Reason::NotExecuted, missing);
+        } else {
+            if self.executing.len() == MAX_OPERATED {
+                self.executing.pop_front();
+                unmatched.add(event.kind, Reason::NotExecuted, 1);
+            }
+            self.executing.push_back((place, event.packet.len));
         }
-        self.executing.push_back((place, event.packet.len));
         let place = place.ok_or(Reason::OtherPacket)?;
         if place > self.at {
             // A put without a key was given to the next upcall in order, but the daemon was at this one.
@@ -245,13 +233,23 @@ impl Thread {
             }
             self.at = place;
         }
-        self.entries[place].execute = Some(event.time);
+        let entry = &mut self.entries[place];
+        entry.execute = Some(event.time);
+        entry.execute_request = Request::of(event);
+        entry.kernel = kernel.map(|(_, time)| time);
+        if event.begun.is_some() {
+            self.grown += entry.complete(event.packet.bytes);
+        }
         self.has_put = true;
         self.has_execute = true;
         Ok(())
     }
 
     fn kernel(&mut self, event: &Event<'_>, unmatched: &mut Unmatched) -> Result<(), Reason> {
+        if let Some(request) = event.begun {
+            let before = self.within.replace((request, event.time));
+            return before.map_or(Ok(()), |_| Err(Reason::NoExecute));
+        }
         if self.executing.is_empty() {
             return Err(Reason::NoExecute);
         }
@@ -314,11 +312,14 @@ impl Thread {
                 tid,
                 cpu: entry.cpu,
                 upcall: entry.upcall.map(|upcall| upcall.time),
+                queued: entry.upcall.and_then(|upcall| upcall.queued),
                 receive: entry.receive,
                 looked_up,
                 put: entry.put,
                 execute: entry.execute,
                 kernel: entry.kernel,
+                put_request: entry.put_request,
+                execute_request: entry.execute_request,
                 batch: size,
                 packet: Captured {
                     len: entry.packet_len,
@@ -335,6 +336,8 @@ impl Thread {
         }
         let executing = self.executing.drain(..).count();
         unmatched.add(Kind::OpFlowExecute, Reason::NotExecuted, executing as u64);
+        let within = u64::from(self.within.take().is_some());
+        unmatched.add(Kind::OvsPktExec, Reason::NoExecute, within);
         found(Found::Batch { comm, tid, size });
         self.used = 0;
         self.batch += 1;
@@ -343,21 +346,6 @@ impl Thread {
         self.has_put = false;
         self.has_execute = false;
     }
-}
-
-/// Copies the packet and the key of an event into an entry, and returns how many bytes were allocated for them.
-fn fill(entry: &mut Entry, event: &Event<'_>) -> usize {
-    let mut grown = 0;
-    for (to, from) in [
-        (&mut entry.packet, &event.packet),
-        (&mut entry.key, &event.key),
-    ] {
-        let before = to.capacity();
-        to.clear();
-        to.extend_from_slice(from.bytes);
-        grown += to.capacity() - before;
-    }
-    grown
 }
 
 /// The unique id of the flow that a put installs.

@@ -37,6 +37,8 @@ const MAX_CPUS: usize = 1 << 14;
 #[derive(Clone, Copy)]
 pub struct Upcall {
     pub time: u64,
+    /// When the socket got its message.
+    pub queued: Option<u64>,
     pub device: Name<16>,
 }
 
@@ -65,6 +67,8 @@ pub struct Flight {
     big: VecDeque<(u32, u64)>,
     /// The last kernel upcall of each CPU: the address of its packet, its slot and its number.
     last: HashMap<u32, (u64, u32, u64), RandomState>,
+    /// The slots of the upcalls in flight whose messages have a known address, by that.
+    messages: HashMap<u64, u32, RandomState>,
     /// A buffer for a packet without its VLAN tag.
     untagged: Vec<u8>,
 }
@@ -95,6 +99,8 @@ impl Flight {
             upcall_type: event.upcall_type,
             port: event.port,
             portid: event.portid,
+            message: 0,
+            queued: 0,
             size: event.packet.len,
             checksum,
             received: 0,
@@ -138,6 +144,9 @@ impl Flight {
     fn remove(&mut self, slot: u32) {
         let place = &self.slots[slot as usize];
         let (hash, portid, class) = (place.hash, place.portid, place.class as usize);
+        if place.message != 0 {
+            self.messages.remove(&place.message);
+        }
         unlink(&mut self.slots, &mut self.age, AGE, slot);
         if let Some(chain) = self.chains.get_mut(&hash) {
             unlink(&mut self.slots, chain, CHAIN, slot);
@@ -259,21 +268,49 @@ impl Flight {
         }
     }
 
+    /// The last kernel upcall of a CPU, if it is in flight and of this packet.
+    fn last_of(&self, cpu: u32, skb: u64) -> Option<u32> {
+        let (last, slot, number) = *self.last.get(&cpu)?;
+        (last == skb && self.slots[slot as usize].number == number).then_some(slot)
+    }
+
     /// Takes the kernel upcall that failed out of flight: the last of the CPU, if it has the same packet.
     pub fn fail(&mut self, event: &Event<'_>, unmatched: &mut Unmatched) {
         if event.skb == 0 {
             // The upcall failed before it could be queued, so that no kernel upcall was seen.
             return;
         }
-        let last = self.last.remove(&event.cpu);
-        let slot = last.filter(|(skb, slot, number)| {
-            let waiting = &self.slots[*slot as usize];
-            *skb == event.skb && waiting.number == *number
-        });
+        let slot = self.last_of(event.cpu, event.skb);
+        self.last.remove(&event.cpu);
         match slot {
-            Some((_, slot, _)) => self.give_up(slot, Reason::Failed, unmatched),
+            Some(slot) => self.give_up(slot, Reason::Failed, unmatched),
             None => unmatched.add(Kind::DpFailed, Reason::NoSuchUpcall, 1),
         }
+    }
+
+    /// Takes note of the message of a kernel upcall: of the last one of the CPU, if it has the same packet.
+    pub fn queue(&mut self, event: &Event<'_>, unmatched: &mut Unmatched) {
+        // The kernel uses an address again only after the message there was received.
+        if let Some(slot) = self.messages.get(&event.message) {
+            self.give_up(*slot, Reason::Reused, unmatched);
+        }
+        match self.last_of(event.cpu, event.skb) {
+            Some(slot) if self.slots[slot as usize].message == 0 => {
+                let waiting = &mut self.slots[slot as usize];
+                waiting.message = event.message;
+                waiting.queued = event.time;
+                self.messages.insert(event.message, slot);
+            }
+            _ => unmatched.add(Kind::DpQueued, Reason::NoSuchUpcall, 1),
+        }
+    }
+
+    /// The slot of the kernel upcall whose message was received.
+    fn find_message(&self, event: &Event<'_>) -> Option<u32> {
+        let slot = *self.messages.get(&event.message)?;
+        let waiting = &self.slots[slot as usize];
+        let same = waiting.upcall_type == event.upcall_type && same_port(waiting.port, event.port);
+        same.then_some(slot)
     }
 
     /// Takes the kernel upcall of a receive out of flight.
@@ -284,8 +321,10 @@ impl Flight {
             port: event.port,
             size: event.packet.len,
             bytes: event.packet.bytes,
+            of_message: event.message != 0,
         };
-        let mut hit = self.find(&wanted, event.tid);
+        let by_message = self.find_message(event).map(|slot| (slot, true));
+        let mut hit = by_message.or_else(|| self.find(&wanted, event.tid));
         let tagged = matches!(wanted.bytes.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]));
         if hit.is_none() && event.unfinished && tagged && wanted.bytes.len() >= 16 {
             self.untagged.clear();
@@ -297,6 +336,7 @@ impl Flight {
         }
         let upcall = |waiting: &Waiting| Upcall {
             time: waiting.time,
+            queued: (waiting.queued != 0).then_some(waiting.queued),
             device: waiting.device,
         };
         let Some((slot, certain)) = hit else {

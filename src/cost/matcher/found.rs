@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cost::event::Kind;
+use crate::cost::event::{Event, Kind};
 use crate::trace::captured::Captured;
 
 /// All events of an upcall. Times are nanoseconds of `CLOCK_MONOTONIC`.
@@ -18,6 +18,8 @@ pub struct Set<'a> {
     pub cpu: u32,
     /// When the kernel sent it up; `None` if that is not known.
     pub upcall: Option<u64>,
+    /// When the socket got its message. This and the two requests are known only with the kernel as the source.
+    pub queued: Option<u64>,
     /// When the daemon received it.
     pub receive: u64,
     /// When the daemon went on to the next upcall of the batch or to the first operation; `None` if it may have waited
@@ -27,12 +29,35 @@ pub struct Set<'a> {
     pub execute: Option<u64>,
     /// When the kernel began to execute.
     pub kernel: Option<u64>,
+    pub put_request: Option<Request>,
+    pub execute_request: Option<Request>,
     /// How many upcalls its batch had.
     pub batch: usize,
     pub packet: Captured<'a>,
     pub key: Captured<'a>,
     /// The unique id of the flow that was installed.
     pub ufid: Option<[u8; 16]>,
+}
+
+/// What the kernel did with a request of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub begun: u64,
+    pub ended: u64,
+    /// The errno with which it failed.
+    pub error: Option<i32>,
+}
+
+impl Request {
+    /// That which an event is of, if the event knows.
+    pub fn of(event: &Event<'_>) -> Option<Self> {
+        let error = event.result.saturating_neg();
+        Some(Self {
+            begun: event.begun?,
+            ended: event.ended?,
+            error: (error != 0).then_some(error),
+        })
+    }
 }
 
 /// What the matcher finds.
@@ -56,6 +81,8 @@ pub enum Reason {
     Overtaken,
     /// A kernel upcall that was not received within [`MAX_AGE`](super::MAX_AGE).
     TimedOut,
+    /// A kernel upcall whose message gave its memory to another one: its receive was not seen.
+    Reused,
     /// A kernel upcall that [`MAX_WAITING`](super::MAX_WAITING) or [`MAX_BYTES`](super::MAX_BYTES) pushed out.
     PushedOut,
     /// A kernel upcall that was in flight at the end.
@@ -87,6 +114,7 @@ impl Reason {
             Self::Failed => "failed",
             Self::Overtaken => "overtaken",
             Self::TimedOut => "timed_out",
+            Self::Reused => "reused",
             Self::PushedOut => "pushed_out",
             Self::InFlight => "in_flight",
             Self::NoUpcall => "no_upcall",
@@ -107,6 +135,7 @@ impl Reason {
             Self::Failed => "failed in the kernel",
             Self::Overtaken => "not received, younger ones of the socket were",
             Self::TimedOut => "not received within a minute",
+            Self::Reused => "its receive was not seen",
             Self::PushedOut => "not received, too many in flight",
             Self::InFlight => "not received at the end",
             Self::NoUpcall => "no kernel upcall like it",

@@ -4,26 +4,30 @@
 //! the daemon takes it from its socket (the receive), prepares requests to install a flow (the put) and to execute
 //! actions on the packet (the execute), and the kernel begins to execute them (the kernel execution).
 //!
-//! * A kernel upcall and a receive belong together if datapath, port, type, size and the bytes that were captured of
+//! * A kernel upcall and a receive belong together if the address of the message is known of both and is the same.
+//!   The kernel as the source of all events knows it, except where one of the events was lost.
+//! * Otherwise they belong together if datapath, port, type, size and the bytes that were captured of
 //!   both are equal. Of several equal kernel upcalls the matcher prefers those whose socket no other thread is known to
 //!   read, and of these the oldest.
 //! * A put, an execute and a kernel execution belong to what their own thread received. The thread receives a batch of
 //!   upcalls in a row, and then handles them in that order.
 //! * A put belongs to the upcall whose flow key it has or, if the put has no key, to the next in order. An execute
-//!   belongs to the next upcall with its packet, and a kernel execution to the oldest execute without one.
+//!   belongs to the next upcall with its packet, and a kernel execution to the oldest execute without one or, where it
+//!   is known when the kernel began with the request of each, to the execute of that request.
 //!
 //! The events that remain alone are counted by [`Reason`]. [`MAX_AGE`], [`MAX_WAITING`] and [`MAX_BYTES`] bound the
 //! upcalls in flight, and [`MAX_HELD`] bounds the batches of all threads together.
 
 mod batch;
 mod class;
+mod entry;
 mod flight;
 mod found;
 mod same;
 mod waiting;
 
 pub use flight::{MAX_AGE, MAX_BYTES, MAX_WAITING};
-pub use found::{Found, Reason, Set};
+pub use found::{Found, Reason, Request, Set};
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -59,6 +63,8 @@ pub struct Matcher {
     unmatched: Unmatched,
     /// Failed upcalls by errno.
     failed: BTreeMap<i32, u64>,
+    /// Requests of the daemon that failed, by kind and errno.
+    failed_requests: BTreeMap<(Kind, i32), u64>,
     /// Bytes that are allocated for the batches of all threads.
     held: usize,
 }
@@ -69,6 +75,7 @@ impl Matcher {
         match event.kind {
             Kind::DpUpcall => self.upcall(event),
             Kind::DpFailed => self.failure(event),
+            Kind::DpQueued => self.flight.queue(event, &mut self.unmatched),
             Kind::RecvUpcall => self.receive(event, found),
             Kind::OpFlowPut | Kind::OpFlowExecute | Kind::OvsPktExec => self.operation(event),
         }
@@ -88,6 +95,12 @@ impl Matcher {
     /// How many upcalls failed, by errno.
     pub fn failed(&self) -> impl Iterator<Item = (i32, u64)> {
         self.failed.iter().map(|(errno, count)| (*errno, *count))
+    }
+
+    /// How many requests of the daemon failed in the kernel, by kind and errno.
+    pub fn failed_requests(&self) -> impl Iterator<Item = (Kind, i32, u64)> {
+        let failed = self.failed_requests.iter();
+        failed.map(|((kind, errno), count)| (*kind, *errno, *count))
     }
 
     fn upcall(&mut self, event: &Event<'_>) {
@@ -137,7 +150,8 @@ impl Matcher {
         if thread.is_complete() {
             thread.close(&mut self.unmatched, found);
         }
-        if upcall.is_none() {
+        // Where the address of a message is known, its upcall cannot come after it.
+        if upcall.is_none() && event.message == 0 {
             if self.early.len() == MAX_EARLY {
                 self.early.pop_front();
             }
@@ -153,6 +167,9 @@ impl Matcher {
     }
 
     fn operation(&mut self, event: &Event<'_>) {
+        if let Some(error) = Request::of(event).and_then(|request| request.error) {
+            *self.failed_requests.entry((event.kind, error)).or_default() += 1;
+        }
         let reason = match (self.threads.get_mut(&event.tid), event.kind) {
             (Some(thread), _) => return thread.operate(event, &mut self.unmatched),
             (None, Kind::OvsPktExec) => Reason::NoExecute,

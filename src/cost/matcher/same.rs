@@ -28,6 +28,8 @@ pub struct Wanted<'a> {
     pub port: Option<u32>,
     pub size: u32,
     pub bytes: &'a [u8],
+    /// It came in a message whose address is known, and was not found by that.
+    pub of_message: bool,
 }
 
 /// Whether two ports are equal, of which an unknown one may be any.

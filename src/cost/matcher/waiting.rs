@@ -50,6 +50,9 @@ pub struct Waiting {
     pub upcall_type: u32,
     pub port: Option<u32>,
     pub portid: u32,
+    /// The address of its message, and when the socket got that; 0 if they are not known.
+    pub message: u64,
+    pub queued: u64,
     pub size: u32,
     /// The place of a checksum that the kernel had not completed; empty if there is no such checksum.
     pub checksum: Range<usize>,
@@ -61,10 +64,14 @@ pub struct Waiting {
 impl Waiting {
     /// Whether this is the wanted upcall, as far as both are known.
     pub fn is(&self, wanted: &Wanted<'_>) -> bool {
+        // Another one came in the message whose address this has. The name of its datapath may not be known.
+        let of_message = wanted.of_message;
         self.size == wanted.size
             && self.upcall_type == wanted.upcall_type
             && same_port(self.port, wanted.port)
-            && self.datapath.bytes() == short_datapath(wanted.datapath)
+            && !(of_message && self.message != 0)
+            && (self.datapath.bytes() == short_datapath(wanted.datapath)
+                || (of_message && wanted.datapath.is_empty()))
             && same_bytes(&self.bytes, wanted.bytes, &self.checksum)
     }
 }

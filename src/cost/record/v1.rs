@@ -34,8 +34,8 @@ struct Header {
 
 const _: () = assert!(size_of::<Header>() == 144);
 
-/// Appends `record` to `to` as one of version 2. One that is shorter than its header stays as it is, which is too short
-/// for version 2 too.
+/// Appends `record` to `to` as one of today's version. One that is shorter than its header stays as it is, which is too
+/// short for today's version too.
 pub(super) fn upgrade(record: &[u8], to: &mut Vec<u8>) {
     const { assert!(size_of::<Header>() <= size_of::<cost_record>()) };
     let Ok((old, data)) = Header::read_from_prefix(record) else {
@@ -73,6 +73,11 @@ pub(super) fn upgrade(record: &[u8], to: &mut Vec<u8>) {
         },
         datapath: old.datapath,
         device: old.device,
+        message: 0,
+        begun: 0,
+        ended: 0,
+        dp_ifindex: 0,
+        unused: 0,
         data: [],
     };
     to.extend_from_slice(bytes(&header));
