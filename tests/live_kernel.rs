@@ -611,7 +611,7 @@ fn thread_id() {
     assert_eq!(one.len(), 101);
     assert!(
         one.values()
-            .all(|event| event["tid"].to_string() == tid && event["comm"] == "handler2")
+            .all(|event| event["tid"].as_u64() == tid.parse().ok() && event["comm"] == "handler2")
     );
     let (first, last) = (one.keys().next().unwrap(), one.keys().next_back().unwrap());
     let of_all = events(&replayed(&file, &["--thread", &tid]));

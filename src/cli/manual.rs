@@ -55,8 +55,8 @@ changes when a field is removed or changes its meaning, not when one is added: p
 }
 
 /// Where a tracer takes its `events` from. `probes` are those of ovs-vswitchd that it attaches to, `functions` what it
-/// attaches to in the kernel, `needs` continues the list of what that takes, and `differences` says what each source
-/// shows and costs that the other does not.
+/// attaches to in the kernel, `needs` says what that takes, and `differences` what each source shows and costs that the
+/// other does not.
 pub fn sources(
     events: &str,
     probes: &str,
@@ -75,8 +75,7 @@ usdt: the USDT probes {probes} of ovs-vswitchd. They are there if it is Open vSw
 --enable-usdt-probes, as Fedora's package is, and as those of Debian and Ubuntu are not; usdt-probes --check says
 whether it was. The kernel must have uprobes (CONFIG_UPROBE_EVENTS).
 
-kernel: {functions}, whatever ovs-vswitchd was built with. That takes type information of the kernel
-(CONFIG_DEBUG_INFO_BTF, /sys/kernel/btf/vmlinux){needs}.
+kernel: {functions}, whatever ovs-vswitchd was built with. {needs}
 
 auto, which is the default, is usdt if each traced process has the probes, since a probe costs no other process
 anything, and kernel if one has not. The line \"attached to\" then says why it is the kernel. The start record of JSON

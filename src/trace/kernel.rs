@@ -51,15 +51,11 @@ pub fn has_kernel_btf() -> bool {
 }
 
 /// Device and inode number of this process's pid namespace, unless it is the first one, in which the kernel counts.
-///
-/// Of the first one too where a program can ask only a helper for the process that it is in: without type information,
-/// and before 3ca1032ab7ab ("bpf: Implement get_current_task_btf and RET_PTR_TO_BTF_ID", Linux 5.11).
 pub fn pid_namespace() -> Option<(u64, u64)> {
     // `PROC_PID_INIT_INO` of include/linux/proc_ns.h (`PIDNS_INIT_INO` of linux/nsfs.h in newer kernels).
     const FIRST: u64 = 0xefff_fffc;
     let namespace = std::fs::metadata("/proc/self/ns/pid").ok()?;
-    let has_task = has_kernel_btf() && kernel_version() >= (5, 11);
-    (namespace.ino() != FIRST || !has_task).then(|| (namespace.dev(), namespace.ino()))
+    (namespace.ino() != FIRST).then(|| (namespace.dev(), namespace.ino()))
 }
 
 /// Type information without any type, for a kernel that has no type information (CONFIG_DEBUG_INFO_BTF).

@@ -9,7 +9,8 @@ pub fn sections() -> Vec<Section> {
             "dpif_recv:recv_upcall",
             "the messages by which the module openvswitch hands upcalls to the daemon, where the kernel copies them to\nthe \
              thread that receives them (the tracepoint skb:skb_copy_datagram_iovec)",
-            ", and no more privilege than\nCAP_BPF and CAP_PERFMON",
+            "That takes\ntype information of the kernel (CONFIG_DEBUG_INFO_BTF, /sys/kernel/btf/vmlinux), and no more \
+             privilege than CAP_BPF\nand CAP_PERFMON.",
             SOURCES,
         ),
         Section::new("THE TABLE", TABLE),
