@@ -54,9 +54,9 @@ changes when a field is removed or changes its meaning, not when one is added: p
     )
 }
 
-/// Where a tracer takes its `events` from. `probes` are those of ovs-vswitchd that it attaches to ("the probe main:run_start"), `functions` what it
-/// attaches to in the kernel, `needs` says what that takes, and `differences` what each source shows and costs that the
-/// other does not.
+/// Where a tracer takes its `events` from. `probes` are those of ovs-vswitchd that it attaches to, "the probe
+/// main:run_start" for example, `functions` what it attaches to in the kernel, `needs` says what that takes, and
+/// `differences` what each source shows and costs that the other does not.
 pub fn sources(
     events: &str,
     probes: &str,

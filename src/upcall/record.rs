@@ -183,9 +183,7 @@ mod tests {
         }
         record.extend_from_slice(b"system@ovs-system\0more-garbage..");
         // dp_ifindex, attributes_at
-        for word in [6u32, 0] {
-            record.extend_from_slice(&word.to_ne_bytes());
-        }
+        record.extend_from_slice(&[0; 8]);
         assert_eq!(record.len(), HEADER);
         for part in [key, between, packet, unused] {
             record.extend_from_slice(part);
@@ -205,7 +203,6 @@ mod tests {
                 tid: 101,
                 comm: b"handler1",
                 datapath: b"system@ovs-system",
-                dp_ifindex: Some(6),
                 packet: Captured {
                     len: 1500,
                     bytes: b"the packet",
@@ -223,28 +220,59 @@ mod tests {
         }
     }
 
-    /// Check that the other attributes of a message are what is between the key and the header of the packet, wherever
-    /// they begin, and that a record which has them elsewhere is refused.
+    /// Check that the other attributes of a message are those between key and packet, without the header of the packet,
+    /// and that a record is refused which claims that they are elsewhere.
     #[test]
-    fn attributes() {
-        let between = b"a hash, and more, the packet's header";
-        let mut bytes = record_of_message(b"the key.", between, b"the packet", b"STALE");
-        let mut read = |at: u32| {
-            let offset = offset_of!(upcall_record, attributes_at);
-            bytes[offset..offset + 4].copy_from_slice(&at.to_ne_bytes());
-            let upcall = Upcall::from_record(&bytes);
-            upcall.map(|upcall| upcall.attributes.map(<[u8]>::to_vec))
+    fn other_attributes() {
+        let message = |attributes_at: u32| {
+            let mut bytes =
+                record_of_message(b"key_", b"attributes--HEAD", b"the packet", b"STALE");
+            for (offset, value) in [
+                (offset_of!(upcall_record, dp_ifindex), 6),
+                (offset_of!(upcall_record, attributes_at), attributes_at),
+            ] {
+                bytes[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
+            }
+            bytes
         };
-        let (key, end) = (8, 8 + between.len() - NLA_HDRLEN);
-        assert_eq!(read(0), Ok(None));
-        for at in key..=end {
-            let expected = between[at - key..end - key].to_vec();
-            assert_eq!(read(at as u32), Ok(Some(expected)), "{at}");
+        let bytes = message(4);
+        let upcall = Upcall::from_record(&bytes).unwrap();
+        assert_eq!(upcall.attributes, Some(&b"attributes--"[..]));
+        assert_eq!(upcall.dp_ifindex, Some(6));
+        assert_eq!(
+            (upcall.key.bytes, upcall.packet.bytes),
+            (&b"key_"[..], &b"the packet"[..])
+        );
+        for (from, known) in [(0, false), (16, true)] {
+            let bytes = message(from);
+            let upcall = Upcall::from_record(&bytes).unwrap();
+            assert_eq!(upcall.attributes, known.then_some(&b""[..]), "{from}");
         }
-        for at in [end as u32 + 1, end as u32 + 4, 1000, u32::MAX] {
-            let from = at as usize;
-            let to = end + NLA_HDRLEN;
-            assert_eq!(read(at), Err(Error::Attributes { from, to }));
+        for from in [17, 20, u32::MAX] {
+            let expected = Error::Attributes {
+                from: from as usize,
+                to: 20,
+            };
+            assert_eq!(Upcall::from_record(&message(from)), Err(expected));
+        }
+    }
+
+    /// Check that a record of version 2, which had neither the number of the datapath nor other attributes, becomes the
+    /// same upcall, and that one which is cut anywhere does not.
+    #[test]
+    fn version_2() {
+        let new = record_of_message(b"the key", b"between", b"the packet", b"");
+        let mut old = new.clone();
+        old.drain(HEADER - 8..HEADER);
+        let upgraded = |record: &[u8]| {
+            let mut upgraded = Vec::new();
+            (RECORDS.upgrade)(2, record, &mut upgraded);
+            upgraded
+        };
+        assert_eq!(upgraded(&old), new);
+        for cut in 0..old.len() {
+            let upgraded = upgraded(&old[..cut]);
+            assert!(Upcall::from_record(&upgraded).is_err(), "cut at {cut}");
         }
     }
 
@@ -315,8 +343,8 @@ mod tests {
         }
     }
 
-    /// Check that a record of version 1, written out here as its layout was, becomes the same upcall as one of version
-    /// 2, and that one which is cut anywhere does not.
+    /// Check that a record of version 1, written out here as its layout was, becomes the same upcall as one of
+    /// today's, and that one which is cut anywhere does not.
     #[test]
     fn version_1() {
         let mut old = Vec::new();
@@ -366,28 +394,6 @@ mod tests {
             },
             record_len: HEADER + 11,
             ..Upcall::default()
-        };
-        assert_eq!(Upcall::from_record(&upgraded(&old)), Ok(expected));
-        for cut in 0..old.len() {
-            let upgraded = upgraded(&old[..cut]);
-            assert!(Upcall::from_record(&upgraded).is_err(), "cut at {cut}");
-        }
-    }
-
-    /// Check that a record of version 2, which ended with the name of the datapath, becomes the same upcall, of which
-    /// neither the number of the datapath nor other attributes are known; and that one which is cut does not.
-    #[test]
-    fn version_2() {
-        let whole = record_of_message(b"the key", b"between", b"the packet", b"");
-        let old = [&whole[..HEADER - 8], &whole[HEADER..]].concat();
-        let upgraded = |record: &[u8]| {
-            let mut upgraded = Vec::new();
-            (RECORDS.upgrade)(2, record, &mut upgraded);
-            upgraded
-        };
-        let expected = Upcall {
-            dp_ifindex: None,
-            ..Upcall::from_record(&whole).unwrap()
         };
         assert_eq!(Upcall::from_record(&upgraded(&old)), Ok(expected));
         for cut in 0..old.len() {
