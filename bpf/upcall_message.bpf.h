@@ -37,6 +37,7 @@ struct upcall_message {
 	__u64 data; /* address */
 	/* bytes at data; what else the message has is in pages */
 	__u64 linear;
+	__u32 size; /* of the whole */
 	__u32 cmd;
 	__u32 dp_ifindex;
 	/* offsets, and sizes in bytes; an offset of 0: there is no such attribute */
@@ -78,6 +79,7 @@ static __always_inline int find_parts(const struct sk_buff *skb, struct upcall_m
 	__u64 data = (__u64)skb->data, at = sizeof(struct datapath_message);
 
 	message->data = data;
+	message->size = skb->len;
 	message->linear = skb->len - skb->data_len;
 	message->cmd = READ_AT(data + sizeof(struct netlink_head), genlmsghdr, cmd);
 	/* Any type of the kernel's will do that begins with 32 bits: struct ovs_header is one of the module's. */

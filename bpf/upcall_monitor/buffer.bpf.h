@@ -68,6 +68,17 @@ static __always_inline int find_buffers(struct buffers *buffers, struct msghdr *
 	return buffers->len + offset == size;
 }
 
+/* Whether the daemon's buffer has the message that was kept, and not a later one: a program may have been skipped. */
+static __always_inline int has_kept(const struct buffers *buffers, const struct upcall_message *message,
+				    int size)
+{
+	struct netlink_head head = {};
+
+	return size == message->size && buffers->len >= sizeof(head) &&
+	       !bpf_probe_read_user(&head, sizeof(head), (void *)buffers->first) &&
+	       head.type == targ_packet_family;
+}
+
 /* Copies need bytes of the message from its key on; there is room for MAX_FIRST more. */
 static __always_inline long copy_from_buffers(__u8 *to, __u64 need, __u64 room,
 					      const struct buffers *buffers, __u64 key_at)
@@ -102,7 +113,7 @@ static __always_inline int send_kept(struct kept_message *kept, struct msghdr *m
 	long err;
 
 	if (before > MAX_BEFORE_PACKET || need > MAX_KEY_AND_PACKET || size <= 0 ||
-	    !find_buffers(&buffers, msg, size)) {
+	    !find_buffers(&buffers, msg, size) || !has_kept(&buffers, message, size)) {
 		count_lost(LOST_ARGUMENTS);
 		return 0;
 	}

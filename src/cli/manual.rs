@@ -54,9 +54,9 @@ changes when a field is removed or changes its meaning, not when one is added: p
     )
 }
 
-/// Where a tracer takes its `events` from. `probes` are those of ovs-vswitchd that it attaches to, `functions` what it
-/// attaches to in the kernel, `needs` says what that takes, and `differences` what each source shows and costs that the
-/// other does not.
+/// Where a tracer takes its `events` from. `probes` are those of ovs-vswitchd that it attaches to, "the probe
+/// main:run_start" for example, `functions` what it attaches to in the kernel, `needs` says what that takes, and
+/// `differences` what each source shows and costs that the other does not.
 pub fn sources(
     events: &str,
     probes: &str,
@@ -71,7 +71,7 @@ pub fn sources(
 --source says where {events} are taken from. Columns, JSON and recordings are the same with both sources; what a source
 does not know is absent.
 
-usdt: the USDT probes {probes} of ovs-vswitchd. They are there if it is Open vSwitch 2.17 or later and was built with
+usdt: {probes} of ovs-vswitchd. It has USDT probes if it is Open vSwitch 2.17 or later and was built with
 --enable-usdt-probes, as Fedora's package is, and as those of Debian and Ubuntu are not; usdt-probes --check says
 whether it was. The kernel must have uprobes (CONFIG_UPROBE_EVENTS).
 

@@ -16,7 +16,7 @@ use crate::run::output::Output;
 use crate::run::recording::{self, Block, Records, Start};
 use crate::run::sink::{Failure, Sink};
 use crate::show::message::{StatusLine, note};
-use crate::trace::kernel::kernel_release;
+use crate::trace::kernel::{kernel_release, kernel_version};
 use crate::trace::plan::Attached;
 use crate::trace::privilege::drop_privilege;
 use crate::trace::ring::{Delivery, RingState, drain};
@@ -235,7 +235,11 @@ impl Session {
             attached,
             |delivery| match delivery {
                 Delivery::Ready => {
-                    if let Some(keep) = keep {
+                    if let Some(mut keep) = keep {
+                        if kernel_version() < (5, 19) {
+                            // Until then, asking how often a program was skipped took it.
+                            keep |= CapabilitySet::BPF;
+                        }
                         drop_privilege(keep);
                     }
                     note(format_args!("attached to {what}; Ctrl-C ends it"));

@@ -6,7 +6,7 @@ pub fn sections() -> Vec<Section> {
     vec![
         manual::sources(
             "upcalls",
-            "dpif_recv:recv_upcall",
+            "the probe dpif_recv:recv_upcall",
             "the messages by which the module openvswitch hands upcalls to the daemon, where the kernel copies them to\nthe \
              thread that receives them (the tracepoint skb:skb_copy_datagram_iovec)",
             "That takes\ntype information of the kernel (CONFIG_DEBUG_INFO_BTF, /sys/kernel/btf/vmlinux), and no more \
