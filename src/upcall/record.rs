@@ -248,26 +248,6 @@ mod tests {
         }
     }
 
-    /// Check that a record of version 2, which had neither the number of the datapath nor other attributes, becomes the
-    /// same upcall, and that one which is cut anywhere does not.
-    #[test]
-    fn version_2() {
-        let mut new = record_of_message(b"the key", b"between", b"the packet", b"");
-        let mut old = new.clone();
-        old.drain(HEADER - 8..HEADER);
-        new[HEADER - 8..HEADER].fill(0);
-        let upgraded = |record: &[u8]| {
-            let mut upgraded = Vec::new();
-            (RECORDS.upgrade)(2, record, &mut upgraded);
-            upgraded
-        };
-        assert_eq!(upgraded(&old), new);
-        for cut in 0..old.len() {
-            let upgraded = upgraded(&old[..cut]);
-            assert!(Upcall::from_record(&upgraded).is_err(), "cut at {cut}");
-        }
-    }
-
     /// Check that a failed read is an errno and no bytes.
     #[test]
     fn unreadable() {
