@@ -29,8 +29,8 @@ enum {
 	OVS_PACKET_ATTR_USERDATA = 4,
 };
 
-/* More attributes than a message has. */
-#define MAX_PACKET_ATTRS 16
+/* Two more attributes than a message of Linux 6.12 can have. The verifier follows each. */
+#define MAX_PACKET_ATTRS 10
 
 /* Where the parts of a message are. */
 struct upcall_message {
