@@ -59,6 +59,9 @@ static __always_inline int handle_failed(struct flow_id *flow, const char *devic
 	if (packet_len > targ_packet_size)
 		packet_len = targ_packet_size;
 	need = sizeof(struct failed_from) + packet_len;
+	/* copy_packet() needs so much room. */
+	if (need < sizeof(struct failed_from) + VLAN_AT + VLAN_HLEN)
+		need = sizeof(struct failed_from) + VLAN_AT + VLAN_HLEN;
 	RING_RESERVE(record, room, need, sizeof(struct failed_from) + MAX_PACKET);
 	if (!record) {
 		count_lost(LOST_RING_FULL);

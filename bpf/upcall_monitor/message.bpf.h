@@ -71,14 +71,24 @@ struct {
 	__type(value, struct kept_message);
 } kept_messages SEC(".maps");
 
+/* It is too large for the stack. */
+static const struct kept_message no_message;
+
 static __noinline int keep_message(const struct upcall_message *message,
 				   const struct received_upcall *upcall, __u64 need)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
-	struct kept_message kept = { .message = *message, .upcall = *upcall, .need = need };
+	struct kept_message *kept;
 
-	if (bpf_map_update_elem(&kept_messages, &tid, &kept, BPF_ANY))
+	bpf_map_update_elem(&kept_messages, &tid, &no_message, BPF_ANY);
+	kept = bpf_map_lookup_elem(&kept_messages, &tid);
+	if (!kept) {
 		count_lost(LOST_ARGUMENTS);
+		return 0;
+	}
+	kept->message = *message;
+	kept->upcall = *upcall;
+	kept->need = need;
 	return 0;
 }
 

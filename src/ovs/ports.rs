@@ -28,6 +28,8 @@ use rustix::net::{
 };
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::show::message::cause;
+
 /// The types of the messages that end an answer (`linux/netlink.h`).
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -56,6 +58,9 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// stuck.
 const TIMEOUT: Duration = Duration::from_millis(100);
 
+/// The same at the start of a trace, which cannot do without the answer: a busy machine may take long.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// As long as the longest datagram that the kernel makes for a dump (`netlink_dump()`), and to
 /// spare.
 const BUFFER_LEN: usize = 64 * 1024;
@@ -70,6 +75,8 @@ pub enum Error {
     Namespace { pid: u32, source: io::Error },
     #[error("cannot ask the kernel for port names, so ports have numbers only")]
     Netlink(#[from] io::Error),
+    #[error("the kernel does not tell its netlink families: {}; try again", cause(.0))]
+    Families(io::Error),
 }
 
 /// The names of the ports of all datapaths, as far as they are known.
@@ -267,15 +274,18 @@ pub fn has_kernel_datapath() -> Result<bool, Error> {
 /// They are the same in all network namespaces, and others after the next boot.
 ///
 /// # Errors
-/// [`Error::Netlink`].
+/// [`Error::Families`].
 pub fn families<const N: usize>(names: [&CStr; N]) -> Result<[Option<u16>; N], Error> {
     let mut socket = Socket::open(std::process::id())?;
     let mut found = [None; N];
-    socket.for_each_family(Instant::now() + TIMEOUT, |id, name, _| {
-        if let Some(i) = names.iter().position(|wanted| *wanted == name) {
-            found[i] = Some(id);
-        }
-    })?;
+    let listed = socket.wait_for(PATIENCE).and_then(|()| {
+        socket.for_each_family(Instant::now() + PATIENCE, |id, name, _| {
+            if let Some(i) = names.iter().position(|wanted| *wanted == name) {
+                found[i] = Some(id);
+            }
+        })
+    });
+    listed.map_err(Error::Families)?;
     Ok(found)
 }
 
@@ -325,6 +335,12 @@ impl Socket {
             changes,
             group: None,
         })
+    }
+
+    /// Waits so long for an answer from now on.
+    fn wait_for(&self, time: Duration) -> io::Result<()> {
+        set_socket_timeout(&self.fd, Timeout::Recv, Some(time))?;
+        Ok(())
     }
 
     /// Calls `each` with the number and the name of each family, and what else the kernel says of it.
