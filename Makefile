@@ -48,7 +48,7 @@ test:
 lab: build
 	fixtures/lab/run $(RELEASE)
 
-# BENCH_QUICK=1 does it all once, in seven minutes. A peer that cannot be installed or run is skipped, and named.
+# BENCH_QUICK=1 does it all once. A peer that cannot be installed or run is skipped, and named.
 bench: build
 	$(call install-packages,$(STANDIN_PACKAGES) python3 util-linux)
 	@for package in $(PEER_PACKAGES); do \
