@@ -203,10 +203,11 @@ pub(super) fn attributes_at(run: &[u8], at: usize) -> Attributes<'_> {
 /// `OFPIEH12_*` (`net/openvswitch/flow.h` of Linux 5.18 and later).
 pub fn ipv6_exthdrs(key: &[u8]) -> Option<u16> {
     fn find(attributes: Attributes<'_>, depth: u32) -> Option<u16> {
+        // Not by `key()`, which would decode all of them.
         attributes
             .into_iter()
-            .find_map(|attribute| match attribute.key() {
-                Key::Encap(nested) if depth < MAX_NESTED => find(nested, depth + 1),
+            .find_map(|attribute| match attribute.kind {
+                OVS_KEY_ATTR_ENCAP if depth < MAX_NESTED => find(attribute.nested(), depth + 1),
                 _ => exthdrs(&attribute),
             })
     }
@@ -214,9 +215,10 @@ pub fn ipv6_exthdrs(key: &[u8]) -> Option<u16> {
 }
 
 pub(crate) fn exthdrs(attribute: &Attribute<'_>) -> Option<u16> {
-    let value = <[u8; 2]>::try_from(attribute.payload).ok()?;
-    let whole = attribute.is_complete() && attribute.kind == OVS_KEY_ATTR_IPV6_EXTHDRS;
-    whole.then_some(u16::from_ne_bytes(value))
+    if attribute.kind != OVS_KEY_ATTR_IPV6_EXTHDRS || !attribute.is_complete() {
+        return None;
+    }
+    attribute.payload.try_into().ok().map(u16::from_ne_bytes)
 }
 
 /// How deep `OVS_KEY_ATTR_ENCAP` may nest. The kernel writes one level for each of at most two VLAN
