@@ -24,6 +24,7 @@ pub fn sections() -> Vec<Section> {
             "Once attached it gives them all up for good, with no_new_privs set.",
         ),
         manual::exit_status("--count, --duration", "operations"),
+        Section::new("EXAMPLES", EXAMPLES),
         Section::new(
             "SEE ALSO",
             "upcall-monitor(8), upcall-cost(8), bridge-loop(8), usdt-probes(8), ovs-vswitchd(8), ovs-dpctl(8)",
@@ -100,3 +101,25 @@ Then
     fired = shown + filtered + undecodable + pending + lost
 
 where pending are those that came after the last one of --count.";
+
+const EXAMPLES: &str = "\
+Which flows come and go, and with which actions?
+
+    dpif-ops -o put,del
+
+Which requests does the kernel refuse, and how long do the others take?
+
+    dpif-ops --source kernel -q --duration 60
+
+What does one handler send back to the datapath, attribute by attribute?
+
+    dpif-ops -o execute -t handler1 -n nlraw -c 10
+
+How often does the daemon dump all flows?
+
+    dpif-ops --source kernel -o dump
+
+Take a recording home:
+
+    dpif-ops --record ops.rec --duration 60 > /dev/null
+    dpif-ops --replay ops.rec";
