@@ -271,4 +271,4 @@ Which port's upcalls wait the longest?
 
 What would Open vSwitch do with the slowest one? Paste its flow key:
 
-    ovs-appctl ofproto/trace system@ovs-system 'recirc_id(0),...'";
+    ovs-appctl ofproto/trace ovs-system 'recirc_id(0),...'";

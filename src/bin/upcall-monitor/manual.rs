@@ -325,7 +325,7 @@ Every upcall of the ovs-vswitchd that runs, with its flow key:
 
 What would Open vSwitch do with the packet of an upcall? Paste the key:
 
-    ovs-appctl ofproto/trace system@ovs-system 'recirc_id(0),...'
+    ovs-appctl ofproto/trace ovs-system 'recirc_id(0),...'
 
 Those of DNS over IPv4 or IPv6, and those of TCP connections that begin:
 
