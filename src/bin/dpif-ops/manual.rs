@@ -111,9 +111,9 @@ Which requests does the kernel refuse, and how long do the others take?
 
     dpif-ops --source kernel -q --duration 60
 
-What does one handler send back to the datapath, attribute by attribute?
+Which packets go back to the datapath, attribute by attribute?
 
-    dpif-ops -o execute -t handler1 -n nlraw -c 10
+    dpif-ops -o execute -n nlraw -c 10
 
 How often does the daemon dump all flows?
 
