@@ -93,7 +93,7 @@ fn commands() {
     ] {
         let problem = Problem::Command { cmd };
         assert_eq!(command(operation, 0, cmd), (None, vec![problem]));
-        assert_eq!(problem.to_string(), format!("unexpected command {cmd}"));
+        assert_eq!(problem.to_string(), format!("unknown command {cmd}"));
     }
 }
 

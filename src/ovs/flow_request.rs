@@ -269,7 +269,7 @@ impl<'a> Request<'a> {
         names.get(usize::from(kind)).copied()
     }
 
-    /// What the kernel is asked to do; `None` if the command is not one of the operation.
+    /// What the kernel is asked to do; `None` if the command is not known to be one of the operation.
     pub fn command(&self) -> Option<Command> {
         let flags = self.headers.nlmsg_flags.get();
         match (self.operation, self.headers.cmd) {
@@ -514,7 +514,7 @@ impl Ufid {
 /// Something that is wrong with a request, or not known. Offsets are in bytes from its start, lengths in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// The command is not one of the operation.
+    /// The operation has no command that is known to have this number.
     Command { cmd: u8 },
     /// The type of the attribute at offset `at` is not known.
     Unknown { at: usize, kind: u16 },
@@ -536,7 +536,7 @@ pub enum Problem {
 impl Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Problem::Command { cmd } => write!(f, "unexpected command {cmd}"),
+            Problem::Command { cmd } => write!(f, "unknown command {cmd}"),
             Problem::Unknown { at, kind } => write!(f, "unknown attribute {kind} at byte {at}"),
             Problem::Length {
                 at,
