@@ -30,18 +30,29 @@ fn choose() {
             "arp-infiniband arp-is-at-padded arp-odd arp-who-has cut-in-arp",
         ),
         ("rarp", "arp-rarp"),
-        ("vlan", "cut-in-vlan qinq qinq-8100 vlan vlan-llc"),
-        ("vlan and vlan", "qinq qinq-8100"),
-        ("mpls", "mpls mpls-ip6 mpls-pw"),
-        ("sctp", "sctp"),
+        (
+            "vlan",
+            "cut-in-vlan lldp-addresses macsec-encrypted qinq qinq-8100 vlan vlan-llc vxlan-vlan-ip6",
+        ),
+        ("vlan and vlan", "qinq qinq-8100 vxlan-vlan-ip6"),
+        (
+            "mpls",
+            "mpls mpls-channel mpls-control-word mpls-ethernet mpls-ip6 mpls-pw mpls-unknown",
+        ),
+        (
+            "sctp",
+            "sctp sctp-abort sctp-bundle sctp-chunk-length sctp-sack sctp-unknown-chunk",
+        ),
         ("icmp[icmptype] = icmp-echo", "icmp-echo-request"),
         (
             "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn",
             "cut-in-tcp-header cut-in-tcp-options tcp-ao-tfo tcp-dataofs-lies tcp-dataofs-small tcp-syn",
         ),
         (
-            "ether multicast and not ip6",
-            "arp-rarp eth-unknown-type lldp stp-llc",
+            "ether multicast and not ip6 and not igmp",
+            "arp-rarp cfm-continuity cfm-link-trace eapol eth-unknown-type lacp link-oam link-oam-event llc-netbios \
+             llc-test llc-xid lldp lldp-addresses lldp-short-tlv lldp-tlvs marker mstp pppoe-padi rstp slow-ossp \
+             snap-code stp-llc stp-pvst stp-topology-change stp-unknown",
         ),
     ] {
         let filter = Filter::new(expression).expect(expression);

@@ -1,6 +1,8 @@
 //! JSON Lines: that each line is what the schema says, and that what it says is what was in the record.
 
 mod common;
+#[path = "common/packets.rs"]
+mod packets;
 #[path = "common/schema.rs"]
 mod schema;
 
@@ -11,6 +13,7 @@ use std::sync::LazyLock;
 
 use common::UPCALL_MONITOR;
 use ovs_tracers::ovs::flow_key;
+use ovs_tracers::ovs::packet::show;
 use ovs_tracers::run::loss::Lost;
 use ovs_tracers::run::recording::{Block, Reader, Start, Writer};
 use ovs_tracers::trace::captured::Captured;
@@ -19,6 +22,7 @@ use ovs_tracers::upcall::json::Json;
 use ovs_tracers::upcall::record;
 use ovs_tracers::upcall::summary::{LOST, Summary};
 use ovs_tracers::upcall::text::PacketDecode;
+use packets::{kinds, vectors};
 use proptest::prelude::*;
 use schema::Schema;
 use serde_json::{Map, Value, json};
@@ -134,8 +138,15 @@ fn recordings() {
                 let packet = &event["packet"];
                 assert_eq!(packet.get("bytes").is_some(), decode != "none");
                 assert_eq!(packet.get("layers").is_some(), decode == "decode");
+                // Some packets are cut, some are later fragments; nothing else of them is not decoded.
                 let cut = packet["captured"] != packet["length"];
-                assert_eq!(packet.get("stopped").is_some(), cut && decode == "decode");
+                let stops = packet["stopped"].as_array().into_iter().flatten();
+                let whys: Vec<&str> = stops.filter_map(|stop| stop["why"].as_str()).collect();
+                assert_eq!(whys.contains(&"cut"), cut && decode == "decode");
+                assert!(
+                    whys.iter().all(|why| ["cut", "fragment"].contains(why)),
+                    "{whys:?}"
+                );
             }
         }
     }
@@ -455,6 +466,65 @@ fn layers() {
     assert_eq!(layers[3], json!({"layer": "Raw", "load": "AwM="}));
     let stopped = json!([{"why": "cut", "layer": "TCP", "captured": 73, "length": 74}]);
     assert_eq!(line["packet"]["stopped"], stopped);
+}
+
+/// The packet of a line, decoded.
+#[track_caller]
+fn packet(bytes: &[u8], len: usize) -> Value {
+    let packet = Captured {
+        len: len as u32,
+        bytes,
+        error: None,
+    };
+    let upcall = Upcall { packet, ..upcall() };
+    event(&upcall, None)["packet"].take()
+}
+
+/// Check that every packet of the fixtures has a line as the schema has it, and that the line and the text say as often
+/// that not all was decoded.
+#[test]
+fn packets() {
+    let vectors = vectors()
+        .iter()
+        .map(|it| (&it.name, &it.bytes, it.original_len));
+    let kinds = kinds()
+        .iter()
+        .map(|it| (&it.name, &it.bytes, it.bytes.len()));
+    for (name, bytes, len) in vectors.chain(kinds) {
+        let mut text = Vec::new();
+        show(bytes, len, &mut text, 0).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let said = text.lines().filter(|line| line.starts_with('['));
+        let packet = packet(bytes, len);
+        let stopped = packet.get("stopped").and_then(Value::as_array);
+        assert_eq!(stopped.map_or(0, Vec::len), said.count(), "{name}");
+    }
+}
+
+/// Check what is said of packets that are not decoded to their end.
+#[test]
+fn stops() {
+    let stopped = |name: &str| {
+        let kind = kinds().iter().find(|kind| kind.name == name).expect(name);
+        packet(&kind.bytes, kind.bytes.len())["stopped"].take()
+    };
+    assert_eq!(
+        stopped("other: ospf"),
+        json!([{"why": "undecoded", "layer": "IP", "field": "proto", "value": 89, "value_name": "ospf"}])
+    );
+    assert_eq!(
+        stopped("link: experimental ethertype"),
+        json!([{"why": "undecoded", "layer": "Ethernet", "field": "type", "value": 0x88b5}])
+    );
+    assert_eq!(
+        stopped("security: esp"),
+        json!([{"why": "encrypted", "layer": "ESP"}])
+    );
+    assert_eq!(
+        stopped("plain: ip later fragment"),
+        json!([{"why": "fragment", "layer": "IP"}])
+    );
+    assert_eq!(stopped("plain: udp"), Value::Null);
 }
 
 /// What stands between commas that are in no brackets.

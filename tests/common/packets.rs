@@ -1,4 +1,4 @@
-//! The packets of `fixtures/packets`.
+//! The packets of `fixtures/packets` and `fixtures/corpus`.
 #![allow(dead_code)] // each test file uses its own part
 
 use std::path::Path;
@@ -48,6 +48,52 @@ fn read_vectors() -> Vec<Vector> {
         }
     }
     vectors
+}
+
+/// A packet of `fixtures/corpus`; the format is described at the head of its files.
+pub struct Kind {
+    /// The name of the file, and its own.
+    pub name: String,
+    pub bytes: Vec<u8>,
+    /// Why tshark finds other layers in it.
+    pub differs: Option<String>,
+}
+
+pub fn kinds() -> &'static [Kind] {
+    static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(read_kinds);
+    &KINDS
+}
+
+fn read_kinds() -> Vec<Kind> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/corpus");
+    let mut kinds = Vec::new();
+    for entry in folder.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        let family = path.file_stem().unwrap().to_str().unwrap();
+        let file = std::fs::read_to_string(&path).unwrap();
+        for packet in file.split("\n== ").skip(1) {
+            let mut lines = packet.lines().filter(|line| !line.is_empty());
+            let name = format!("{family}: {}", lines.next().unwrap());
+            assert!(
+                lines.next().unwrap().starts_with("made: "),
+                "{name} does not say how"
+            );
+            let (mut bytes, mut differs) = (Vec::new(), None);
+            for line in lines {
+                match line.strip_prefix("differs: ") {
+                    Some(reason) => differs = Some(reason.to_owned()),
+                    None => bytes.extend(unhex(line)),
+                }
+            }
+            kinds.push(Kind {
+                name,
+                bytes,
+                differs,
+            });
+        }
+    }
+    kinds.sort_by(|one, other| one.name.cmp(&other.name));
+    kinds
 }
 
 fn unhex(line: &str) -> Vec<u8> {

@@ -20,6 +20,7 @@ pub fn sections() -> Vec<Section> {
         Section::new("SEVERAL DAEMONS", DAEMONS),
         manual::json("upcall-monitor", JSON),
         Section::new("JQ RECIPES", include_str!("jq.txt")),
+        Section::new("PACKETS", PACKETS),
         Section::new("CAPTURES", CAPTURES),
         manual::recordings("--record", "--replay", RECORDINGS),
         manual::lost("LOST UPCALLS", "upcall-monitor", "upcalls", LOST),
@@ -251,6 +252,36 @@ by_result and by_thread, each an array of name and upcalls; and top, an array of
 sources, destinations and upcalls.
 
 -k changes nothing in JSON. --format json and --pcap - exclude each other: both need standard output.";
+
+const PACKETS: &str = "\
+-d decode, and packet.layers in JSON, show what Open vSwitch and its kernel module match on, make or take for themselves:
+
+    link       Ethernet, LLC and SNAP, VLAN tags, ARP, RARP, LLDP, STP,
+               RSTP, MSTP, LACP, marker protocol, link OAM, CFM,
+               PPPoE, PPP with the heads of its control protocols
+    network    IPv4 with options, IPv6 with extension headers, IGMP,
+               ICMP, ICMPv6, MLD, neighbour discovery, MPLS, NSH
+    transport  TCP with options, UDP, SCTP with the heads of its
+               chunks, BFD
+    tunnels    GRE and its version for PPTP, ERSPAN I to III, VXLAN,
+               GBP and GPE, Geneve, GTP-U, LISP, STT, EtherIP, SRv6,
+               IP, MPLS and Ethernet in IP, MPLS in UDP
+    security   AH, MACsec, the head of ESP
+
+What is behind these is Raw. It is data, of UDP, TCP or an echo, unless a last line says what it is:
+
+    [stopped in IP: what follows proto = 89 (ospf) is not decoded]
+    [stopped in ESP: the rest is encrypted]
+    [stopped in IP: a later fragment, its header is in the first]
+    [stopped in TCP: dataofs = 4 is not possible]
+    [stopped in UDP: the packet ends inside it]
+    [stopped: more than 32 nested layers]
+    [cut in TCP: 64 of 1514 bytes captured]
+
+In JSON these are the objects of packet.stopped, whose why is undecoded, encrypted, fragment, invalid, short, too_deep or
+cut. \"Not decoded\" means that this tool does not know the protocol or its version, \"not possible\" that the protocol
+forbids the value. A tunnel over UDP is recognised by the destination port that is assigned to it; what MPLS carries, by
+its first bits and by an Ethernet type where there must be one.";
 
 const CAPTURES: &str = "\
 --pcap writes pcapng. Each port of each datapath is an interface with the name of the PORT_NAME column. A packet has the

@@ -1,4 +1,4 @@
-//! ICMP, ICMPv6 and neighbour discovery.
+//! ICMP, and ICMPv6 with MLD.
 
 use super::names;
 use super::{Decoder, Halt, Span, Value, Visitor};
@@ -61,7 +61,12 @@ impl<'a, V: Visitor> Decoder<'_, V> {
                 self.field("addr_mask", Value::Ipv4(mask));
                 self.raw(*span);
             }
-            _ => self.raw(*span),
+            // The data of an echo.
+            0 | 8 | 10 | 15 | 16 => self.raw(*span),
+            _ => {
+                let value = Value::Int(kind.into());
+                self.undecoded("type", value, names::icmp_type(kind), *span);
+            }
         }
         Ok(())
     }
@@ -78,14 +83,51 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         let outer = std::mem::replace(&mut self.quoted, true);
         self.run(packet, layer);
         self.quoted = outer;
-        self.raw(*span);
+        if len == 0 {
+            self.raw(*span);
+        } else {
+            self.run(*span, Self::icmp_extensions);
+        }
+    }
+
+    /// RFC 4884, 7. Of the objects the bytes are shown.
+    fn icmp_extensions(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
+        /// Length of the head of an object, in bytes.
+        const HEAD_LEN: u64 = 4;
+        self.layer("ICMP Extension Header (RFC4884)");
+        let word = span.u16()?;
+        let version = word >> 12;
+        self.int("version", version);
+        if version != 2 {
+            return Err(Halt::Undecoded {
+                field: "version",
+                value: version.into(),
+            });
+        }
+        self.int("reserved", word & 0xfff);
+        self.read_hex("chksum", 2, span)?;
+        self.list("objects", *span, |this, span| {
+            this.layer("ICMP Extension Object");
+            let len = this.read_int("len", 2, span)?;
+            this.read_int("classnum", 1, span)?;
+            this.read_int("classtype", 1, span)?;
+            let Some(len) = len.checked_sub(HEAD_LEN) else {
+                return Err(Halt::Invalid {
+                    field: "len",
+                    value: len,
+                });
+            };
+            this.read_bytes("data", len as usize, span)
+        });
+        Ok(())
     }
 
     /// RFC 4443, 2710, 3810, 4861.
     pub(super) fn icmpv6(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
         let kind = span.bytes.first().copied().unwrap_or_default();
         // A query of version 2 is recognised by its length (RFC 3810, 8.1).
-        let query2 = kind == 130 && span.bytes.len() >= 28;
+        let len = span.bytes.len();
+        let query2 = kind == 130 && (len > 24 || span.cut && len == 24);
         self.layer(match kind {
             1 => "ICMPv6 Destination Unreachable",
             2 => "ICMPv6 Packet Too Big",
@@ -137,7 +179,10 @@ impl<'a, V: Visitor> Decoder<'_, V> {
             130..=132 => self.mld(query2, span)?,
             133..=137 => self.neighbour_discovery(kind, span)?,
             143 => self.mld2_report(span)?,
-            _ => self.raw(*span),
+            _ => {
+                let value = Value::Int(kind.into());
+                self.undecoded("type", value, names::icmpv6_type(kind), *span);
+            }
         }
         Ok(())
     }
@@ -169,16 +214,7 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         self.int("reserved", reserved);
         let number = span.u16()?;
         self.int("records_number", number);
-        let mut missing = number;
-        let mut behind = Span {
-            bytes: &[],
-            cut: false,
-        };
-        self.list("records", *span, |this, span| {
-            let Some(left) = missing.checked_sub(1) else {
-                behind = std::mem::replace(span, behind);
-                return Ok(());
-            };
+        self.counted_list("records", number.into(), span, |this, span| {
             this.layer("ICMPv6 MLDv2 - Multicast Address Record");
             let kind = span.u8()?;
             this.int("rtype", kind);
@@ -191,17 +227,14 @@ impl<'a, V: Visitor> Decoder<'_, V> {
             this.ipv6_list("sources", number.into(), span)?;
             let data = span.bytes(usize::from(data_len) * 4)?;
             this.field("auxdata", Value::Bytes(data));
-            missing = left;
             Ok(())
-        });
-        self.raw(behind);
-        let end = span.end();
-        span.rest();
-        if missing == 0 { Ok(()) } else { Err(end) }
+        })?;
+        self.raw(*span);
+        Ok(())
     }
 
     /// `number` addresses, or those of them which are there.
-    fn ipv6_list(
+    pub(super) fn ipv6_list(
         &mut self,
         name: &'static str,
         number: usize,
@@ -215,177 +248,5 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         } else {
             Err(span.end())
         }
-    }
-
-    fn neighbour_discovery(&mut self, kind: u8, span: &mut Span<'a>) -> Result<(), Halt> {
-        match kind {
-            134 => {
-                let limit = span.u8()?;
-                self.int("chlim", limit);
-                let byte = span.u8()?;
-                let preference = byte >> 3 & 3;
-                self.int("M", byte >> 7);
-                self.int("O", byte >> 6 & 1);
-                self.int("H", byte >> 5 & 1);
-                self.named("prf", preference, names::router_preference(preference));
-                self.int("P", byte >> 2 & 1);
-                self.int("res", byte & 3);
-                let lifetime = span.u16()?;
-                self.int("routerlifetime", lifetime);
-                let time = span.u32()?;
-                self.int("reachabletime", time);
-                let timer = span.u32()?;
-                self.int("retranstimer", timer);
-            }
-            136 => {
-                let word = span.u32()?;
-                self.int("R", word >> 31);
-                self.int("S", word >> 30 & 1);
-                self.int("O", word >> 29 & 1);
-                self.hex("res", word & 0x1fff_ffff);
-            }
-            137 => {
-                let reserved = span.u32()?;
-                self.hex("res", reserved);
-            }
-            _ => {
-                let reserved = span.u32()?;
-                self.int("res", reserved);
-            }
-        }
-        if let 135..=137 = kind {
-            let target = span.array()?;
-            self.field("tgt", Value::Ipv6(target));
-        }
-        if kind == 137 {
-            let destination = span.array()?;
-            self.field("dst", Value::Ipv6(destination));
-        }
-        self.run(*span, Self::nd_option);
-        Ok(())
-    }
-
-    /// Options of RFC 4861, 4191 and 8106. Each is a layer inside the one before it, as scapy has
-    /// it.
-    fn nd_option(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
-        self.layer(match span.bytes.first() {
-            Some(1) => "ICMPv6 Neighbor Discovery Option - Source Link-Layer Address",
-            Some(2) => "ICMPv6 Neighbor Discovery Option - Destination Link-Layer Address",
-            Some(3) => "ICMPv6 Neighbor Discovery Option - Prefix Information",
-            Some(4) => "ICMPv6 Neighbor Discovery Option - Redirected Header",
-            Some(5) => "ICMPv6 Neighbor Discovery Option - MTU",
-            Some(24) => "ICMPv6 Neighbor Discovery Option - Route Information Option",
-            Some(25) => "ICMPv6 Neighbor Discovery Option - Recursive DNS Server Option",
-            Some(31) => "ICMPv6 Neighbor Discovery Option - DNS Search List Option",
-            _ => "ICMPv6 Neighbor Discovery Option",
-        });
-        let name = self.name;
-        let kind = span.u8()?;
-        self.int("type", kind);
-        let len = span.u8()?;
-        self.int("len", len);
-        let Some(body_len) = (usize::from(len) * 8).checked_sub(2) else {
-            return Err(Halt::Invalid {
-                field: "len",
-                value: len.into(),
-            });
-        };
-        let mut body = span.split(body_len);
-        let whole = body.bytes.len() == body_len;
-        if let Err(halt) = self.nd_option_body(kind, whole, &mut body) {
-            self.halt(halt);
-        }
-        if !body.is_empty() {
-            self.field("data", Value::Bytes(body.rest()));
-        }
-        if !whole {
-            return Err(body.end());
-        }
-        self.name = name;
-        self.run(*span, Self::nd_option);
-        Ok(())
-    }
-
-    fn nd_option_body(&mut self, kind: u8, whole: bool, body: &mut Span<'a>) -> Result<(), Halt> {
-        match kind {
-            1 | 2 if body.bytes.len() == 6 => {
-                let address = body.array()?;
-                self.field("lladdr", Value::Mac(address));
-            }
-            3 => {
-                let len = body.u8()?;
-                self.int("prefixlen", len);
-                let byte = body.u8()?;
-                self.int("L", byte >> 7);
-                self.int("A", byte >> 6 & 1);
-                self.int("R", byte >> 5 & 1);
-                self.int("res1", byte & 31);
-                for name in ["validlifetime", "preferredlifetime", "res2"] {
-                    let number = body.u32()?;
-                    self.hex(name, number);
-                }
-                let prefix = body.array()?;
-                self.field("prefix", Value::Ipv6(prefix));
-            }
-            4 => {
-                let reserved = body.bytes(6)?;
-                self.field("res", Value::Bytes(reserved));
-                let packet = Span {
-                    bytes: body.rest(),
-                    cut: body.cut,
-                };
-                let (name, depth) = (self.name, self.depth);
-                self.visitor.begin("pkt");
-                self.depth = 0;
-                self.run(packet, Self::ipv6);
-                self.visitor.end();
-                self.depth = depth;
-                if !packet.cut {
-                    self.name = name;
-                }
-            }
-            5 => {
-                let reserved = body.u16()?;
-                self.hex("res", reserved);
-                let mtu = body.u32()?;
-                self.int("mtu", mtu);
-            }
-            24 => {
-                let len = body.u8()?;
-                self.int("plen", len);
-                let byte = body.u8()?;
-                let preference = byte >> 3 & 3;
-                self.int("res1", byte >> 5);
-                self.named("prf", preference, names::router_preference(preference));
-                self.int("res2", byte & 7);
-                let lifetime = body.u32()?;
-                self.int("rtlifetime", lifetime);
-                if !whole {
-                    return Err(body.end());
-                }
-                // The prefix has the length for which the option leaves room: 0, 8 or 16 bytes.
-                let found = body.bytes.len().min(16);
-                let mut prefix = [0; 16];
-                prefix[..found].copy_from_slice(body.bytes(found)?);
-                self.field("prefix", Value::Ipv6(prefix));
-            }
-            25 => {
-                let reserved = body.u16()?;
-                self.int("res", reserved);
-                let lifetime = body.u32()?;
-                self.int("lifetime", lifetime);
-                let number = body.bytes.len() / 16;
-                self.ipv6_list("dns", number, body)?;
-            }
-            31 => {
-                let reserved = body.u16()?;
-                self.int("res", reserved);
-                let lifetime = body.u32()?;
-                self.int("lifetime", lifetime);
-                self.field("searchlist", Value::Bytes(body.rest()));
-            }
-            _ => {}
-        }
-        Ok(())
     }
 }

@@ -1,11 +1,11 @@
-//! Ethernet and what lies between it and the network layer.
+//! Ethernet, VLAN tags and ARP.
 
 use super::names::{self, *};
 use super::{Decoder, Halt, Span, Value, Visitor};
 
 /// The greatest value of the third field of an Ethernet header which is a length (IEEE 802.3,
 /// 3.2.6).
-const MAX_802_3_LEN: u16 = 1500;
+pub(super) const MAX_802_3_LEN: u16 = 1500;
 
 impl<'a, V: Visitor> Decoder<'_, V> {
     pub(super) fn ethernet(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
@@ -43,6 +43,20 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         let payload = span.split(len);
         match ether_type {
             0..=MAX_802_3_LEN => self.run(payload, Self::llc),
+            _ => self.by_ether_type("type", ether_type, payload),
+        }
+        self.padding(*span);
+    }
+
+    /// What follows an Ethernet type that a tunnel has, or whatever else knows no length in its place. `field` is the
+    /// name of that type.
+    pub(super) fn by_ether_type(
+        &mut self,
+        field: &'static str,
+        ether_type: u16,
+        payload: Span<'a>,
+    ) {
+        match ether_type {
             ETH_P_IP => self.run(payload, Self::ipv4),
             ETH_P_IPV6 => self.run(payload, Self::ipv6),
             ETH_P_ARP | ETH_P_RARP => self.run(payload, Self::arp),
@@ -50,22 +64,19 @@ impl<'a, V: Visitor> Decoder<'_, V> {
             ETH_P_8021AD => self.run(payload, |this, span| this.vlan("802_1AD", span)),
             ETH_P_MPLS_UC | ETH_P_MPLS_MC => self.run(payload, Self::mpls),
             ETH_P_TEB => self.run(payload, Self::ethernet),
-            _ => self.raw(payload),
+            ETH_P_NSH => self.run(payload, Self::nsh),
+            ETH_P_LLDP => self.run(payload, Self::lldp),
+            ETH_P_SLOW => self.run(payload, Self::slow),
+            ETH_P_CFM => self.run(payload, Self::cfm),
+            ETH_P_PPP_DISC => self.run(payload, Self::pppoe_discovery),
+            ETH_P_PPP_SES => self.run(payload, Self::pppoe),
+            ETH_P_PPP => self.run(payload, Self::ppp),
+            ETH_P_MACSEC => self.run(payload, Self::macsec),
+            _ => {
+                let value = Value::Hex(ether_type.into());
+                self.undecoded(field, value, names::ether_type(ether_type), payload);
+            }
         }
-        self.padding(*span);
-    }
-
-    /// IEEE 802.2, with the short control field of unnumbered frames.
-    fn llc(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
-        self.layer("LLC");
-        let dsap = span.u8()?;
-        self.hex("dsap", dsap);
-        let ssap = span.u8()?;
-        self.hex("ssap", ssap);
-        let ctrl = span.u8()?;
-        self.int("ctrl", ctrl);
-        self.raw(*span);
-        Ok(())
     }
 
     /// IEEE 802.1Q, 9.6. `id` is the drop eligible indicator.
@@ -78,25 +89,6 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         let ether_type = span.u16()?;
         self.named_hex("type", ether_type, names::ether_type(ether_type));
         self.ether_payload(ether_type, span);
-        Ok(())
-    }
-
-    /// RFC 3032. The type of the payload is not in the packet: the first nibble distinguishes IPv4
-    /// and IPv6.
-    pub(super) fn mpls(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
-        self.layer("MPLS");
-        let entry = span.u32()?;
-        let bottom = entry >> 8 & 1;
-        self.int("label", entry >> 12);
-        self.int("cos", entry >> 9 & 7);
-        self.int("s", bottom);
-        self.int("ttl", entry & 0xff);
-        match span.bytes.first().map(|byte| byte >> 4) {
-            _ if bottom == 0 => self.run(*span, Self::mpls),
-            Some(4) => self.run(*span, Self::ipv4),
-            Some(6) => self.run(*span, Self::ipv6),
-            _ => self.raw(*span),
-        }
         Ok(())
     }
 

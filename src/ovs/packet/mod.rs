@@ -6,36 +6,73 @@
 //! [`Stop`] says where the decoder stopped and why. That is also why the headers are read field by
 //! field here: a parser of whole headers shows nothing of a TCP header whose options are cut.
 //!
-//! It decodes Ethernet II and 802.3 with its LLC header, 802.1Q and 802.1ad tags, MPLS, ARP and
-//! RARP, IPv4 with options, IPv6 with extension headers, TCP with options, UDP, the header of SCTP,
-//! ICMP, ICMPv6 with MLD and neighbour discovery, GRE, VXLAN (also GBP and GPE) and Geneve. All
-//! else is `Raw`, and so are the later fragments of a datagram.
+//! It decodes what Open vSwitch and its kernel module match on, make or take for themselves:
+//!
+//! * Ethernet II, 802.3 with LLC and SNAP, 802.1Q and 802.1ad tags, ARP and RARP; STP, RSTP, MSTP; LACP, the marker
+//!   protocol and the information of link OAM; LLDP; CFM; MACsec; PPPoE with PPP and the heads of its control
+//!   protocols;
+//! * MPLS, with a control word or an associated channel; NSH;
+//! * IPv4 with options, IPv6 with extension headers, AH, the head of ESP;
+//! * TCP with options, UDP, SCTP with the heads of its chunks, ICMP, ICMPv6 with MLD and neighbour discovery, IGMP,
+//!   BFD;
+//! * GRE of both versions, ERSPAN, VXLAN (also GBP and GPE), Geneve, GTP-U, LISP, STT, EtherIP, and IP, MPLS and
+//!   Ethernet in IP or UDP.
+//!
+//! All else is `Raw`. It is data (of UDP and TCP, of an echo, of no next header) or bytes that mean nothing, or else a
+//! [`Stop`] says what it is that is not decoded, for example which next protocol; so it is with later fragments and
+//! with what is encrypted.
 //!
 //! # Differences from scapy 2.5
 //!
-//! Names of layers, fields and values are scapy's, so that its users can read them. What differs,
-//! on purpose: ports are numbers, never names of services; bytes are `b'...'` and absent TCP
-//! options `[]`, as in later versions; lines have no trailing space; fields that are not in the
-//! packet (`autopad`, an empty `unused`) are not shown, nor is the explanation of the action bits in
-//! an IPv6 `otype`; the flags of a segment routing header are one number, a DNS search list and
-//! TCP's `AO` and `TFO` are bytes (RFC 7413), `AltChkSum` is one number (RFC 1146), ICMP timestamps
-//! are milliseconds. Zero bytes at the end of a field of bytes are shown. RARP, ICMPv6 messages of
-//! other types and other options of neighbour discovery are decoded as far as all of their kind are
-//! alike; STP, SNAP, DNS, DHCP, ESP, AH, SCTP's chunks and, behind MPLS, all but IPv4 and IPv6 are
-//! `Raw`. An ICMP type without a format of its own ends after `chksum`; RFC 4884's `length`
-//! separates the quoted packet from the extensions behind it. The records of an MLDv2 report are
-//! siblings, their auxiliary data is counted in 32-bit words (RFC 3810). A UDP length of 0 means
-//! all that remains (RFC 2675). VXLAN is recognised by its destination port alone. An impossible
-//! version or length stops the decoder, where scapy goes on with a guess, and a field which is not
+//! Names of layers, fields and values are scapy's, those of its contributed layers too, so that its users can read
+//! them. What differs, on purpose: ports are numbers, never names of services; bytes are `b'...'` and absent TCP
+//! options `[]`, as in later versions; lines have no trailing space; fields that are not in the packet (`autopad`, an
+//! empty `unused`) are not shown, nor is the explanation of the action bits in an IPv6 `otype`; the flags of a segment
+//! routing header are one number, a DNS search list and TCP's `AO` and `TFO` are bytes (RFC 7413), `AltChkSum` is one
+//! number (RFC 1146), ICMP timestamps are milliseconds, the times of STP 256ths of a second. Zero bytes at the end of a
+//! field of bytes are shown. RARP, ICMPv6 messages of other types and other options of neighbour discovery are decoded
+//! as far as all of their kind are alike. An ICMP type without a format of its own ends after `chksum`; RFC 4884's
+//! `length` separates the quoted packet from the extensions behind it, whose objects are bytes. The records of an MLDv2
+//! report are siblings, their auxiliary data is counted in 32-bit words (RFC 3810). A UDP length of 0 means all that
+//! remains (RFC 2675). Tunnels over UDP, and BFD, are recognised by their destination port alone.
+//!
+//! The TLVs of LLDP and the chunks of SCTP are lists, for there may be more of them than [`MAX_LAYERS`]. The
+//! capabilities of LLDP are sets of bits. A query of IGMP has the same name in all versions. `OUI` of SNAP has no name,
+//! and `code` has one only where it is an Ethernet type. The parameters and causes of errors of SCTP, what PAP and CHAP
+//! carry, and what only some extension headers of GTP-U have, are bytes; `proto_id` of SCTP is a number. The data of
+//! ESP is `Raw`, and the integrity check value of MACsec is padding. Behind a label, Ethernet is recognised by a known
+//! type alone, where scapy takes all that is not IP for it. What scapy has no layers for has the names of its standard:
+//! link OAM, CFM, LISP, STT, the associated channel, IPV6CP, CCP, authentication of BFD, and what RSTP, MSTP and PVST+
+//! add to `Spanning Tree Protocol`.
+//!
+//! An impossible version or length stops the decoder, where scapy goes on with a guess, and a field which is not
 //! whole is `Raw`, where scapy shows a default or a part.
 
+mod fields;
+mod gre;
+mod gtp;
 mod icmp;
+mod igmp;
+mod ipv4;
+mod ipv6;
 mod link;
+mod llc;
+mod lldp;
+mod mpls;
 pub(crate) mod names;
-mod net;
+mod neighbour;
+mod nsh;
+mod oam;
+mod ppp;
+mod sctp;
+mod security;
+mod slow;
+mod span;
 mod text;
 mod transport;
+mod tunnel;
 
+use span::{Halt, Span};
 pub use text::show;
 pub(crate) use text::write_value;
 pub use transport::{TcpOption, TcpOptions};
@@ -109,6 +146,20 @@ pub enum Stop {
         field: &'static str,
         value: u64,
     },
+    /// What follows in `layer` has a format that is not decoded here: that of the next protocol or of the version which
+    /// `field` gives.
+    Undecoded {
+        layer: &'static str,
+        field: &'static str,
+        /// [`Value::Int`] or [`Value::Hex`].
+        value: Value<'static>,
+        /// What the value is called, if that is known.
+        name: Option<&'static str>,
+    },
+    /// What follows in `layer` is encrypted.
+    Encrypted { layer: &'static str },
+    /// What follows in `layer` is a later fragment: the header that explains it is in the first one.
+    Fragment { layer: &'static str },
     /// There are more than [`MAX_LAYERS`].
     TooDeep,
 }
@@ -145,91 +196,6 @@ pub fn decode(packet: &[u8], original_len: usize, visitor: &mut impl Visitor) {
             captured,
             original: original_len,
         });
-    }
-}
-
-/// The undecoded bytes of a header or payload.
-#[derive(Clone, Copy)]
-struct Span<'a> {
-    bytes: &'a [u8],
-    /// The packet goes on behind `bytes`, but the capture does not.
-    cut: bool,
-}
-
-/// Why a layer is not decoded to its end.
-enum Halt {
-    /// The next field is not whole.
-    End {
-        cut: bool,
-    },
-    Invalid {
-        field: &'static str,
-        value: u64,
-    },
-}
-
-impl<'a> Span<'a> {
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    fn end(&self) -> Halt {
-        Halt::End { cut: self.cut }
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Halt> {
-        let (head, tail) = self.bytes.split_first_chunk::<N>().ok_or(self.end())?;
-        self.bytes = tail;
-        Ok(*head)
-    }
-
-    fn bytes(&mut self, len: usize) -> Result<&'a [u8], Halt> {
-        let (head, tail) = self.bytes.split_at_checked(len).ok_or(self.end())?;
-        self.bytes = tail;
-        Ok(head)
-    }
-
-    fn u8(&mut self) -> Result<u8, Halt> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    fn u16(&mut self) -> Result<u16, Halt> {
-        self.array().map(u16::from_be_bytes)
-    }
-
-    fn u24(&mut self) -> Result<u32, Halt> {
-        self.array()
-            .map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]))
-    }
-
-    fn u32(&mut self) -> Result<u32, Halt> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    /// All bytes that remain.
-    fn rest(&mut self) -> &'a [u8] {
-        std::mem::take(&mut self.bytes)
-    }
-
-    /// Splits off the next `len` bytes, or as many of them as there are. The cut is in the part
-    /// which is not whole.
-    fn split(&mut self, len: usize) -> Span<'a> {
-        match self.bytes.split_at_checked(len) {
-            Some((head, tail)) => {
-                self.bytes = tail;
-                Span {
-                    bytes: head,
-                    cut: false,
-                }
-            }
-            None => std::mem::replace(
-                self,
-                Span {
-                    bytes: &[],
-                    cut: false,
-                },
-            ),
-        }
     }
 }
 
@@ -295,6 +261,63 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         self.depth = depth;
     }
 
+    /// Decodes a list of `number` layers, or those of them which are there. What is behind them stays in `span`.
+    fn counted_list(
+        &mut self,
+        field: &'static str,
+        number: usize,
+        span: &mut Span<'a>,
+        mut item: impl FnMut(&mut Self, &mut Span<'a>) -> Result<(), Halt>,
+    ) -> Result<(), Halt> {
+        let mut missing = number;
+        let mut behind = Span::EMPTY;
+        self.list(field, *span, |this, span| {
+            let Some(left) = missing.checked_sub(1) else {
+                behind = std::mem::replace(span, Span::EMPTY);
+                return Ok(());
+            };
+            item(this, span)?;
+            missing = left;
+            Ok(())
+        });
+        let end = span.end();
+        *span = behind;
+        if missing == 0 { Ok(()) } else { Err(end) }
+    }
+
+    /// Decodes a list of layers up to the one which ends it, for which `item` returns false; what is behind that one is
+    /// padding.
+    fn ended_list(
+        &mut self,
+        field: &'static str,
+        span: Span<'a>,
+        mut item: impl FnMut(&mut Self, &mut Span<'a>) -> Result<bool, Halt>,
+    ) {
+        let mut behind = Span::EMPTY;
+        self.list(field, span, |this, span| {
+            if !item(this, span)? {
+                behind = std::mem::replace(span, Span::EMPTY);
+            }
+            Ok(())
+        });
+        self.padding(behind);
+    }
+
+    /// Decodes what the current layer has in its next `len` bytes; what is behind them is padding.
+    fn bounded(
+        &mut self,
+        len: usize,
+        span: &mut Span<'a>,
+        body: impl FnOnce(&mut Self, &mut Span<'a>) -> Result<(), Halt>,
+    ) {
+        let mut inner = span.split(len);
+        if let Err(halt) = body(self, &mut inner) {
+            self.halt(halt);
+            self.leftover(inner.bytes);
+        }
+        self.padding(*span);
+    }
+
     fn halt(&mut self, halt: Halt) {
         let layer = self.name;
         let stop = match halt {
@@ -304,6 +327,12 @@ impl<'a, V: Visitor> Decoder<'_, V> {
                 layer,
                 field,
                 value,
+            },
+            Halt::Undecoded { field, value } => Stop::Undecoded {
+                layer,
+                field,
+                value: Value::Int(value),
+                name: None,
             },
         };
         self.stop.get_or_insert(stop);
@@ -315,7 +344,31 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         self.depth += 1;
     }
 
-    /// A payload that is not decoded.
+    /// A payload whose format, which `field` of the current layer gives, is not decoded.
+    fn undecoded(
+        &mut self,
+        field: &'static str,
+        value: Value<'static>,
+        name: Option<&'static str>,
+        payload: Span<'a>,
+    ) {
+        self.stopped(payload, |layer| Stop::Undecoded {
+            layer,
+            field,
+            value,
+            name,
+        });
+    }
+
+    /// A payload that is not decoded, and why.
+    fn stopped(&mut self, payload: Span<'a>, stop: impl FnOnce(&'static str) -> Stop) {
+        if !payload.is_empty() {
+            self.stop.get_or_insert(stop(self.name));
+        }
+        self.raw(payload);
+    }
+
+    /// Bytes which are known to be data, or which mean nothing.
     fn raw(&mut self, span: Span<'a>) {
         if !span.is_empty() {
             self.layer("Raw");
@@ -338,36 +391,5 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         } else if span.cut {
             self.name = "Padding";
         }
-    }
-
-    fn field(&mut self, name: &'static str, value: Value<'_>) {
-        self.visitor.field(name, value);
-    }
-
-    fn int(&mut self, name: &'static str, value: impl Into<u64>) {
-        self.field(name, Value::Int(value.into()));
-    }
-
-    fn hex(&mut self, name: &'static str, value: impl Into<u64>) {
-        self.field(name, Value::Hex(value.into()));
-    }
-
-    /// A number which may have a name, else in decimal.
-    fn named(&mut self, field: &'static str, value: impl Into<u64>, name: Option<&'static str>) {
-        let value = value.into();
-        let int = Value::Int(value);
-        self.field(field, name.map_or(int, |name| Value::Name { value, name }));
-    }
-
-    /// A number which may have a name, else in hexadecimal.
-    fn named_hex(
-        &mut self,
-        field: &'static str,
-        value: impl Into<u64>,
-        name: Option<&'static str>,
-    ) {
-        let value = value.into();
-        let hex = Value::Hex(value);
-        self.field(field, name.map_or(hex, |name| Value::Name { value, name }));
     }
 }

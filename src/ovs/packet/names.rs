@@ -8,14 +8,27 @@ pub const ETH_P_ARP: u16 = 0x0806;
 pub const ETH_P_TEB: u16 = 0x6558;
 pub const ETH_P_RARP: u16 = 0x8035;
 pub const ETH_P_8021Q: u16 = 0x8100;
+/// ERSPAN, type III.
+pub const ETH_P_ERSPAN2: u16 = 0x22eb;
 pub const ETH_P_IPV6: u16 = 0x86dd;
+pub const ETH_P_SLOW: u16 = 0x8809;
+pub const ETH_P_PPP: u16 = 0x880b;
 pub const ETH_P_MPLS_UC: u16 = 0x8847;
 pub const ETH_P_MPLS_MC: u16 = 0x8848;
+pub const ETH_P_PPP_DISC: u16 = 0x8863;
+pub const ETH_P_PPP_SES: u16 = 0x8864;
 pub const ETH_P_8021AD: u16 = 0x88a8;
+/// ERSPAN, types I and II.
+pub const ETH_P_ERSPAN: u16 = 0x88be;
+pub const ETH_P_LLDP: u16 = 0x88cc;
+pub const ETH_P_MACSEC: u16 = 0x88e5;
+pub const ETH_P_CFM: u16 = 0x8902;
+pub const ETH_P_NSH: u16 = 0x894f;
 
 // IP protocols, named as in `linux/in.h` and `linux/in6.h`.
 pub const IPPROTO_HOPOPTS: u8 = 0;
 pub const IPPROTO_ICMP: u8 = 1;
+pub const IPPROTO_IGMP: u8 = 2;
 pub const IPPROTO_IPIP: u8 = 4;
 pub const IPPROTO_TCP: u8 = 6;
 pub const IPPROTO_UDP: u8 = 17;
@@ -23,11 +36,15 @@ pub const IPPROTO_IPV6: u8 = 41;
 pub const IPPROTO_ROUTING: u8 = 43;
 pub const IPPROTO_FRAGMENT: u8 = 44;
 pub const IPPROTO_GRE: u8 = 47;
+pub const IPPROTO_ESP: u8 = 50;
+pub const IPPROTO_AH: u8 = 51;
 pub const IPPROTO_ICMPV6: u8 = 58;
 pub const IPPROTO_NONE: u8 = 59;
 pub const IPPROTO_DSTOPTS: u8 = 60;
+pub const IPPROTO_ETHERIP: u8 = 97;
 pub const IPPROTO_SCTP: u8 = 132;
 pub const IPPROTO_MPLS: u8 = 137;
+pub const IPPROTO_ETHERNET: u8 = 143;
 
 pub fn ether_type(value: u16) -> Option<&'static str> {
     Some(match value {
@@ -39,15 +56,16 @@ pub fn ether_type(value: u16) -> Option<&'static str> {
         ETH_P_8021Q => "n_802_1Q",
         0x8137 => "IPX",
         ETH_P_IPV6 => "IPv6",
-        0x880b => "PPP",
+        ETH_P_SLOW => "SlowProtocol",
+        ETH_P_PPP => "PPP",
         ETH_P_MPLS_UC => "MPLS",
         ETH_P_MPLS_MC => "MPLS_MULTI",
-        0x8863 => "PPP_DISC",
-        0x8864 => "PPP_SES",
+        ETH_P_PPP_DISC => "PPP_DISC",
+        ETH_P_PPP_SES => "PPP_SES",
         0x888e => "EAPOL",
         ETH_P_8021AD => "802_AD",
-        0x88cc => "LLDP",
-        0x88e5 => "802_1AE",
+        ETH_P_LLDP => "LLDP",
+        ETH_P_MACSEC => "802_1AE",
         0x88e7 => "PBB",
         0x88f5 => "MVRP",
         0x88f7 => "PTP",
@@ -93,7 +111,7 @@ pub fn ip_proto(value: u8) -> Option<&'static str> {
     Some(match value {
         IPPROTO_HOPOPTS => "hopopt",
         IPPROTO_ICMP => "icmp",
-        2 => "igmp",
+        IPPROTO_IGMP => "igmp",
         IPPROTO_IPIP => "ipencap",
         IPPROTO_TCP => "tcp",
         8 => "egp",
@@ -105,15 +123,15 @@ pub fn ip_proto(value: u8) -> Option<&'static str> {
         IPPROTO_FRAGMENT => "ipv6_frag",
         46 => "rsvp",
         IPPROTO_GRE => "gre",
-        50 => "esp",
-        51 => "ah",
+        IPPROTO_ESP => "esp",
+        IPPROTO_AH => "ah",
         IPPROTO_ICMPV6 => "ipv6_icmp",
         IPPROTO_NONE => "ipv6_nonxt",
         IPPROTO_DSTOPTS => "ipv6_opts",
         88 => "eigrp",
         89 => "ospf",
         94 => "ipip",
-        97 => "etherip",
+        IPPROTO_ETHERIP => "etherip",
         103 => "pim",
         108 => "ipcomp",
         112 => "vrrp",
@@ -122,7 +140,7 @@ pub fn ip_proto(value: u8) -> Option<&'static str> {
         IPPROTO_SCTP => "sctp",
         136 => "udplite",
         IPPROTO_MPLS => "mpls_in_ip",
-        143 => "ethernet",
+        IPPROTO_ETHERNET => "ethernet",
         _ => return None,
     })
 }
@@ -138,8 +156,8 @@ pub fn next_header(value: u8) -> Option<&'static str> {
         IPPROTO_ROUTING => "Routing Header",
         IPPROTO_FRAGMENT => "Fragment Header",
         IPPROTO_GRE => "GRE",
-        50 => "ESP Header",
-        51 => "AH Header",
+        IPPROTO_ESP => "ESP Header",
+        IPPROTO_AH => "AH Header",
         IPPROTO_ICMPV6 => "ICMPv6",
         IPPROTO_NONE => "No Next Header",
         IPPROTO_DSTOPTS => "Destination Option Header",

@@ -120,6 +120,28 @@ impl<W: Write> Visitor for Text<'_, W> {
                         "[stopped in {layer}: {field} = {value} is not possible]"
                     )
                 }
+                Stop::Undecoded {
+                    layer,
+                    field,
+                    value,
+                    name,
+                } => {
+                    write!(text.out, "[stopped in {layer}: what follows {field} = ")?;
+                    write_value(text.out, value)?;
+                    if let Some(name) = name {
+                        write!(text.out, " ({name})")?;
+                    }
+                    text.out.write_all(b" is not decoded]\n")
+                }
+                Stop::Encrypted { layer } => {
+                    writeln!(text.out, "[stopped in {layer}: the rest is encrypted]")
+                }
+                Stop::Fragment { layer } => {
+                    writeln!(
+                        text.out,
+                        "[stopped in {layer}: a later fragment, its header is in the first]"
+                    )
+                }
                 Stop::TooDeep => {
                     writeln!(text.out, "[stopped: more than {MAX_LAYERS} nested layers]")
                 }

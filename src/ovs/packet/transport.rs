@@ -1,6 +1,6 @@
-//! TCP, UDP, SCTP and the tunnels: GRE, VXLAN, Geneve.
+//! TCP and UDP.
 
-use super::names;
+use super::tunnel::STT_VERSION;
 use super::{Decoder, Halt, Span, Value, Visitor};
 
 const TCP_FLAGS: &[&str] = &["F", "S", "R", "P", "A", "U", "E", "C", "N"];
@@ -14,12 +14,15 @@ const VXLAN_PORT: u16 = 4789;
 const VXLAN_GPE_PORT: u16 = 4790;
 const VXLAN_LINUX_PORT: u16 = 8472;
 const GENEVE_PORT: u16 = 6081;
+const GTP_U_PORT: u16 = 2152;
+const LISP_PORT: u16 = 4341;
+const ESP_PORT: u16 = 4500;
+const MPLS_PORT: u16 = 6635;
+/// One hop, several hops, a link of an aggregate, seamless (RFC 5881, 5883, 7130, 7881).
+const BFD_PORTS: [u16; 4] = [3784, 4784, 6784, 7784];
 
-/// Lowest bit first. RFC 7348 has only `Instance`; the others are of drafts (GPE, group policy).
-const VXLAN_FLAGS: &[&str] = &["OAM", "R", "NextProtocol", "Instance", "V1", "V2", "R", "G"];
-const VXLAN_NEXT_PROTOCOL: u8 = 0x04;
-const VXLAN_GROUP_POLICY: u8 = 0x80;
-const VXLAN_POLICY_FLAGS: &[&str] = &["R", "R", "R", "A", "R", "R", "D", "R"];
+/// TCP destination port of STT.
+const STT_PORT: u16 = 7471;
 
 // Kinds of TCP options (IANA "TCP Parameters").
 const TCPOPT_EOL: u8 = 0;
@@ -147,14 +150,7 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         let (dataofs, flags) = (word >> 12, word & 0x1ff);
         self.int("dataofs", dataofs);
         self.int("reserved", word >> 9 & 7);
-        self.field(
-            "flags",
-            Value::Flags {
-                value: flags.into(),
-                names: TCP_FLAGS,
-                separator: "",
-            },
-        );
+        self.flags("flags", flags, TCP_FLAGS, "");
         let window = span.u16()?;
         self.int("window", window);
         let chksum = span.u16()?;
@@ -178,7 +174,13 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         if !whole {
             return Err(Halt::End { cut: rest.cut });
         }
-        self.raw(*span);
+        // The sequence number of STT has the length of the frame and the place of the segment in it.
+        let stt = dport == STT_PORT && seq & 0xffff == 0 && flags & 0x17 == 0x10;
+        if stt && span.bytes.first() == Some(&STT_VERSION) {
+            self.run(*span, Self::stt);
+        } else {
+            self.raw(*span);
+        }
         Ok(())
     }
 
@@ -208,182 +210,22 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         match dport {
             VXLAN_PORT | VXLAN_GPE_PORT | VXLAN_LINUX_PORT => self.run(payload, Self::vxlan),
             GENEVE_PORT => self.run(payload, Self::geneve),
+            GTP_U_PORT => self.run(payload, Self::gtp_u),
+            LISP_PORT => self.run(payload, Self::lisp),
+            MPLS_PORT => self.run(payload, Self::mpls),
+            // What begins with four zeros is IKE, one byte keeps a mapping alive (RFC 3948).
+            ESP_PORT
+                if payload
+                    .bytes
+                    .first_chunk()
+                    .is_some_and(|spi| *spi != [0; 4]) =>
+            {
+                self.run(payload, Self::esp);
+            }
+            _ if BFD_PORTS.contains(&dport) => self.run(payload, Self::bfd),
             _ => self.raw(payload),
         }
         self.padding(*span);
-        Ok(())
-    }
-
-    /// RFC 9260; the chunks are not decoded.
-    pub(super) fn sctp(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
-        self.layer("SCTP");
-        let sport = span.u16()?;
-        self.int("sport", sport);
-        let dport = span.u16()?;
-        self.int("dport", dport);
-        let tag = span.u32()?;
-        self.hex("tag", tag);
-        let chksum = span.u32()?;
-        self.hex("chksum", chksum);
-        self.raw(*span);
-        Ok(())
-    }
-
-    /// RFC 2784 and 2890, with the flags of RFC 1701. Source routes and version 1 (PPTP) are not
-    /// decoded.
-    pub(super) fn gre(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
-        self.layer("GRE");
-        let word = span.u16()?;
-        let [chksum, routing, key, seqnum] = [15, 14, 13, 12].map(|bit| word >> bit & 1);
-        let version = word & 7;
-        self.int("chksum_present", chksum);
-        self.int("routing_present", routing);
-        self.int("key_present", key);
-        self.int("seqnum_present", seqnum);
-        self.int("strict_route_source", word >> 11 & 1);
-        self.int("recursion_control", word >> 8 & 7);
-        self.int("flags", word >> 3 & 31);
-        self.int("version", version);
-        let proto = span.u16()?;
-        self.named_hex("proto", proto, names::ether_type(proto));
-        if version != 0 {
-            return Err(Halt::Invalid {
-                field: "version",
-                value: version.into(),
-            });
-        }
-        if chksum | routing == 1 {
-            let chksum = span.u16()?;
-            self.hex("chksum", chksum);
-            let offset = span.u16()?;
-            self.hex("offset", offset);
-        }
-        if key == 1 {
-            let key = span.u32()?;
-            self.hex("key", key);
-        }
-        if seqnum == 1 {
-            let number = span.u32()?;
-            self.hex("sequence_number", number);
-        }
-        if routing == 1 {
-            self.raw(*span);
-        } else {
-            self.tunnel_payload(proto, *span);
-        }
-        Ok(())
-    }
-
-    /// What a tunnel carries, by its Ethernet type. A number too small to be one is not a length
-    /// here.
-    fn tunnel_payload(&mut self, proto: u16, mut payload: Span<'a>) {
-        match proto {
-            0..0x600 => self.raw(payload),
-            _ => self.ether_payload(proto, &mut payload),
-        }
-    }
-
-    /// RFC 7348; draft-smith-vxlan-group-policy and draft-ietf-nvo3-vxlan-gpe where their flags are
-    /// set.
-    fn vxlan(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
-        self.layer("VXLAN");
-        let flags = span.u8()?;
-        let value = Value::Flags {
-            value: flags.into(),
-            names: VXLAN_FLAGS,
-            separator: "+",
-        };
-        self.field("flags", value);
-        let mut next = None;
-        if flags & VXLAN_NEXT_PROTOCOL != 0 {
-            let reserved = span.u16()?;
-            self.int("reserved0", reserved);
-            let protocol = span.u8()?;
-            let name = match protocol {
-                0 => Some("NotDefined"),
-                1 => Some("IPv4"),
-                2 => Some("IPv6"),
-                3 => Some("Ethernet"),
-                4 => Some("NSH"),
-                _ => None,
-            };
-            self.named("NextProtocol", protocol, name);
-            next = Some(protocol);
-        } else if flags & VXLAN_GROUP_POLICY != 0 {
-            let flags = span.u8()?;
-            let names = VXLAN_POLICY_FLAGS;
-            self.field(
-                "gpflags",
-                Value::Flags {
-                    value: flags.into(),
-                    names,
-                    separator: "+",
-                },
-            );
-            let id = span.u16()?;
-            self.int("gpid", id);
-        } else {
-            let reserved = span.u24()?;
-            self.int("reserved1", reserved);
-        }
-        let vni = span.u24()?;
-        self.hex("vni", vni);
-        let reserved = span.u8()?;
-        self.hex("reserved2", reserved);
-        match next {
-            None | Some(0 | 3) => self.run(*span, Self::ethernet),
-            Some(1) => self.run(*span, Self::ipv4),
-            Some(2) => self.run(*span, Self::ipv6),
-            Some(_) => self.raw(*span),
-        }
-        Ok(())
-    }
-
-    /// RFC 8926.
-    fn geneve(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
-        self.layer("GENEVE");
-        let byte = span.u8()?;
-        let (version, optionlen) = (byte >> 6, byte & 63);
-        self.int("version", version);
-        self.int("optionlen", optionlen);
-        let byte = span.u8()?;
-        self.int("oam", byte >> 7);
-        self.int("critical", byte >> 6 & 1);
-        self.int("reserved", byte & 63);
-        let proto = span.u16()?;
-        self.named_hex("proto", proto, names::ether_type(proto));
-        let vni = span.u24()?;
-        self.hex("vni", vni);
-        let reserved = span.u8()?;
-        self.hex("reserved2", reserved);
-        if version != 0 {
-            return Err(Halt::Invalid {
-                field: "version",
-                value: version.into(),
-            });
-        }
-        let options_len = usize::from(optionlen) * 4;
-        let options = span.split(options_len);
-        self.list("options", options, Self::geneve_option);
-        if options.bytes.len() < options_len {
-            return Err(options.end());
-        }
-        self.tunnel_payload(proto, *span);
-        Ok(())
-    }
-
-    fn geneve_option(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
-        self.layer("Geneve Options");
-        let class = span.u16()?;
-        self.named_hex("classid", class, names::geneve_class(class));
-        let kind = span.u8()?;
-        self.hex("type", kind);
-        let byte = span.u8()?;
-        let length = byte & 31;
-        self.int("reserved", byte >> 5);
-        self.int("length", length);
-        let data = span.bytes(usize::from(length) * 4)?;
-        self.field("data", Value::Bytes(data));
         Ok(())
     }
 }

@@ -184,6 +184,30 @@ fn write_stop(line: &mut Line, stop: Stop) {
             line.field("field", field);
             line.field("value", value);
         }
+        Stop::Undecoded {
+            layer,
+            field,
+            value,
+            name,
+        } => {
+            line.field("why", "undecoded");
+            line.field("layer", layer);
+            line.field("field", field);
+            if let Value::Int(value) | Value::Hex(value) = value {
+                line.field("value", value);
+            }
+            if let Some(name) = name {
+                line.field("value_name", name);
+            }
+        }
+        Stop::Encrypted { layer } => {
+            line.field("why", "encrypted");
+            line.field("layer", layer);
+        }
+        Stop::Fragment { layer } => {
+            line.field("why", "fragment");
+            line.field("layer", layer);
+        }
         Stop::TooDeep => line.field("why", "too_deep"),
     }
 }
