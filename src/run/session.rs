@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use libbpf_rs::MapCore;
 use rustix::thread::CapabilitySet;
 
-use crate::ovs::ports::PortNames;
+use crate::ovs::ports::{self, PortNames};
 use crate::run::clock::WallClock;
 use crate::run::loss::{Lost, Reason};
 use crate::run::output::Output;
@@ -74,10 +74,18 @@ impl Daemon {
     /// Asks the kernel for the names of the ports. Missing port names must not stop the trace.
     pub fn new(target: &Target) -> Self {
         let pid = target.pid();
-        let ports = PortNames::open(pid).unwrap_or_else(|error| {
-            note(format_args!("warning: {error}"));
-            PortNames::default()
-        });
+        let ports = PortNames::open(pid);
+        if let Some(error) = ports.failure() {
+            let way_out = error.way_out();
+            match error {
+                ports::Error::Namespace { .. } => note(format_args!(
+                    "warning: {error}, so its ports have numbers only; {way_out} to see their names"
+                )),
+                _ => note(format_args!(
+                    "warning: {error}; the others have numbers until it does"
+                )),
+            }
+        }
         Self { pid, ports }
     }
 }
@@ -246,12 +254,11 @@ impl Session {
                     ControlFlow::Continue(())
                 }
                 Delivery::Wake => {
-                    if self.ports_have_changed() || named.elapsed() >= NAMES_INTERVAL {
+                    let all = named.elapsed() >= NAMES_INTERVAL;
+                    if all {
                         named = Instant::now();
-                        for daemon in &mut self.daemons {
-                            // Missing port names must not stop the trace.
-                            let _ = daemon.ports.refresh();
-                        }
+                    }
+                    if self.refresh_ports(all) {
                         let _ = self.recording.write(&mut self.failure, |recording| {
                             recording.datapaths.clear();
                             Ok(())
@@ -390,12 +397,16 @@ impl Session {
         (ports, &mut self.failure)
     }
 
-    fn ports_have_changed(&mut self) -> bool {
-        // Each must be asked, whatever the others answer.
-        let daemons = self.daemons.iter_mut();
-        daemons.fold(false, |changed, daemon| {
-            daemon.ports.have_changed() | changed
-        })
+    /// Asks the kernel for the names of ports where that is worth while, or of all. Returns whether it asked.
+    fn refresh_ports(&mut self, all: bool) -> bool {
+        let mut asked = false;
+        for daemon in &mut self.daemons {
+            if daemon.ports.needs_refresh() || all {
+                daemon.ports.refresh();
+                asked = true;
+            }
+        }
+        asked
     }
 
     /// The wall clock less the clock of the events, in nanoseconds.

@@ -56,21 +56,30 @@ fn copy_name(to: &mut [i8], name: &str) {
     }
 }
 
-/// Fails if no port, or no datapath, has the name that was asked for.
+/// Fails if no port, or no datapath, has the name that was asked for, or if the kernel did not tell which ports there
+/// are.
 pub fn check_names(filters: &Filters, daemons: &[Daemon]) -> anyhow::Result<()> {
     let known = || daemons.iter().flat_map(|daemon| daemon.ports.snapshot());
+    let failure = daemons.iter().find_map(|daemon| daemon.ports.failure());
     if let Some(port) = filters
         .port
         .iter()
         .find(|port| numbers(port, daemons).is_empty())
     {
+        if let Some(error) = failure {
+            bail!(
+                "cannot look up port {port}: {error}\n{}, or use its number",
+                error.way_out()
+            );
+        }
         match list(known().map(|(_, _, name)| name.as_bytes())) {
             None => bail!("no port named {port}\nthe kernel names no port here; use its number"),
             Some(ports) => bail!("no port named {port}\nknown: {ports}"),
         }
     }
-    // If the kernel names no datapaths, there is nothing to compare with.
-    if let Some(wanted) = filters.datapath()
+    // If the kernel names no datapaths, or not all, there is nothing to compare with.
+    if failure.is_none()
+        && let Some(wanted) = filters.datapath()
         && let Some(datapaths) = list(known().map(|(datapath, _, _)| datapath))
         && !known().any(|(datapath, _, _)| datapath == wanted.as_bytes())
     {
@@ -201,9 +210,10 @@ fn numbers(port: &str, daemons: &[Daemon]) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use std::io;
 
-    use ovs_tracers::ovs::ports::PortNames;
+    use clap::Parser;
+    use ovs_tracers::ovs::ports::{self, PortNames};
 
     use super::*;
     use crate::args::Args;
@@ -243,6 +253,41 @@ mod tests {
         assert_eq!(check(&daemons[..1], &["--dp", "br0"]), Ok(()));
         let error = check(&daemons[..1], &["--port", "p"]).unwrap_err();
         assert!(error.ends_with("use its number"), "{error}");
+
+        // What the kernel did not tell may exist.
+        let late = io::Error::new(io::ErrorKind::TimedOut, "no whole answer within 5 s");
+        let [none, mut some] = daemons;
+        let unknown = PortNames::unknown(ports::Error::Ports(late));
+        let daemons = [
+            none,
+            Daemon {
+                pid: 2,
+                ports: unknown,
+            },
+        ];
+        assert_eq!(
+            check(&daemons, &["--port", "veth1"]).unwrap_err(),
+            "cannot look up port veth1: the kernel did not tell the names of all ports: no whole answer within 5 s\n\
+             try again, or use its number"
+        );
+        assert_eq!(check(&daemons, &["--dp", "br0"]), Ok(()));
+        let [_, unknown] = daemons;
+        some.pid = 3;
+        let daemons = [some, unknown];
+        assert_eq!(check(&daemons, &["--port", "veth0"]), Ok(()));
+        assert_eq!(check(&daemons, &["--dp", "br0"]), Ok(()));
+        let denied = io::ErrorKind::PermissionDenied.into();
+        let namespace = ports::Error::Namespace {
+            pid: 7,
+            source: denied,
+        };
+        let ports = PortNames::unknown(namespace);
+        let error = check(&[Daemon { pid: 7, ports }], &["--port", "p"]).unwrap_err();
+        assert_eq!(
+            error,
+            "cannot look up port p: cannot enter the network namespace of process 7: permission denied\n\
+             run as root, or use its number"
+        );
 
         let many: Vec<String> = (0..30).map(|i| format!("p{i}")).collect();
         let text = list(many.iter().map(String::as_bytes)).unwrap();
