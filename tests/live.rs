@@ -61,6 +61,7 @@ fn main() -> ExitCode {
     trial!(capabilities, "setpriv" if is_installed("setpriv"));
     trial!(finds_the_daemon);
     trial!(no_privilege);
+    trial!(hidden_processes, "setpriv" if is_installed("setpriv"));
     trial!(powerless_root, "setpriv" if is_installed("setpriv"));
     trial!(rootless, "user namespaces" if succeeds("unshare", &["--user", "true"]));
     trial!(drops_privilege);
@@ -883,6 +884,21 @@ fn finds_the_daemon() {
     );
     assert!(candidates.contains(&format!("{first} (")), "{text}");
     assert!(candidates.contains(&format!("{second} (")), "{text}");
+}
+
+/// Check that where /proc hides the processes of other users, it is not said that no daemon runs, nor that the process
+/// that is asked for does not.
+fn hidden_processes() {
+    let (_folder, tool) = open_folder("upcall-monitor", UPCALL_MONITOR);
+    let text = in_pid_namespace(&format!(
+        "mount -o remount,hidepid=1 /proc
+         for pid in '' '-p 1'; do
+             setpriv --reuid 65534 --regid 65534 --clear-groups {tool} $pid 2>&1
+         done"
+    ));
+    let hidden =
+        "error: not permitted to read \"/proc/1/stat\"\n  run as root, or with CAP_SYS_PTRACE\n";
+    assert_eq!(text, hidden.repeat(2));
 }
 
 /// Check that the error of a user without privilege names the capabilities that are missing.

@@ -163,6 +163,9 @@ impl Need {
             Self::Datapath if !ports::has_kernel_datapath().unwrap_or(true) => {
                 "the kernel's module openvswitch is not loaded"
             }
+            Self::KernelBtf | Self::Kprobes if !Path::new("/sys/kernel").exists() => {
+                "sysfs is not mounted, which says whether this kernel has it (mount -t sysfs sysfs /sys)"
+            }
             Self::KernelBtf if !has_kernel_btf() => {
                 "this kernel has no type information (CONFIG_DEBUG_INFO_BTF)"
             }

@@ -1,6 +1,7 @@
 //! Processes: what `/proc` says of one, and which of them are ovs-vswitchd.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{Candidate, Error};
@@ -38,19 +39,26 @@ pub fn only(candidates: Vec<Candidate>) -> Result<u32, Error> {
 /// `--monitor` keeps to restart the daemon is not one of them.
 ///
 /// # Errors
-/// [`Error::Read`] and [`Error::Permission`] if `/proc` cannot be listed.
+/// [`Error::Read`] and [`Error::Permission`] if `/proc` cannot be listed, or if a process cannot be read and none of the
+/// others is one: then that one may be.
 pub fn ovs_vswitchds() -> Result<Vec<Candidate>, Error> {
     let unlisted = |err| Error::read("/proc", err);
     let mut candidates = Vec::new();
+    let mut unread = None;
     let pidfiles = pidfiles();
     for entry in fs::read_dir("/proc").map_err(unlisted)? {
         let name = entry.map_err(unlisted)?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        // A process that cannot be read has exited since it was listed.
-        let Some(process) = Process::read(pid) else {
-            continue;
+        let process = match Process::look_at(pid) {
+            Ok(Some(process)) => process,
+            // It has exited since it was listed.
+            Ok(None) => continue,
+            Err(error) => {
+                unread.get_or_insert(error);
+                continue;
+            }
         };
         if process.is_ovs_vswitchd(pidfiles.contains(&pid)) {
             candidates.push(Candidate {
@@ -60,7 +68,10 @@ pub fn ovs_vswitchds() -> Result<Vec<Candidate>, Error> {
         }
     }
     candidates.sort_by_key(|candidate| candidate.pid);
-    Ok(candidates)
+    match unread {
+        Some(error) if candidates.is_empty() => Err(error),
+        _ => Ok(candidates),
+    }
 }
 
 /// The processes that the pidfiles name.
@@ -87,12 +98,27 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// `None` if there is no such process.
+    /// `None` if there is no such process, or if it cannot be read.
     pub(super) fn read(pid: u32) -> Option<Self> {
-        let stat = fs::read(proc(pid, "stat")).ok()?;
-        let status = fs::read(proc(pid, "status")).ok()?;
-        let cmdline = fs::read(proc(pid, "cmdline")).ok()?;
-        Self::parse(&stat, &status, &cmdline)
+        Self::look_at(pid).ok().flatten()
+    }
+
+    /// `None` if there is no such process.
+    ///
+    /// # Errors
+    /// [`Error::Read`] and [`Error::Permission`] if that cannot be told, as where `/proc` is mounted with hidepid=1.
+    pub(super) fn look_at(pid: u32) -> Result<Option<Self>, Error> {
+        let read = |file| match fs::read(proc(pid, file)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(Error::read(proc(pid, file), error)),
+        };
+        let (Some(stat), Some(status), Some(cmdline)) =
+            (read("stat")?, read("status")?, read("cmdline")?)
+        else {
+            return Ok(None);
+        };
+        Ok(Self::parse(&stat, &status, &cmdline))
     }
 
     fn parse(stat: &[u8], status: &[u8], cmdline: &[u8]) -> Option<Self> {
@@ -139,12 +165,21 @@ impl Process {
     }
 }
 
+/// Whether a file of `/proc/PID` cannot be read because the process has exited.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
 /// The id that a process has in its own pid namespace, if that is not the one of this `/proc`.
 ///
 /// # Errors
-/// [`Error::NoProcess`].
+/// [`Error::NoProcess`], [`Error::Read`], [`Error::Permission`].
 pub(super) fn inner_id(pid: u32) -> Result<Option<u32>, Error> {
-    let status = fs::read_to_string(proc(pid, "status")).map_err(|_| Error::NoProcess(pid))?;
+    let path = proc(pid, "status");
+    let status = fs::read_to_string(&path).map_err(|error| match is_gone(&error) {
+        true => Error::NoProcess(pid),
+        false => Error::read(path, error),
+    })?;
     Ok(inner_of(&status))
 }
 

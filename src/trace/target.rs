@@ -38,14 +38,14 @@ impl Target {
     /// The process with this id, as seen from this program's own pid namespace.
     ///
     /// # Errors
-    /// [`Error::NoProcess`], [`Error::Thread`], [`Error::Exited`]; [`Error::Read`] where the
-    /// kernel has no `pidfd_open` (before 5.3) or a sandbox forbids it.
+    /// [`Error::NoProcess`], [`Error::Thread`], [`Error::Exited`]; [`Error::Permission`] where `/proc` hides other users'
+    /// processes; [`Error::Read`] where the kernel has no `pidfd_open` (before 5.3) or a sandbox forbids it.
     pub fn from_pid(pid: u32) -> Result<Self, Error> {
         let raw = i32::try_from(pid)
             .ok()
             .and_then(Pid::from_raw)
             .ok_or(Error::NoProcess(pid))?;
-        let process = Process::read(pid).ok_or(Error::NoProcess(pid))?;
+        let process = Process::look_at(pid)?.ok_or(Error::NoProcess(pid))?;
         if process.tgid != pid {
             return Err(Error::Thread {
                 tid: pid,

@@ -319,13 +319,23 @@ fn describe(target: &Target) -> String {
         Err(error) => return error.fact(),
     };
     let path = objects[0].path.display().to_string();
-    let found = objects.iter().filter_map(|object| object.probes().ok());
+    let mut unread = None;
+    let found = objects.iter().filter_map(|object| match object.probes() {
+        Ok(found) => Some(found),
+        // It is no ELF file.
+        Err(trace::Error::Usdt { .. }) => None,
+        Err(error) => {
+            unread.get_or_insert(error.fact());
+            None
+        }
+    });
     let releases = found.flat_map(|found| found.probes).filter_map(
         |usdt::Probe { provider, name, .. }| release::release(&format!("{provider}:{name}")),
     );
-    match releases.max() {
-        Some(newest) => format!("{path}, with the probes of Open vSwitch {newest} or later"),
-        None => format!("{path}, with no probe of Open vSwitch"),
+    match (releases.max(), unread) {
+        (Some(newest), _) => format!("{path}, with the probes of Open vSwitch {newest} or later"),
+        (None, None) => format!("{path}, with no probe of Open vSwitch"),
+        (None, Some(why)) => format!("{path}, whose probes are not known: {why}"),
     }
 }
 
