@@ -214,6 +214,37 @@ fn everything_is_put_together() {
     }
 }
 
+/// Check that a group which has all upcalls has the percentiles of the stage, exact as long as there are no more than
+/// are kept, and that the report says when there are more.
+#[test]
+fn percentiles_of_a_group() {
+    let folder = tempfile::tempdir().unwrap();
+    for (upcalls, exact) in [(1001, true), (100_003, false)] {
+        let file = folder.path().join(format!("{upcalls}.rec"));
+        let out = std::io::BufWriter::new(fs::File::create(&file).unwrap());
+        of_kernel(out, upcalls);
+        let json = lines(&replay(&file, &["-q", "--format", "json"]));
+        let all = |group: &&Value| group["upcalls"] == upcalls;
+        let groups: Vec<&Value> = json["group"].iter().filter(all).collect();
+        assert!(groups.iter().any(|group| group["by"] == "datapath"));
+        for group in groups {
+            for name in ["queue", "lookup", "total"] {
+                let mut stages = json["stage"].iter();
+                let stage = stages.find(|stage| stage["name"] == name).unwrap();
+                assert_eq!(group[name]["count"], stage["count"]);
+                for share in ["p50", "p90", "p99", "p99_9"] {
+                    let ns = group[name][format!("{share}_ns")].as_u64().unwrap();
+                    let us = stage[format!("{share}_us")].as_f64().unwrap();
+                    assert_eq!(ns as f64 / 1000.0, us, "{name} {share} of {upcalls}");
+                }
+            }
+        }
+        let report = replay(&file, &["-q"]);
+        let says = text(&report.stdout).contains("# of more than 100000 upcalls");
+        assert_eq!(says, !exact, "{upcalls}");
+    }
+}
+
 /// Check that with the kernel as the source every upcall is followed from its first event to its last, that those which
 /// are equal are told apart, and that what failed is counted by its error.
 #[test]

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
+use super::histogram::{EXACT, Samples};
 use super::matcher::Set;
 use super::stage::Stage;
-use crate::show::histogram::Histogram;
 
 /// Upcalls that have something in common.
 pub struct Group {
@@ -17,48 +17,22 @@ pub struct Group {
     named: bool,
     pub count: u64,
     /// The times of each of [`GROUP_STAGES`].
-    pub stages: [Part; 3],
+    pub stages: [Samples; 3],
 }
 
 /// The stages whose times are counted for each group.
 pub const GROUP_STAGES: [Stage; 3] = [Stage::Queue, Stage::Lookup, Stage::Total];
 
-/// The times that the upcalls of a group took for one stage.
-pub struct Part {
-    histogram: Histogram,
-    pub count: u64,
-    pub max: u64,
-}
-
-impl Default for Part {
-    fn default() -> Self {
-        Self {
-            histogram: Histogram::new([]),
-            count: 0,
-            max: 0,
-        }
-    }
-}
-
-impl Part {
-    fn add(&mut self, ns: u64) {
-        self.histogram.add(ns);
-        self.count += 1;
-        self.max = self.max.max(ns);
-    }
-
-    /// The nanoseconds that a `share` of all times does not exceed. The result is at most 1/32 too high.
-    pub fn quantile(&self, share: f64) -> Option<u64> {
-        let bucket = self.histogram.quantile(share)?;
-        Some(bucket.end.saturating_sub(1).min(self.max))
-    }
-}
-
 /// The groups by one property of the upcalls. All upcalls that would need more than [`MAX_GROUPS`] groups share one.
+///
+/// The times of a stage are kept as long as those of all upcalls are ([`EXACT`]), so that the quantiles of a group which
+/// has all upcalls are those of the stage.
 #[derive(Default)]
 pub struct Groups {
     numbers: HashMap<Vec<u8>, usize, RandomState>,
     groups: Vec<Group>,
+    /// How many times there are of each of [`GROUP_STAGES`].
+    times: [usize; 3],
 }
 
 pub const MAX_GROUPS: usize = 512;
@@ -90,10 +64,21 @@ impl Groups {
             group.named = true;
         }
         group.count += 1;
-        for (part, stage) in group.stages.iter_mut().zip(GROUP_STAGES) {
-            if let Some(ns) = stage.of(set) {
-                part.add(ns);
+        for (i, stage) in GROUP_STAGES.into_iter().enumerate() {
+            let Some(ns) = stage.of(set) else {
+                continue;
+            };
+            self.times[i] += 1;
+            if self.times[i] == EXACT + 1 {
+                self.groups
+                    .iter_mut()
+                    .for_each(|group| group.stages[i].bucket());
             }
+            let samples = &mut self.groups[number].stages[i];
+            if self.times[i] > EXACT {
+                samples.bucket();
+            }
+            samples.add(ns);
         }
     }
 

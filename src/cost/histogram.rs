@@ -76,6 +76,22 @@ impl Samples {
         }
     }
 
+    /// Keeps no times any more, only buckets.
+    pub(super) fn bucket(&mut self) {
+        if self.fine.is_some() {
+            return;
+        }
+        let fine = self.fine.insert(Histogram::new([]));
+        for ns in std::mem::take(&mut self.exact) {
+            fine.add(ns);
+        }
+    }
+
+    /// Whether quantiles are those of the times themselves, and not of buckets.
+    pub fn is_exact(&self) -> bool {
+        self.fine.is_none()
+    }
+
     pub fn count(&self) -> u64 {
         self.count
     }
@@ -88,6 +104,11 @@ impl Samples {
     /// The least time, in microseconds.
     pub fn min(&self) -> f64 {
         us(self.min)
+    }
+
+    /// The greatest time, in nanoseconds.
+    pub fn max_ns(&self) -> Option<u64> {
+        (self.count > 0).then_some(self.max)
     }
 
     /// The greatest time, in microseconds.
@@ -129,21 +150,22 @@ pub struct View<'a> {
 impl View<'_> {
     /// The least time, in microseconds, that a `share` of all times does not exceed; 0 if there are no times.
     pub fn quantile(&self, share: f64) -> f64 {
-        if let Some(last) = self.sorted.len().checked_sub(1) {
-            let rank = (share * self.sorted.len() as f64).ceil().max(1.0) as usize;
-            return us(self.sorted[(rank - 1).min(last)]);
-        }
-        let bucket = self
-            .samples
-            .fine
-            .as_ref()
-            .and_then(|fine| fine.quantile(share));
-        bucket.map_or(0.0, |bucket| self.inside(bucket.start.midpoint(bucket.end)))
+        self.quantile_ns(share).map_or(0.0, us)
     }
 
-    /// The middle of a bucket, in microseconds and within the times that were seen.
-    fn inside(&self, ns: u64) -> f64 {
-        us(ns.max(self.samples.min).min(self.samples.max))
+    /// The same in nanoseconds; `None` if there are no times.
+    pub fn quantile_ns(&self, share: f64) -> Option<u64> {
+        if let Some(last) = self.sorted.len().checked_sub(1) {
+            let rank = (share * self.sorted.len() as f64).ceil().max(1.0) as usize;
+            return Some(self.sorted[(rank - 1).min(last)]);
+        }
+        let bucket = self.samples.fine.as_ref()?.quantile(share)?;
+        Some(self.inside(bucket.start.midpoint(bucket.end)))
+    }
+
+    /// The middle of a bucket, within the times that were seen.
+    fn inside(&self, ns: u64) -> u64 {
+        ns.max(self.samples.min).min(self.samples.max)
     }
 
     /// The middle time or, of an even number of times, the mean of the two in the middle, in microseconds.
@@ -209,7 +231,7 @@ impl View<'_> {
             None => samples.exact.iter().for_each(|ns| add(us(*ns), 1)),
             Some(fine) => {
                 for (start, end, count) in fine.buckets() {
-                    add(self.inside(start.midpoint(end)), count);
+                    add(us(self.inside(start.midpoint(end))), count);
                 }
             }
         }

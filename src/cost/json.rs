@@ -264,16 +264,17 @@ impl<W: Write> Json<W> {
         line.field("by", by);
         line.field("name", Text(group.name.as_bytes()));
         line.field("upcalls", group.count);
-        for (stage, part) in GROUP_STAGES.iter().zip(&group.stages) {
+        for (stage, samples) in GROUP_STAGES.iter().zip(&group.stages) {
             line.begin(stage.name(), b'{');
-            line.field("count", part.count);
+            line.field("count", samples.count());
+            let view = samples.view();
             for (share, name) in QUANTILES {
-                if let Some(ns) = part.quantile(share) {
+                if let Some(ns) = view.quantile_ns(share) {
                     line.field(&format!("{}_ns", name.replace('.', "_")), ns);
                 }
             }
-            if part.count > 0 {
-                line.field("max_ns", part.max);
+            if let Some(max) = samples.max_ns() {
+                line.field("max_ns", max);
             }
             line.end(b'}');
         }

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use super::analysis::{Analysis, sum};
 use super::event::Kind;
 use super::groups::Group;
-use super::histogram::{Samples, Scale, us};
+use super::histogram::{EXACT, Samples, Scale, us};
 use super::stage::Stage;
 use super::stats::BATCH_SIZES;
 use crate::show::errno;
@@ -235,6 +235,17 @@ fn stages(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     writeln!(text, "\n=> Percentiles of each stage (microseconds):")?;
     write!(text, "  {:47} {:>9}", "STAGE", "UPCALLS")?;
     for (_, name) in QUANTILES {
+    if analysis
+        .stats
+        .stages
+        .iter()
+        .any(|samples| !samples.is_exact())
+    {
+        writeln!(
+            text,
+            "# of more than {EXACT} upcalls the percentiles, here and below, are within 1/32"
+        )?;
+    }
         write!(text, " {:>10}", name.to_uppercase())?;
     }
     writeln!(text, " {:>10}", "MAX")?;
@@ -272,11 +283,12 @@ fn breakdown(text: &mut String, title: &str, groups: &[&Group]) -> std::fmt::Res
         let mut name = String::new();
         escape(&mut name, group.name.as_bytes())?;
         let mut line = format!("  {name:34} {:>9}", group.count);
-        for (i, part) in group.stages.iter().enumerate() {
+        for (i, samples) in group.stages.iter().enumerate() {
             let last = i == 2;
-            let mut values = vec![part.quantile(0.5), part.quantile(0.99)];
+            let view = samples.view();
+            let mut values = vec![view.quantile_ns(0.5), view.quantile_ns(0.99)];
             if last {
-                values.push((part.count > 0).then_some(part.max));
+                values.push(samples.max_ns());
             }
             line.push(' ');
             for value in values {
