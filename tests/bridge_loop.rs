@@ -578,10 +578,13 @@ fn intervals() {
         assert!((rate - count as f64 / seconds).abs() < 0.01, "{interval}");
         assert!(number(&interval["run"]["p99_ns"]) <= number(&interval["run"]["max_ns"]));
         assert!(number(&interval["run"]["min_ns"]) >= 48_000, "{interval}");
+        assert!(interval["time_ns"].is_u64() && interval["wall_time"].is_string());
     }
     let args = ["-q", "--interval", "0.3", "--duration", "1"];
     let output = Monitor::attach_tool(BRIDGE_LOOP, target.pid, &args).output();
     let line = output.stdout.lines().next().unwrap();
+    let time = line.split(' ').nth(1).unwrap();
+    assert!(time.parse::<f64>().is_ok() && time.contains('.'), "{line}");
     for part in [
         "= ",
         " loops/s, ",

@@ -449,6 +449,7 @@ fn intervals() {
     let mut sums: BTreeMap<String, u64> = BTreeMap::new();
     for interval in &intervals {
         let report = &interval["operations"];
+        assert!(interval["time_ns"].is_u64() && interval["wall_time"].is_string());
         assert!(
             report["seconds"]
                 .as_f64()

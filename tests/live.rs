@@ -78,6 +78,7 @@ fn main() -> ExitCode {
     trial!(packet_filter_unreadable);
     trial!(scan_is_named);
     trial!(intervals);
+    trial!(idle_intervals);
     trial!(several_daemons);
     trial!(follow);
     trial!(follow_an_upgrade);
@@ -1534,12 +1535,17 @@ fn intervals() {
     target.run();
     let (json, text) = (json.output(), text.output());
     let (mut intervals, mut sum, mut total) = (0, 0, 0);
+    let mut before = 0;
     for line in json_lines(&json) {
         let upcalls = line["flows"]["upcalls"].as_u64();
         match line["record"].as_str() {
             Some("interval") => {
                 intervals += 1;
                 sum += upcalls.unwrap();
+                let time = line["time_ns"].as_u64().unwrap();
+                assert!(time > before, "{line}");
+                assert!(line["wall_time"].as_str().unwrap().ends_with('Z'), "{line}");
+                before = time;
             }
             Some("summary") => total = upcalls.unwrap(),
             other => assert_eq!(other, Some("start")),
@@ -1554,6 +1560,38 @@ fn intervals() {
         "{}",
         text.stderr
     );
+    // Each interval begins with the time of its end.
+    let time = |line: &str| line.split_once(' ')?.0.parse::<f64>().ok();
+    let is_title = |line: &&str| line.contains(" upcalls in ") && line.ends_with("/s");
+    let titles = text.stderr.lines().filter(is_title);
+    let times: Vec<_> = titles.map(|line| (time(line).unwrap(), line)).collect();
+    let ((total, _), intervals) = times.split_last().unwrap();
+    assert_eq!(*total, 3001.0);
+    assert!(!intervals.is_empty());
+    assert!(intervals.is_sorted_by(|a, b| a.0 < b.0), "{intervals:?}");
+    for (_, line) in intervals {
+        // In a column of its own.
+        let (time, rest) = line.split_at(19);
+        assert!(time.contains('.') && !rest.starts_with(' '), "{line}");
+    }
+}
+
+/// Check that an interval without upcalls has one line with its time, and no empty one.
+fn idle_intervals() {
+    let target = StandIn::start("standin", &[]);
+    let args = ["-q", "--interval", "0.05", "--duration", "0.5"];
+    let output = Monitor::attach(target.pid, &args).output();
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    let (total, intervals) = lines.split_last().unwrap();
+    assert!(total.starts_with("0 upcalls in "), "{total}");
+    assert!(!intervals.is_empty(), "{}", output.stdout);
+    for line in intervals {
+        let (time, rest) = line.split_once(' ').expect("a time");
+        assert!(time.parse::<f64>().is_ok() && time.contains('.'), "{line}");
+        let rest = rest.trim_start();
+        assert!(rest.starts_with("0 upcalls in "), "{line}");
+        assert!(rest.ends_with(" s, 0.0/s"), "{line}");
+    }
 }
 
 /// Check that two daemons are distinguished, and that the trace ends when both have exited.

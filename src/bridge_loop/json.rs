@@ -12,6 +12,7 @@ use super::{Group, Kind};
 use crate::bpf::bridge_loop::types::stack_at;
 use crate::run::loss::Lost;
 use crate::run::recording::Start;
+use crate::run::session::Past;
 use crate::show::json::{Line, Text};
 
 /// Version of the schema: changes when a field changes its meaning or goes, not when one is added.
@@ -83,11 +84,12 @@ impl Json {
         out: &mut impl Write,
         group: Option<Group>,
         figures: &Figures,
-        elapsed: Duration,
+        past: Past,
     ) -> io::Result<()> {
         self.line.record("interval");
+        self.line.times(past.time, past.wall_time);
         self.group(group);
-        self.figures(figures, elapsed);
+        self.figures(figures, past.elapsed);
         self.line.write(out)
     }
 
@@ -183,11 +185,16 @@ mod tests {
         let mut out = Vec::new();
         let figures = Figures::default();
         let mut json = Json::default();
-        json.interval(&mut out, None, &figures, Duration::ZERO)
-            .unwrap();
+        let past = Past {
+            elapsed: Duration::ZERO,
+            time: 7_000_000_001,
+            wall_time: 1_000_000_000_000_000_001,
+        };
+        json.interval(&mut out, None, &figures, past).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "{\"record\":\"interval\",\"seconds\":0.0,\"loops_per_second\":null,\"busy_percent\":null,\"in_run_ns\":0,\
+            "{\"record\":\"interval\",\"time_ns\":7000000001,\"wall_time\":\"2001-09-09T01:46:40.000000001Z\",\
+             \"seconds\":0.0,\"loops_per_second\":null,\"busy_percent\":null,\"in_run_ns\":0,\
              \"run\":{\"count\":0,\"sum_ns\":0},\"wait\":{\"count\":0,\"sum_ns\":0}}\n"
         );
     }

@@ -9,6 +9,8 @@ use super::held::Held;
 use super::record::Record;
 use super::{Group, Kind};
 use crate::bpf::bridge_loop::types::stack_at;
+use crate::run::session::Past;
+use crate::show::columns::At;
 use crate::show::escape::{Escaped, escape};
 use crate::show::histogram::{self, human};
 
@@ -77,15 +79,16 @@ fn held(text: &mut String, held: &Held) -> fmt::Result {
     writeln!(text)
 }
 
-/// Appends the line of an interval. `group` is named if there are several.
+/// Appends the line of an interval, with the time at which it ended. `group` is named if there are several.
 pub fn interval(
     text: &mut String,
     group: Option<Group>,
     figures: &Figures,
-    elapsed: Duration,
+    past: Past,
 ) -> fmt::Result {
-    let (rate, busy) = figures.rates(elapsed);
+    let (rate, busy) = figures.rates(past.elapsed);
     text.push_str("= ");
+    write!(text, "{}", At(past, ""))?;
     if let Some(group) = group {
         write!(text, "{}: ", group.title())?;
     }

@@ -2,6 +2,16 @@
 
 use rustix::time::{ClockId, clock_gettime};
 
+/// `CLOCK_MONOTONIC` now, in nanoseconds.
+pub fn monotonic() -> u64 {
+    read(ClockId::Monotonic).cast_unsigned()
+}
+
+fn read(clock: ClockId) -> i64 {
+    let time = clock_gettime(clock);
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
 /// By how much the wall clock must have moved to be followed: below that, the difference is the noise of reading two
 /// clocks, and following it would put events out of order.
 const TOLERANCE: u64 = 50_000;
@@ -34,10 +44,6 @@ impl WallClock {
 
 /// The offset, from the tightest of a few pairs of readings.
 fn measure() -> i64 {
-    let read = |clock| {
-        let time = clock_gettime(clock);
-        time.tv_sec * 1_000_000_000 + time.tv_nsec
-    };
     let sample = || {
         let before = read(ClockId::Monotonic);
         let wall = read(ClockId::Realtime);

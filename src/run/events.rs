@@ -11,6 +11,7 @@ use crate::run::output::Files;
 use crate::run::recording::Start;
 use crate::run::session::{Session, Settings, Step};
 use crate::run::sink::Failure;
+use crate::show::columns::At;
 use crate::show::counts::Counts;
 use crate::show::json::Line;
 use crate::show::message::note;
@@ -104,10 +105,11 @@ impl Events {
         let failure = &mut session.failure;
         match step {
             Step::Lost(new) => self.lines.lost(failure, new),
-            Step::Interval(elapsed) => {
-                let report = self.counts[1].take(*elapsed);
+            Step::Interval(past) => {
+                let report = At(*past, self.counts[1].take(past.elapsed));
                 let tag = ("interval", self.kind.what);
-                self.lines.summary(failure, tag, report, |_| ())
+                let times = |line: &mut Line| line.times(past.time, past.wall_time);
+                self.lines.summary(failure, tag, report, times)
             }
             Step::Pause => {
                 session.show_status(self.shown + self.filtered, self.kind.what);

@@ -10,7 +10,7 @@ use libbpf_rs::MapCore;
 use rustix::thread::CapabilitySet;
 
 use crate::ovs::ports::{self, PortNames};
-use crate::run::clock::WallClock;
+use crate::run::clock::{self, WallClock};
 use crate::run::loss::{Lost, Reason};
 use crate::run::output::Output;
 use crate::run::recording::{self, Block, Records, Start};
@@ -37,13 +37,24 @@ pub enum Step<'a> {
     Ports,
     /// So much was lost since this was last reported. The tool shows it in its outputs; the session warns of it.
     Lost(&'a Lost),
-    /// An interval is over, and was so long.
-    Interval(Duration),
+    /// An interval is over.
+    Interval(Past),
     /// Nothing waits in the ring, or a batch is done: the tool flushes its outputs.
     Pause,
 }
 
 /// What a tool asks of its session.
+/// An interval that is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Past {
+    /// How long it was.
+    pub elapsed: Duration,
+    /// When it ended: nanoseconds of `CLOCK_MONOTONIC`, as events have them.
+    pub time: u64,
+    /// The same in nanoseconds since 1970.
+    pub wall_time: u64,
+}
+
 pub struct Settings {
     pub count: Option<u64>,
     pub interval: Option<Duration>,
@@ -279,7 +290,13 @@ impl Session {
                         self.set_clock(clock.offset())?;
                     }
                     if let Some(elapsed) = self.interval.as_mut().and_then(Interval::over) {
-                        take(self, Step::Interval(elapsed))?;
+                        let time = clock::monotonic();
+                        let past = Past {
+                            elapsed,
+                            time,
+                            wall_time: time.saturating_add_signed(self.clock),
+                        };
+                        take(self, Step::Interval(past))?;
                     }
                     take(self, Step::Pause)?;
                     let recording = |recording: &mut Recording| recording.writer.flush();

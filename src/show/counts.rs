@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 
 use crate::show::escape::Escaped;
 use crate::show::histogram::{Histogram, human};
+use crate::show::number::number;
 
 /// Counts by several properties, such as operation and thread.
 #[derive(Clone, Debug)]
@@ -137,7 +138,11 @@ impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let first = self.counts.counts.iter().take(1).flatten();
         let total: u64 = first.map(|(_, count)| count.count).sum();
-        write!(f, "{total} {} in {:.1} s", self.counts.what, self.seconds)?;
+        let things = number(total, self.counts.what);
+        write!(f, "{things} in {:.1} s", self.seconds)?;
+        if total == 0 {
+            return Ok(());
+        }
         for (i, property) in self.counts.properties.iter().enumerate() {
             write!(f, "\n  by {property}")?;
             for line in self.lines(i) {
@@ -197,7 +202,7 @@ mod tests {
         assert_eq!(json["by_operation"][1]["name"], "del");
         assert_eq!(json["by_thread"][0]["per_second"], 1.5);
         let none = counts.take(Duration::ZERO);
-        assert!(none.to_string().starts_with("0 operations in 0.0 s"));
+        assert_eq!(none.to_string(), "0 operations in 0.0 s");
     }
 
     /// Check that times are those of the first property, and that nothing is said of times where none are known.

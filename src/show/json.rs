@@ -168,13 +168,18 @@ impl Line {
 
     /// The head of a record, and its time of day in nanoseconds since 1970.
     pub fn head(&mut self, head: &Head<'_>, wall: u64) {
-        self.field("time_ns", head.time);
-        let wall = UNIX_EPOCH + Duration::from_nanos(wall);
-        self.plain("wall_time", humantime::format_rfc3339_nanos(wall));
+        self.times(head.time, wall);
         self.field("cpu", head.cpu);
         self.field("comm", Text(head.comm));
         self.field("pid", head.pid);
         self.field("tid", head.tid);
+    }
+
+    /// A time of `CLOCK_MONOTONIC`, and the same in nanoseconds since 1970.
+    pub fn times(&mut self, time: u64, wall: u64) {
+        self.field("time_ns", time);
+        let wall = UNIX_EPOCH + Duration::from_nanos(wall);
+        self.plain("wall_time", humantime::format_rfc3339_nanos(wall));
     }
 
     /// How many were lost, in all and by reason.

@@ -9,3 +9,4 @@ pub mod hexdump;
 pub mod histogram;
 pub mod json;
 pub mod message;
+pub mod number;

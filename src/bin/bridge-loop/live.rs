@@ -17,6 +17,7 @@ use ovs_tracers::bridge_loop::figures::{Figures, LONG, Totals};
 use ovs_tracers::bridge_loop::kernel_stack::KernelSymbols;
 use ovs_tracers::bridge_loop::probes::{POLLS, SWITCHES, TOOL, TRACEPOINTS};
 use ovs_tracers::bridge_loop::{Group, Kind};
+use ovs_tracers::run::clock::monotonic;
 use ovs_tracers::run::loss::{RING_FULL, Reason, SKIPPED};
 use ovs_tracers::run::session::{self, Live, Session, Settings, Step};
 use ovs_tracers::run::sink::Sink;
@@ -31,7 +32,6 @@ use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::until::Until;
 use ovs_tracers::trace::{self, kernel, libbpf_log, privilege};
 use rustix::thread::CapabilitySet;
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::args::{Args, DEFAULT_RING};
 use crate::report::{self, Report};
@@ -170,7 +170,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
                 Ok(())
             })
         }
-        Step::Interval(elapsed) => match counts.figures() {
+        Step::Interval(past) => match counts.figures() {
             Ok(now) => {
                 let since = now.iter().zip(&before);
                 let figures: Vec<_> = since
@@ -178,7 +178,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
                     .collect();
                 before = now;
                 report.write(&mut session.failure, |report| {
-                    report.interval(&figures, elapsed)
+                    report.interval(&figures, past)
                 })
             }
             Err(error) => {
@@ -290,11 +290,6 @@ fn load<'obj>(
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn monotonic() -> u64 {
-    let time = clock_gettime(ClockId::Monotonic);
-    (time.tv_sec * 1_000_000_000 + time.tv_nsec).cast_unsigned()
 }
 
 /// What the kernel counts.

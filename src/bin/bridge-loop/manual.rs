@@ -88,9 +88,9 @@ are the percentiles of --interval; the greatest of an interval is at most 3.2 % 
 
 With --threads, each group of threads has its own figures, which are sums over its threads.
 
---interval prints a line that begins with \"=\" for each interval, and each group. If the line ends with \"in a run\", the
-main loop has been in one for over a second, which ovs-vswitchd's log will call an unreasonably long poll interval.
-That run is counted when it ends.";
+--interval prints a line that begins with \"=\" and the time, seconds of CLOCK_MONOTONIC, for each interval and each
+group. If the line ends with \"in a run\", the main loop has been in one for over a second, which ovs-vswitchd's log will
+call an unreasonably long poll interval. That run is counted when it ends.";
 
 const HELD: &str = "\
 With the kernel as the source and a --threshold, the line of a run is followed by where its time went, and if it was
@@ -141,8 +141,9 @@ The records are
               was blocked longest_block_ns, blocked_in, syscall (both
               null if not known), and with --stack kernel_stack
     wait      a wait, with the same fields
-    interval  with --interval: with the kernel as the source threads,
-              and a record for each group of them; seconds,
+    interval  with --interval: time_ns and wall_time, when it ended;
+              with the kernel as the source threads, and a record for
+              each group of them; seconds,
               loops_per_second, busy_percent, in_run_ns; run and wait,
               each with count, sum_ns, and if the count is not 0 min_ns,
               p50_ns, p90_ns, p99_ns, max_ns

@@ -15,6 +15,7 @@ use ovs_tracers::cli::options::Format;
 use ovs_tracers::run::loss::{Lost, SKIPPED};
 use ovs_tracers::run::output::{Output, stdout};
 use ovs_tracers::run::recording::Start;
+use ovs_tracers::run::session::Past;
 use ovs_tracers::show::histogram::human;
 use ovs_tracers::show::message::note;
 
@@ -86,18 +87,18 @@ impl Report {
     }
 
     /// Shows what was counted of each group in the last interval.
-    pub fn interval(&mut self, groups: &[(Group, Figures)], elapsed: Duration) -> io::Result<()> {
+    pub fn interval(&mut self, groups: &[(Group, Figures)], past: Past) -> io::Result<()> {
         for (group, figures) in groups {
             match &mut self.json {
                 Some(json) => {
                     let group = self.grouped.then_some(*group);
-                    json.interval(&mut self.out, group, figures, elapsed)?;
+                    json.interval(&mut self.out, group, figures, past)?;
                 }
                 None => {
                     self.text.clear();
                     let group = (groups.len() > 1).then_some(*group);
                     // Writing to a String cannot fail.
-                    let _ = text::interval(&mut self.text, group, figures, elapsed);
+                    let _ = text::interval(&mut self.text, group, figures, past);
                     self.out.write_all(self.text.as_bytes())?;
                 }
             }

@@ -176,7 +176,8 @@ const CAUSES: &str = "\
 With --quiet, --interval or --top there is a summary of who causes the upcalls: how many, which share of all and how
 many a second, by datapath, port, type, protocol, result and handler thread, and by source and destination; with the
 kernel as the source also by the reason for which an action sent the packet. --quiet shows nothing else, on standard
-output; otherwise it is on standard error, and in JSON in the records interval and summary.
+output; otherwise it is on standard error, and in JSON in the records interval and summary. That of an interval begins
+with the time at which it ended, as rows have it in TIME.
 
 The lines by source and destination are those that explain the most upcalls: a pair of addresses that come by one port
 with one protocol, whatever their TCP or UDP ports, so that a port scan is one line; if no pair has half of what one

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::recording::Start;
 use ovs_tracers::run::session::{Session, Settings, Step};
+use ovs_tracers::show::columns::At;
 use ovs_tracers::show::decode::Decode;
 use ovs_tracers::show::escape::Escaped;
 use ovs_tracers::show::message::note;
@@ -99,11 +100,13 @@ impl Monitor {
                 }
             },
             Step::Lost(new) => self.outputs.lost(&mut session.failure, new),
-            Step::Interval(elapsed) => {
+            Step::Interval(past) => {
                 let top = self.top.as_mut();
-                let report = top.and_then(|top| top.interval(elapsed, session.daemons()));
+                let report = top.and_then(|top| top.interval(past.elapsed, session.daemons()));
                 match report {
-                    Some(report) => self.outputs.interval(&mut session.failure, &report),
+                    Some(report) => self
+                        .outputs
+                        .interval(&mut session.failure, &At(past, report)),
                     None => ControlFlow::Continue(()),
                 }
             }

@@ -1,5 +1,6 @@
 //! Where upcalls are written to: the table or JSON, and the capture.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -10,6 +11,7 @@ use ovs_tracers::ovs::ports::PortNames;
 use ovs_tracers::run::output::{Files, Output, stdout};
 use ovs_tracers::run::recording::Start;
 use ovs_tracers::run::sink::{Failure, Sink};
+use ovs_tracers::show::columns::At;
 use ovs_tracers::show::message::{StatusLine, erase_status, note};
 use ovs_tracers::upcall::event::Upcall;
 use ovs_tracers::upcall::flows::Report;
@@ -120,14 +122,14 @@ impl Outputs {
     }
 
     /// Shows who caused the upcalls of an interval.
-    pub fn interval(&mut self, failure: &mut Failure, report: &Report) -> ControlFlow<()> {
+    pub fn interval(&mut self, failure: &mut Failure, report: &At<Report>) -> ControlFlow<()> {
         if self.json.is_open() {
             return self.json.write(failure, |json| json.interval(report));
         }
         self.report(failure, report)
     }
 
-    fn report(&mut self, failure: &mut Failure, report: &Report) -> ControlFlow<()> {
+    fn report(&mut self, failure: &mut Failure, report: impl Display) -> ControlFlow<()> {
         if self.summary.is_open() {
             erase_status();
             return self.summary.write(failure, |out| {

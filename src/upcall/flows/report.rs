@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{Flow, Flows, Source};
 use crate::show::errno;
 use crate::show::escape::Escaped;
+use crate::show::number::number;
 
 /// The names for the numbers in a flow.
 pub trait Names {
@@ -158,6 +159,8 @@ impl Display for TopSource {
     }
 }
 
+/// `12 upcalls in 1.0 s, 12.0/s`, and then, if there are any, the parts and an empty line behind them, without the end of
+/// the last line.
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rate = |upcalls: u64| {
@@ -169,17 +172,17 @@ impl Display for Report {
         };
         let share = |upcalls: u64| 100.0 * upcalls as f64 / self.upcalls.max(1) as f64;
         let line = |f: &mut fmt::Formatter<'_>, upcalls: u64, name: &dyn Display| {
-            writeln!(
+            write!(
                 f,
-                "{upcalls:>12} {:>5.1} % {:>11.1}/s  {name}",
+                "\n{upcalls:>12} {:>5.1} % {:>11.1}/s  {name}",
                 share(upcalls),
                 rate(upcalls)
             )
         };
-        writeln!(
+        write!(
             f,
-            "{} upcalls in {:.1} s, {:.1}/s",
-            self.upcalls,
+            "{} in {:.1} s, {:.1}/s",
+            number(self.upcalls, "upcalls"),
             self.seconds,
             rate(self.upcalls)
         )?;
@@ -195,18 +198,18 @@ impl Display for Report {
             if parts.is_empty() {
                 continue;
             }
-            writeln!(f, "by {title}")?;
+            write!(f, "\nby {title}")?;
             let (shown, rest) = parts.split_at(parts.len().min(self.lines));
             for part in shown {
                 line(f, part.upcalls, &Escaped::text(&part.name))?;
             }
             if !rest.is_empty() {
                 let upcalls = rest.iter().map(|part| part.upcalls).sum();
-                line(f, upcalls, &format_args!("{} others", rest.len()))?;
+                line(f, upcalls, &number(rest.len() as u64, "others"))?;
             }
         }
         if !self.top.is_empty() {
-            writeln!(f, "by source and destination")?;
+            f.write_str("\nby source and destination")?;
             for source in &self.top {
                 line(f, source.upcalls, source)?;
             }
@@ -217,18 +220,22 @@ impl Display for Report {
             }
         }
         if self.unknown > 0 {
-            writeln!(
+            write!(
                 f,
-                "{} lost ones are in none of these parts: nothing more is known of them",
+                "\n{} lost by upcall-monitor and in none of these parts: nothing more is known of them",
                 self.unknown
             )?;
         }
         if self.folded > 0 {
-            writeln!(
+            write!(
                 f,
-                "{} are counted without their addresses: there were too many",
+                "\n{} counted without their addresses: there were too many",
                 self.folded
             )?;
+        }
+        if self.upcalls > 0 {
+            // What follows is another report.
+            writeln!(f)?;
         }
         Ok(())
     }

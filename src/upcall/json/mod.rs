@@ -17,6 +17,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::ovs::packet as packets;
 use crate::run::loss::Lost;
 use crate::run::recording::Start;
+use crate::show::columns::At;
 use crate::show::errno;
 use crate::show::json::{Line, Text};
 use crate::upcall::event::Upcall;
@@ -131,8 +132,9 @@ impl<W: Write> Json<W> {
     }
 
     /// Says who caused the upcalls since this was last said.
-    pub fn interval(&mut self, report: &Report) -> io::Result<()> {
+    pub fn interval(&mut self, At(past, report): &At<Report>) -> io::Result<()> {
         self.line.record("interval");
+        self.line.times(past.time, past.wall_time);
         self.line.field("flows", report);
         self.write()
     }
