@@ -196,7 +196,7 @@ fn every_operation_once() {
     assert_eq!(target.run(), COUNT);
     let output = tool.output();
     assert!(output.status.success(), "{}", output.stderr);
-    assert_eq!(output.figure("operations fired"), fired(0..COUNT));
+    assert_eq!(output.figure("operations in all"), fired(0..COUNT));
     assert_eq!(output.figure("shown"), fired(0..COUNT), "{}", output.stderr);
     assert_eq!(output.figure("lost"), 0, "{}", output.stderr);
 
@@ -283,7 +283,7 @@ fn only_some_operations() {
         assert_eq!(op["ufid"], expected["ufid"]);
     }
     assert_eq!(shown.len(), expected.len());
-    assert_eq!(output.figure("operations fired"), expected.len() as u64);
+    assert_eq!(output.figure("operations in all"), expected.len() as u64);
     let summary = summary(&output.stdout);
     assert_eq!(summary["shown"], expected.len());
     assert_eq!(summary["filtered"], 0);
@@ -308,7 +308,7 @@ fn only_one_thread() {
     );
     assert_eq!(output.figure("shown"), shown);
     assert_eq!(output.figure("filtered"), all - shown);
-    assert_eq!(output.figure("operations fired"), all);
+    assert_eq!(output.figure("operations in all"), all);
     let output = by_id.output();
     assert_eq!(output.rows().len(), 0);
     assert_eq!(output.figure("filtered"), all);
@@ -381,7 +381,7 @@ fn count() {
     let figure = |name: &str| summary[name].as_u64().expect("a count");
     assert_eq!((figure("shown"), figure("filtered")), (10, 0));
     let sum = 10 + figure("pending") + figure("lost");
-    assert_eq!(output.figure("operations fired"), sum);
+    assert_eq!(output.figure("operations in all"), sum);
     // The tool may detach before all of them are fired.
     assert!(sum <= fired(0..2003), "{}", output.stdout);
 }
@@ -521,7 +521,7 @@ fn closed_pipe() {
     assert!(output.status.success(), "{}", output.status);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!stderr.contains("error"), "{stderr}");
-    assert!(stderr.contains(" operations fired: "), "{stderr}");
+    assert!(stderr.contains(" operations in all: "), "{stderr}");
 }
 
 /// Check that a full disk ends the trace with one error.
@@ -624,7 +624,7 @@ fn filters_of_a_replay() {
     let filters = ["-o", "put,del", "-t", "handler2", "--format", "json"];
     let live = Monitor::attach_tool(DPIF_OPS, target.pid, &filters);
     target.run();
-    let all = all.output().figure("shown");
+    let all = all.output().figure("counted");
     let live = live.output();
     let replay = replay(file, &filters);
     let ops = |stdout: &str| {

@@ -245,7 +245,7 @@ fn losses() {
     assert_eq!(
         lines[5],
         json!({
-            "record": "summary", "fired": 13, "received": 3, "lost": 10,
+            "record": "summary", "fired": 13, "received": 2, "lost": 10,
             "lost_reasons": {"ring_full": 9, "arguments_unreadable": 1},
             "shown": 2, "failed": 0, "filtered": 0, "undecodable": 1, "left": 0, "packets_unreadable": 1, "keys_unreadable": 1, "names_unreadable": 0
         })
@@ -301,7 +301,7 @@ fn start() {
     let mut out = Vec::new();
     Json::new(&mut out, PacketDecode::None, &start).unwrap();
     let line = lines(&out).remove(0);
-    assert_eq!(line["schema"], 1);
+    assert_eq!(line["schema"], 2);
     assert_eq!(line["kernel"], "6.1.0 \"x\"");
     assert_eq!(line["pid"], 288);
     assert_eq!(line.get("packet_size"), None);
@@ -314,6 +314,7 @@ fn summary() {
     let mut json = Json::new(&mut out, PacketDecode::None, &Start::new(&record::RECORDS)).unwrap();
     let summary = Summary {
         shown: 5,
+        failed: 4,
         undecodable: 2,
         pending: 3,
         lost: Lost::of(LOST, &[u64::MAX, 1]),
@@ -322,7 +323,7 @@ fn summary() {
     json.summary(&summary, None).unwrap();
     let line = lines(&out).remove(1);
     assert_eq!(line["fired"], u64::MAX);
-    assert_eq!(line["received"], 10);
+    assert_eq!((&line["received"], &line["failed"]), (&json!(1), &json!(4)));
     assert_eq!(line["left"], 3);
     assert_eq!(line["lost_reasons"]["ring_full"], u64::MAX);
 }

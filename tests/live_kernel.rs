@@ -303,7 +303,7 @@ fn other_messages() {
         let monitor = Monitor::attach(pid, &[NETLINK, &["--format", "json"]].concat());
         assert_eq!(target.run(), 1009);
         let output = monitor.output();
-        assert_eq!(output.figure("upcalls fired"), 1009, "{more:?}");
+        assert_eq!(output.figure("upcalls in all"), 1009, "{more:?}");
         let events = events(&output.stdout);
         assert!(events.keys().copied().eq(0..1009), "{more:?}");
         assert!(events.values().all(|event| event["pid"] == pid), "{more:?}");
@@ -605,7 +605,7 @@ fn thread_id() {
     let one = ["--format", "json", "--thread", &tid, "-c", "101"];
     let one = Monitor::attach(target.pid, &[NETLINK, &one].concat()).output();
     all.signal("INT");
-    all.await_line("upcalls fired");
+    all.await_line("upcalls in all");
     assert!(all.output().status.success());
     let one = events(&one.stdout);
     assert_eq!(one.len(), 101);

@@ -383,7 +383,7 @@ fn follow() {
     monitor.signal("INT");
     let output = monitor.output();
     assert!(output.status.success());
-    assert_eq!(output.figure("upcalls fired"), 61 + 73 + 53 + 31);
+    assert_eq!(output.figure("upcalls in all"), 61 + 73 + 53 + 31);
     assert_eq!(output.figure("lost"), 0);
     let of = |datapath: &str| {
         output
@@ -446,7 +446,7 @@ fn trace_in_pid_namespace(start: &str) -> String {
 #[track_caller]
 fn all_are_shown(text: &str) {
     assert!(
-        text.contains("109 upcalls fired: 109 received, 0 lost\n"),
+        text.contains("109 upcalls in all: 109 shown, 0 lost by upcall-monitor\n"),
         "{text}"
     );
     assert!(text.ends_with("status 0\nrows 109\n"), "{text}");

@@ -315,7 +315,7 @@ fn lost_upcalls_have_their_own_interface() {
     assert_eq!(names[3..], [LOST]);
     assert_eq!(
         file.interfaces[3].description.as_deref(),
-        Some("7 upcalls lost: their ports are not known")
+        Some("7 upcalls lost by upcall-monitor: their ports are not known")
     );
     let counts: Vec<_> = file
         .statistics
@@ -542,7 +542,7 @@ fn capinfos_agrees() {
     );
     assert_eq!(
         value("Description"),
-        ["7 upcalls lost: their ports are not known"]
+        ["7 upcalls lost by upcall-monitor: their ports are not known"]
     );
     assert_eq!(value("Capture length"), ["60"; 4]);
     assert_eq!(value("Time resolution"), ["0x09"; 4]);

@@ -158,12 +158,12 @@ fn count() {
     let output = replay(Path::new("fixtures/recordings/lab-6.1.rec"), &["-c", "7"]);
     assert!(output.status.success());
     assert_eq!(text(&output.stdout).lines().count(), 1 + 7);
-    assert!(text(&output.stderr).contains("7 upcalls received: 7 shown"));
+    assert!(text(&output.stderr).contains("7 upcalls in all: 7 shown, 0 lost by upcall-monitor"));
     let recording = Path::new("fixtures/recordings/dpif-ops.rec");
     let output = replay(recording, &["-c", "7", "-n", "none"]);
     assert!(output.status.success());
     assert_eq!(text(&output.stdout).lines().count(), 1 + 7);
-    assert!(text(&output.stderr).contains("7 operations fired: 7 shown"));
+    assert!(text(&output.stderr).contains("7 operations in all: 7 shown, 0 lost by dpif-ops"));
 }
 
 /// Check that the JSON of dpif-ops is of its schema, with as many operations as its summary says, also if a filter excludes

@@ -106,8 +106,7 @@ pub fn lost(title: &'static str, tool: &str, things: &str, more: &str) -> Sectio
         format!(
             "\
 The kernel delivers {things} through a ring buffer. {tool} loses those that do not fit because it does not keep up;
-ovs-vswitchd loses nothing. Lost {things} are counted, and a warning says at most once a second how many they
-are.{more}"
+ovs-vswitchd loses nothing. What {tool} lost is counted, and a warning says at most once a second how much it was.{more}"
         ),
     )
 }

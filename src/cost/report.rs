@@ -14,6 +14,7 @@ use super::stage::Stage;
 use super::stats::BATCH_SIZES;
 use crate::show::errno;
 use crate::show::escape::escape;
+use crate::show::number::number;
 
 /// What the report shows.
 #[derive(Clone, Copy, Debug)]
@@ -134,9 +135,10 @@ fn warnings(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     if counts.partial > 0 {
         writeln!(
             text,
-            "\nNOTE: Of {} kernel upcalls a part of the packet was captured and compared; {} of them were in pages,\n      \
+            "\nNOTE: Of {} a part of the packet was captured and compared; {} of them were in pages,\n      \
              for the others --packet-size may be increased.",
-            counts.partial, counts.paged
+            number(counts.partial, "kernel upcalls"),
+            counts.paged
         )?;
     }
     Ok(())
@@ -233,8 +235,6 @@ pub const QUANTILES: [(f64, &str); 4] =
 
 fn stages(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
     writeln!(text, "\n=> Percentiles of each stage (microseconds):")?;
-    write!(text, "  {:47} {:>9}", "STAGE", "UPCALLS")?;
-    for (_, name) in QUANTILES {
     if analysis
         .stats
         .stages
@@ -246,6 +246,8 @@ fn stages(text: &mut String, analysis: &Analysis) -> std::fmt::Result {
             "# of more than {EXACT} upcalls the percentiles, here and below, are within 1/32"
         )?;
     }
+    write!(text, "  {:47} {:>9}", "STAGE", "UPCALLS")?;
+    for (_, name) in QUANTILES {
         write!(text, " {:>10}", name.to_uppercase())?;
     }
     writeln!(text, " {:>10}", "MAX")?;

@@ -10,6 +10,7 @@ use super::histogram::us;
 use super::report::QUANTILES;
 use super::stage::Stage;
 use super::timeline::{COLUMNS, ROWS, Timeline, drawn};
+use crate::show::number::number;
 
 const WIDTH: f64 = 960.0;
 /// The margins on both sides of the plots.
@@ -106,8 +107,9 @@ fn draw(svg: &mut String, analysis: &Analysis, subtitle: &str) -> fmt::Result {
         "Where the time of upcalls goes",
     )?;
     let summary = format!(
-        "{} of {} upcalls that were received put together with the kernel's; {subtitle}",
-        analysis.stats.sets, analysis.stats.received
+        "{} of {} that ovs-vswitchd received put together with the kernel's; {subtitle}",
+        analysis.stats.sets,
+        number(analysis.stats.received, "upcalls")
     );
     text(svg, "f", LEFT, 46.0, "start", &summary)?;
     let Some(timeline) = &analysis.stats.timeline else {

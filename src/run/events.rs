@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use crate::bpf::record::Head;
 use crate::cli::options::{Common, Format};
 use crate::run::lines::Lines;
-use crate::run::loss::Reason;
+use crate::run::loss::{Outcome, Reason};
 use crate::run::output::Files;
 use crate::run::recording::Start;
 use crate::run::session::{Session, Settings, Step};
@@ -37,6 +37,8 @@ pub struct Events {
     lines: Lines,
     /// Whether the summary at the end is shown.
     summary: bool,
+    /// Whether events are only counted.
+    quiet: bool,
     shown: u64,
     /// Events that a filter excluded.
     pub filtered: u64,
@@ -70,6 +72,7 @@ impl Events {
         let events = Self {
             counts: [counts(), counts()],
             summary: quiet || options.format == Format::Json,
+            quiet,
             lines,
             shown: 0,
             filtered: 0,
@@ -140,25 +143,25 @@ impl Events {
             let _ = self.lines.summary(&mut session.failure, tag, report, more);
         }
         let _ = self.lines.flush(&mut session.failure);
-        let received = counts
+        let recorded = counts
             .iter()
             .fold(0u64, |sum, (_, count)| sum.saturating_add(*count));
-        let fired = received.saturating_add(lost.total());
-        let shown = counts
-            .into_iter()
-            .filter(|(name, count)| *count > 0 || *name == "shown");
-        let mut parts: Vec<String> = shown
-            .map(|(name, count)| format!("{count} {name}"))
-            .collect();
-        parts.push(match lost.total() {
-            0 => "0 lost".to_string(),
-            total => format!("{total} lost ({lost})"),
+        let verb = match self.quiet {
+            true => "counted",
+            false => "shown",
+        };
+        note(Outcome {
+            all: recorded.saturating_add(lost.total()),
+            things: self.kind.what,
+            shown: (self.shown, verb),
+            parts: &[
+                (self.filtered, "filtered"),
+                (self.undecodable, "undecodable"),
+                (session.pending, "after the last one shown"),
+            ],
+            lost: &lost,
+            tool: session.tool(),
         });
-        note(format_args!(
-            "{fired} {} fired: {}",
-            self.kind.what,
-            parts.join(", ")
-        ));
         session.finish()
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display};
 
+use crate::show::number::number;
+
 /// Why something was lost: an index of `lost[]` of the BPF program (`bpf/ring.bpf.h`), in the order of the tool's own
 /// enum.
 #[derive(Debug)]
@@ -109,9 +111,9 @@ impl Lost {
         new
     }
 
-    /// A line for each thing that was lost: `34 upcalls lost (30 ring full, 4 arguments unreadable); a larger ...
-    /// helps`.
-    pub fn lines(&self) -> Vec<String> {
+    /// A line for each thing that `tool` lost: `34 upcalls lost by upcall-monitor (30 ring full, 4 arguments
+    /// unreadable); a larger ... helps`.
+    pub fn lines(&self, tool: &str) -> Vec<String> {
         let mut whats: Vec<&str> = Vec::new();
         for reason in self.reasons {
             if !whats.contains(&reason.what) && self.total_of(reason.what) > 0 {
@@ -128,7 +130,8 @@ impl Lost {
                 None => String::new(),
             };
             let why = Why(self, Some(what));
-            format!("{} {what} lost ({why}){hint}", self.total_of(what))
+            let lost = number(self.total_of(what), what);
+            format!("{lost} lost by {tool} ({why}){hint}")
         };
         whats.iter().map(line).collect()
     }
@@ -159,6 +162,41 @@ impl Display for Why<'_> {
                 write!(f, "{separator}{count} {}", reason.why)?;
                 seen.push(reason.why);
             }
+        }
+        Ok(())
+    }
+}
+
+/// What became of all events of a run, for its last line: `9 operations in all: 5 shown, 2 filtered, 2 lost by dpif-ops
+/// (2 ring full)`.
+pub struct Outcome<'a> {
+    pub all: u64,
+    /// "operations", for example.
+    pub things: &'a str,
+    /// How many of them were shown, and "shown", or "counted" if they were only counted.
+    pub shown: (u64, &'a str),
+    /// The other parts, which are left out if they are 0.
+    pub parts: &'a [(u64, &'a str)],
+    pub lost: &'a Lost,
+    /// Which tool lost them.
+    pub tool: &'a str,
+}
+
+impl Display for Outcome<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (shown, verb) = self.shown;
+        write!(
+            f,
+            "{} in all: {shown} {verb}",
+            number(self.all, self.things)
+        )?;
+        for (count, what) in self.parts.iter().filter(|(count, _)| *count > 0) {
+            write!(f, ", {count} {what}")?;
+        }
+        let lost = self.lost.total();
+        write!(f, ", {lost} lost by {}", self.tool)?;
+        if lost > 0 {
+            write!(f, " ({})", self.lost)?;
         }
         Ok(())
     }
@@ -200,15 +238,15 @@ mod tests {
     fn wording() {
         let all = lost(&[3, 4, 1, 2]);
         assert_eq!(
-            all.lines(),
+            all.lines("a-tool"),
             [
-                "8 events lost (7 ring full, 1 arguments unreadable); a larger --buffer-page-count helps",
-                "2 probes lost (2 too many threads)"
+                "8 events lost by a-tool (7 ring full, 1 arguments unreadable); a larger --buffer-page-count helps",
+                "2 probes lost by a-tool (2 too many threads)"
             ]
         );
         assert_eq!(
-            lost(&[0, 0, 5, 0]).lines(),
-            ["5 events lost (5 arguments unreadable)"]
+            lost(&[0, 0, 1, 0]).lines("a-tool"),
+            ["1 event lost by a-tool (1 arguments unreadable)"]
         );
         assert_eq!(
             all.to_string(),
@@ -223,7 +261,7 @@ mod tests {
         let before = lost(&[5, 0, 1]);
         let after = lost(&[9, 0, 1, 0, 77]);
         assert_eq!(after.since(&before).to_string(), "4 ring full");
-        assert!(after.since(&after).lines().is_empty());
+        assert!(after.since(&after).lines("a-tool").is_empty());
         let most = lost(&[u64::MAX, 1, 1, 1]);
         assert_eq!(most.total(), u64::MAX);
         assert_eq!(before.since(&most).total(), 0);

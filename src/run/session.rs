@@ -16,6 +16,7 @@ use crate::run::output::Output;
 use crate::run::recording::{self, Block, Records, Start};
 use crate::run::sink::{Failure, Sink};
 use crate::show::message::{StatusLine, note};
+use crate::show::number::number;
 use crate::trace::kernel::{kernel_release, kernel_version};
 use crate::trace::plan::Attached;
 use crate::trace::privilege::drop_privilege;
@@ -43,7 +44,6 @@ pub enum Step<'a> {
     Pause,
 }
 
-/// What a tool asks of its session.
 /// An interval that is over.
 #[derive(Clone, Copy, Debug)]
 pub struct Past {
@@ -55,6 +55,7 @@ pub struct Past {
     pub wall_time: u64,
 }
 
+/// What a tool asks of its session.
 pub struct Settings {
     pub count: Option<u64>,
     pub interval: Option<Duration>,
@@ -104,6 +105,8 @@ impl Daemon {
 pub struct Session {
     /// The first output that failed.
     pub failure: Failure,
+    /// The tool that traces, or that made the recording.
+    tool: String,
     recording: Sink<Recording>,
     daemons: Vec<Daemon>,
     /// The wall clock less the clock of the events, in nanoseconds.
@@ -115,8 +118,8 @@ pub struct Session {
     reported: Lost,
     reported_at: Option<Instant>,
     status: Option<StatusLine>,
-    /// Events received when the status was last shown.
-    status_received: u64,
+    /// How many events there were when the status was last shown.
+    status_events: u64,
     /// Records that came after the end of the run.
     pub pending: u64,
     /// Whether the events come from the kernel, and not from a recording.
@@ -205,6 +208,7 @@ impl Session {
         };
         Ok(Self {
             failure: Failure::default(),
+            tool: start.get("tool").unwrap_or_default().to_string(),
             recording: Sink::new("the recording", recording),
             // The daemons of a recording; for a live trace, `set_daemons` replaces them.
             daemons: pids.split(' ').flat_map(str::parse).map(daemon).collect(),
@@ -215,7 +219,7 @@ impl Session {
             reported: Lost::new(settings.reasons),
             reported_at: None,
             status: settings.status,
-            status_received: 0,
+            status_events: 0,
             pending: 0,
             is_live: false,
             started: Instant::now(),
@@ -508,6 +512,11 @@ impl Session {
         ControlFlow::Continue(())
     }
 
+    /// The tool that traces, or that made the recording.
+    pub fn tool(&self) -> &str {
+        &self.tool
+    }
+
     /// All that was lost.
     pub fn lost(&self) -> &Lost {
         &self.lost
@@ -536,7 +545,7 @@ impl Session {
         self.reported_at = Some(Instant::now());
         // The outputs come first, so that whoever sees both sees them in the order of events.
         take(self, Step::Lost(&new))?;
-        for line in new.lines() {
+        for line in new.lines(&self.tool) {
             note(format_args!("warning: {line}"));
         }
         let counts = self.lost.counts();
@@ -544,18 +553,20 @@ impl Session {
             .write(&mut self.failure, |recording| recording.writer.lost(counts))
     }
 
-    /// Says on the terminal how the trace goes, if it is time to: how many events were received, and what they are.
-    pub fn show_status(&mut self, received: u64, what: &str) {
+    /// Says on the terminal how the trace goes, if it is time to: how many events there were, and what they are.
+    pub fn show_status(&mut self, events: u64, what: &str) {
         let Some(status) = &mut self.status else {
             return;
         };
         if let Some(since) = status.is_due() {
-            let new = received.saturating_sub(self.status_received);
+            let new = events.saturating_sub(self.status_events);
             let rate = new as f64 / since.as_secs_f64();
-            self.status_received = received;
-            let lost = self.lost.total();
+            self.status_events = events;
             status.show(&format!(
-                "{received} {what}, {rate:.0} a second, {lost} lost"
+                "{}, {rate:.0} a second, {} lost by {}",
+                number(events, what),
+                self.lost.total(),
+                self.tool
             ));
         }
     }

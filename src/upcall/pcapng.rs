@@ -43,6 +43,7 @@ use pcap_file::{DataLink, Endianness, PcapError};
 
 use crate::show::columns::decimal;
 use crate::show::escape::plain;
+use crate::show::number::number;
 use crate::upcall::event::Upcall;
 
 /// Name of the interface that carries the count of lost upcalls. A capture has it only if upcalls were
@@ -213,7 +214,8 @@ impl<W: Write> Writer<W> {
         // Some readers refuse a file without any interface, so a capture of nothing has this one.
         if stats.lost != 0 || self.written.is_empty() {
             // capinfos shows no statistics, but it does show this.
-            let description = format!("{} upcalls lost: their ports are not known", stats.lost);
+            let lost = number(stats.lost, "upcalls");
+            let description = format!("{lost} lost by upcall-monitor: their ports are not known");
             let id = self.describe_interface(LOST, Some(&description))?;
             self.statistics(id, stats, stats.lost, Some(stats.lost))?;
         }

@@ -1,9 +1,15 @@
-//! What became of the events: received = shown + filtered + undecodable + pending, fired = received + lost.
+//! What became of the upcalls: all = shown + filtered + undecodable + pending + lost, shown = received + failed.
+//!
+//! Received are those that ovs-vswitchd took from its socket, failed those that the kernel could not hand to it, and lost
+//! those that were handed to it, or failed, without the tool's seeing more of them than that they were there.
 
 use std::fmt::{self, Display};
 
 use crate::bpf::upcall_monitor::types::bss;
-use crate::run::loss::{ARGUMENTS_UNREADABLE, LARGER_RING, Lost, RING_FULL, Reason, SKIPPED};
+use crate::run::loss::{
+    ARGUMENTS_UNREADABLE, LARGER_RING, Lost, Outcome, RING_FULL, Reason, SKIPPED,
+};
+use crate::show::number::number;
 use crate::upcall::event::Upcall;
 
 /// Why an upcall was not delivered: `enum lost_reason` of `bpf/upcall_monitor.h`, in its order.
@@ -32,7 +38,9 @@ const _: fn(&bss) -> &[u64; LOST.len()] = |bss| &bss.lost;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     pub shown: u64,
-    /// Of these, the upcalls that failed in the kernel.
+    /// Whether the upcalls shown were only counted.
+    pub only_counted: bool,
+    /// Of those shown, the upcalls that failed in the kernel.
     pub failed: u64,
     /// Upcalls that a filter excluded.
     pub filtered: u64,
@@ -57,53 +65,65 @@ impl Summary {
         self.names_unreadable += u64::from(unnamed);
     }
 
+    /// Of those shown, the upcalls that ovs-vswitchd received.
     pub fn received(&self) -> u64 {
+        self.shown.saturating_sub(self.failed)
+    }
+
+    /// Upcalls of which the tool has a record.
+    pub fn recorded(&self) -> u64 {
         self.shown + self.filtered + self.undecodable + self.pending
     }
 
-    pub fn fired(&self) -> u64 {
-        self.received().saturating_add(self.lost.total())
+    pub fn all(&self) -> u64 {
+        self.recorded().saturating_add(self.lost.total())
     }
 }
 
+/// `9 upcalls in all: 5 shown, 2 filtered, 2 lost by upcall-monitor (2 ring full)`, then what those shown are. Parts
+/// that are 0 are left out, except the first and the last one.
 impl Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            shown, undecodable, ..
-        } = self;
-        write!(
-            f,
-            "{} upcalls fired: {} received, {} lost",
-            self.fired(),
-            self.received(),
-            self.lost.total()
-        )?;
-        if self.lost.total() > 0 {
-            write!(f, " ({})", self.lost)?;
-        }
-        write!(
-            f,
-            "\n{} upcalls received: {shown} shown, {undecodable} undecodable",
-            self.received()
-        )?;
-        if self.filtered > 0 {
-            write!(f, ", {} filtered", self.filtered)?;
-        }
-        if self.pending > 0 {
-            write!(f, ", {} after the last one shown", self.pending)?;
-        }
-        if self.failed > 0 {
-            write!(f, "\n{} of those shown failed in the kernel", self.failed)?;
+        let shown = self.shown;
+        let verb = match self.only_counted {
+            true => "counted",
+            false => "shown",
+        };
+        let parts = [
+            (self.filtered, "filtered"),
+            (self.undecodable, "undecodable"),
+            (self.pending, "after the last one shown"),
+        ];
+        let outcome = Outcome {
+            all: self.all(),
+            things: "upcalls",
+            shown: (shown, verb),
+            parts: &parts,
+            lost: &self.lost,
+            tool: "upcall-monitor",
+        };
+        write!(f, "{outcome}")?;
+        let parts = [
+            (self.received(), "received by ovs-vswitchd"),
+            (self.failed, "failed in the kernel (never received)"),
+        ];
+        let there = parts.into_iter().filter(|(count, _)| *count > 0);
+        for (i, (count, what)) in there.enumerate() {
+            match i {
+                0 => write!(f, "\n{shown} {verb}: {count} {what}")?,
+                _ => write!(f, ", {count} {what}")?,
+            }
         }
         for (count, what) in [
-            (self.packets_unreadable, "packet"),
-            (self.keys_unreadable, "flow key"),
-            (self.names_unreadable, "datapath name"),
+            (self.packets_unreadable, "packets"),
+            (self.keys_unreadable, "flow keys"),
+            (self.names_unreadable, "datapath names"),
         ] {
             if count > 0 {
                 write!(
                     f,
-                    "\n{count} shown without their {what}, which could not be read"
+                    "\n{} of those {verb} could not be read",
+                    number(count, what)
                 )?;
             }
         }
@@ -137,9 +157,39 @@ mod tests {
         summary.show(&upcall);
         assert_eq!(
             summary.to_string(),
-            "37 upcalls fired: 3 received, 34 lost (30 ring full, 4 arguments unreadable)\n\
-             3 upcalls received: 1 shown, 2 undecodable\n\
-             1 shown without their packet, which could not be read"
+            "37 upcalls in all: 1 shown, 2 undecodable, 34 lost by upcall-monitor (30 ring full, 4 arguments unreadable)\n\
+             1 shown: 1 received by ovs-vswitchd\n\
+             1 packet of those shown could not be read"
+        );
+    }
+
+    /// Check that upcalls which failed in the kernel are not among those that the daemon received, and that nothing is
+    /// said of what was not there.
+    #[test]
+    fn received_and_failed() {
+        let summary = |shown, failed| Summary {
+            shown,
+            failed,
+            lost: Lost::new(LOST),
+            ..Summary::default()
+        };
+        let lines = |summary: &Summary| summary.to_string().replace('\n', "|");
+        let both = Summary {
+            only_counted: true,
+            ..summary(1200, 638)
+        };
+        assert_eq!(
+            lines(&both),
+            "1200 upcalls in all: 1200 counted, 0 lost by upcall-monitor|1200 counted: 562 received by ovs-vswitchd, \
+             638 failed in the kernel (never received)"
+        );
+        assert_eq!(
+            lines(&summary(1, 1)),
+            "1 upcall in all: 1 shown, 0 lost by upcall-monitor|1 shown: 1 failed in the kernel (never received)"
+        );
+        assert_eq!(
+            lines(&summary(0, 0)),
+            "0 upcalls in all: 0 shown, 0 lost by upcall-monitor"
         );
     }
 }

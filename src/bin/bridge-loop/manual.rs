@@ -158,7 +158,7 @@ if the bucket has no end), and the count. Times are in nanoseconds.";
 
 const LOST: &str = " At the end
 
-    lines = shown + lost
+    lines in all = shown + lost by bridge-loop
 
 and, without --threshold and --only, lines = runs + waits + begun before.
 

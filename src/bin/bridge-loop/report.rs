@@ -18,6 +18,7 @@ use ovs_tracers::run::recording::Start;
 use ovs_tracers::run::session::Past;
 use ovs_tracers::show::histogram::human;
 use ovs_tracers::show::message::note;
+use ovs_tracers::show::number::number;
 
 use crate::args::Args;
 
@@ -145,15 +146,17 @@ pub fn end(groups: &[(Group, Figures)], shown: u64, lost: &Lost, grouped: bool) 
     };
     let threads = sum(&|figures| figures.threads);
     note(format_args!(
-        "{} runs and {} waits counted, {} begun before and not counted",
-        sum(&|figures| figures.kinds[0].count),
-        sum(&|figures| figures.kinds[1].count),
-        threads
+        "{} and {} counted, {threads} begun before and not counted",
+        number(sum(&|figures| figures.kinds[0].count), "runs"),
+        number(sum(&|figures| figures.kinds[1].count), "waits"),
     ));
     let lines = sum(&|figures| figures.kinds.iter().map(|totals| totals.lines).sum());
     if lines > 0 {
         let lost = lost.total_of("lines");
-        note(format_args!("{lines} lines: {shown} shown, {lost} lost"));
+        note(format_args!(
+            "{} in all: {shown} shown, {lost} lost by bridge-loop",
+            number(lines, "lines")
+        ));
     }
     for (reason, count) in lost.by_reason() {
         if count > 0 && reason.what == "probes" {
@@ -161,7 +164,10 @@ pub fn end(groups: &[(Group, Figures)], shown: u64, lost: &Lost, grouped: bool) 
                 SKIPPED => SKIPPED,
                 _ => "of too many threads",
             };
-            note(format_args!("{count} probes not counted, {why}"));
+            note(format_args!(
+                "{} not counted, {why}",
+                number(count, "probes")
+            ));
         }
     }
     let running = groups.iter().map(|(_, figures)| figures.running).max();

@@ -9,12 +9,15 @@ use ovs_tracers::cost::histogram::Scale;
 use ovs_tracers::cost::json::Json;
 use ovs_tracers::cost::report::{self, Options};
 use ovs_tracers::cost::{self, Event, HEADER, Kind, svg};
-use ovs_tracers::run::loss::{ARGUMENTS_UNREADABLE, LARGER_RING, Lost, RING_FULL, Reason, SKIPPED};
+use ovs_tracers::run::loss::{
+    ARGUMENTS_UNREADABLE, LARGER_RING, Lost, Outcome, RING_FULL, Reason, SKIPPED,
+};
 use ovs_tracers::run::output::{Files, Output, stdout};
 use ovs_tracers::run::recording::Start;
 use ovs_tracers::run::session::{Session, Settings, Step};
 use ovs_tracers::run::sink::Sink;
 use ovs_tracers::show::message::note;
+use ovs_tracers::show::number::number;
 
 use crate::args::Args;
 
@@ -248,12 +251,28 @@ impl Account {
         });
         let total = analysis.counts.total.iter();
         let total = total.fold(0u64, |sum, count| sum.saturating_add(*count));
-        let more = match pending {
+        note(Outcome {
+            all: total
+                .saturating_add(analysis.counts.undecodable)
+                .saturating_add(pending)
+                .saturating_add(session.lost().total()),
+            things: "events",
+            shown: (total, "analysed"),
+            parts: &[
+                (analysis.counts.undecodable, "undecodable"),
+                (pending, "after the last one analysed"),
+            ],
+            lost: session.lost(),
+            tool: session.tool(),
+        });
+        let failed: u64 = analysis.matcher.failed().map(|(_, count)| count).sum();
+        let failed = match failed {
             0 => String::new(),
-            pending => format!(", {pending} events came after the end"),
+            failed => format!("; {failed} failed in the kernel (never received)"),
         };
         note(format_args!(
-            "{total} events: {} upcalls put together{more}",
+            "{} received by ovs-vswitchd: {} put together with the kernel's{failed}",
+            number(analysis.stats.received, "upcalls"),
             analysis.stats.sets
         ));
         session.finish()

@@ -155,8 +155,19 @@ of those that failed and, with the kernel as the source, of requests that failed
 upcall. Times are microseconds.
 
 Of the first 100,000 times of a stage everything is exact. When there are more, count, minimum, maximum, mean and
-standard deviation stay exact; percentiles, median and histograms are those of buckets that are at most 1/32 wide. The
-percentiles of the breakdown always come from such buckets, and are at most 1/32 too high.
+standard deviation stay exact; percentiles, median and histograms are those of buckets that are at most 1/32 wide, and a
+line above the percentiles says so. That holds for the breakdown, too: it is exact as long as the stage is, so that a
+group which has all upcalls has the percentiles of the stage.
+
+The last lines are
+
+    344 events in all: 344 analysed, 0 lost by upcall-cost
+    60 upcalls received by ovs-vswitchd: 60 put together with the
+        kernel's; 3 failed in the kernel (never received)
+
+(each of the two is one line). Received are upcalls that ovs-vswitchd took from its socket, failed those that the kernel
+could not queue there. Lost are events of which upcall-cost, not ovs-vswitchd, knows only that there were some; the
+report calls them missed, as upcall_cost.py does, and its \"events received\" are those that upcall-cost got.
 
 A slow upcall is one with much time between its dp_upcall and the last event that was seen of it. Its flow key is in the
 syntax of ovs-dpctl dump-flows; the first 64 bytes of its packet are shown.";
@@ -173,8 +184,8 @@ The records are
                kernel as the source message, the address of the message,
                begun_ns and ended_ns, between which the kernel handled a
                request
-    lost       how many events are missing since the last such line:
-               lost, and by kind lost_events
+    lost       how many events upcall-cost lost since the last such
+               line: lost, and by kind lost_events
     events     of each kind: event, usable, total, lost
     thread     how many upcalls a thread handled: comm, tid, upcalls
     batches    count, largest, and sizes: size (more_than for the

@@ -23,6 +23,7 @@ pub fn sections() -> Vec<Section> {
         Section::new("PACKETS", PACKETS),
         Section::new("CAPTURES", CAPTURES),
         manual::recordings("--record", "--replay", RECORDINGS),
+        Section::new("WHAT IS COUNTED", COUNTED),
         manual::lost("LOST UPCALLS", "upcall-monitor", "upcalls", LOST),
         Section::new("OVERHEAD", OVERHEAD),
         manual::times(),
@@ -103,8 +104,8 @@ know it, or Unknown if the flow key has no port or could not be read. A port tha
 that takes over its number is known within a fiftieth of a second, a new name of the same device within ten seconds.
 
 On a terminal, upcalls that failed are red, unless the environment variable NO_COLOR is set. If standard output is a
-file, and with --quiet, a line on the terminal says how many upcalls there were, how many a second, and how many were
-lost.
+file, and with --quiet, a line on the terminal says how many upcalls there were, how many a second, and how many
+upcall-monitor lost.
 
 With -k, the flow key is shown below the row; with -d or --pcap the packet is announced there, and with -d it is shown.
 What could not be read of the daemon's memory is shown as unreadable, and never as something else.
@@ -116,9 +117,9 @@ every IPv6 packet, and ofproto/trace does not take it.";
 
 const FAILED: &str = "\
 The kernel cannot always hand an upcall to the daemon: the socket is full because the daemon does not keep up (-11,
-EAGAIN), nobody listens any more (-111, ECONNREFUSED), memory is short (-12, -105). The packet is lost then, and the
-lost counter of ovs-dpctl show goes up by one. Each of these upcalls is a row too, unless --result ok is given. --result
-error shows nothing else, and needs neither of the sources of received upcalls.
+EAGAIN), nobody listens any more (-111, ECONNREFUSED), memory is short (-12, -105). The packet is dropped then, and the
+lost counter of ovs-dpctl show goes up by one; upcall-monitor calls the upcall failed. Each of them is a row too, unless
+--result ok is given. --result error shows nothing else, and needs neither of the sources of received upcalls.
 
 PORT_NAME has the device that the packet came from. COMM, PID and CPU are those of whatever ran when the packet was
 processed, mostly a softirq: they say nothing about who sent it. There is no flow key. PKT_LEN is that of the packet as
@@ -140,7 +141,10 @@ upcalls cost the daemon least. An upcall must match each of these options, and o
 are counted.
 
 A port is known by its current name: the kernel announces ports that come and go, so that one which is deleted and added
-again is found under its new number within a fiftieth of a second. A name that no port or datapath has is an error.
+again is found under its new number within a fiftieth of a second. A name that no port or datapath has is an error. If
+the kernel does not tell all its ports within 5 seconds at the start, because the machine is very busy for example, a
+port of a name that it did not tell is another error: whether there is one is not known. Later, rows have the numbers of
+ports whose names it does not tell in time, and it is asked again.
 
 Upcalls that failed have no handler thread and do not match --thread.
 
@@ -185,9 +189,10 @@ source causes, the source and the number of its destinations, as in a scan of ad
 destination with many sources. Addresses are those of IPv4, IPv6 and ARP in the flow key, those inside VLAN tags; of a
 tunnelled packet, the inner ones.
 
-Lost upcalls are counted as well, by the kernel, so that the sums are exact: up to 16384 different flows of lost ones,
-and 131072 of all. Upcalls of further flows are counted without their addresses, and lost ones without anything else.
-The summary says so in both cases. Filtered upcalls are not counted. The reason of a lost upcall is not known.
+Upcalls that upcall-monitor lost are counted as well, by the kernel, so that the sums are exact: up to 16384 different
+flows of lost ones, and 131072 of all. Upcalls of further flows are counted without their addresses, and lost ones
+without anything else. The summary says so in both cases. Filtered upcalls are not counted. The reason of a lost upcall
+is not known.
 
 What floods my ovs-vswitchd?
 
@@ -207,12 +212,14 @@ The records are
     start    schema, tool, tool_version, machine, kernel, source,
              pid, packet_size, flow_key_size
     event    an upcall
-    lost     how many upcalls are missing since the last such line, or
-             since the start: lost, and lost_reasons
+    lost     how many upcalls upcall-monitor lost since the last such
+             line, or since the start: lost, and lost_reasons
     interval with --interval, who caused the upcalls since the last such
-             line: flows
-    summary  last line, of the whole run: fired, received, lost,
-             lost_reasons, shown, failed, filtered, undecodable, left,
+             line: time_ns and wall_time, when it ended; flows
+    summary  last line, of the whole run: fired, all upcalls; shown, or
+             only counted with --quiet; received and failed, which those
+             are; filtered; undecodable; left, after the last one shown;
+             lost, by upcall-monitor, and lost_reasons;
              packets_unreadable, keys_unreadable, names_unreadable;
              flows, with --quiet, --interval or --top
 
@@ -289,8 +296,8 @@ const CAPTURES: &str = "\
 wall-clock time of its upcall in nanoseconds, its original length, and a comment with cpu, comm, pid, upcall_type and
 result; with the kernel as the source the reason of an action; with -k, the flow key too and all that the message has.
 
-At the end, the interface statistics say how many upcalls were lost. Their ports are not known, so that they are counted
-on an interface called \"lost upcalls\", which is there if any were lost.
+At the end, the interface statistics say how many upcalls upcall-monitor lost. Their ports are not known, so that they
+are counted on an interface called \"lost upcalls\", which is there if any were lost.
 
 With --pcap - the capture goes to standard output and no table is printed.
 
@@ -308,13 +315,40 @@ const RECORDINGS: &str = "
 
 -k, -d, --pcap, -c and the filters may be others than those with which the recording was made.";
 
-const LOST: &str = " Each has a reason. At the
-end
+const COUNTED: &str = "\
+The last lines say what became of the upcalls:
 
-    fired = received + lost
-    received = shown + filtered + undecodable
+    1200 upcalls in all: 1180 shown, 15 filtered,
+        5 lost by upcall-monitor (5 ring full)
+    1180 shown: 560 received by ovs-vswitchd,
+        620 failed in the kernel (never received)
 
-With --count, or when an output takes no more, what came after the last upcall shown is a further part of received.
+(each of the two is one line). The words are the same everywhere:
+
+    received  ovs-vswitchd took the upcall from its socket
+    failed    the kernel could not queue it there: ovs-vswitchd has not
+              seen it, and its packet is gone
+    lost by upcall-monitor
+              upcall-monitor knows only that there was one, because its
+              own ring was full for example; ovs-vswitchd lost nothing
+    shown     a row, a line of JSON; \"counted\" with --quiet
+    filtered  a filter kept it out
+
+and besides undecodable, a record that makes no sense, and \"after the last one shown\", what came when --count was
+reached or an output took no more. Parts that are 0 are left out, but shown and lost are always there. In all is the sum
+of the parts of the first line. What was filtered or lost may have been received or have failed.
+
+The counters of ovs-dpctl show count packets. missed are those that no flow matched, received or failed; upcalls that an
+action sent up are not among them. lost are those that failed, also if an action sent them up: as many as there are rows
+with a RESULT.
+
+There may be more rows than that, because the kernel splits a large packet (GSO) before it sends it up, and each segment
+is an upcall with a row of its own: a packet of ten segments is one missed packet and ten rows. If one segment fails,
+those behind it are not sent: the packet is one row with a RESULT then, with the length of the whole packet, and one
+lost packet, besides the rows of the segments before. Neither the message nor the probe says which upcalls are segments
+of one packet, so that their rows are not marked.";
+
+const LOST: &str = " Each has a reason.
 
 A larger --buffer-page-count helps against bursts; a smaller --packet-size makes the ring hold more.
 

@@ -76,7 +76,10 @@ impl Monitor {
             top: args
                 .summary_lines()
                 .map(|lines| TopSources::new(lines, args.summary.interval.is_some())),
-            summary: Summary::default(),
+            summary: Summary {
+                only_counted: args.summary.quiet,
+                ..Summary::default()
+            },
             name: String::new(),
             port: String::new(),
             key: String::new(),
@@ -111,10 +114,10 @@ impl Monitor {
                 }
             }
             Step::Pause => {
-                let received = self.summary.received()
+                let upcalls = self.summary.recorded()
                     + self.filtered_in_kernel.count
                     + self.counted_in_kernel;
-                session.show_status(received, "upcalls");
+                session.show_status(upcalls, "upcalls");
                 self.outputs.flush(&mut session.failure)
             }
             Step::Ports => ControlFlow::Continue(()),
@@ -243,7 +246,7 @@ impl Monitor {
         let result = session.finish();
         note(&self.summary);
         if self.summary.lost.ring_full() {
-            note("not all upcalls were captured; use a larger --buffer-page-count");
+            note("the ring was full; a larger --buffer-page-count makes upcall-monitor lose less");
         }
         let doubtful = self.cut + doubtful;
         if doubtful > 0 {

@@ -26,7 +26,7 @@ use crate::upcall::summary::Summary;
 use crate::upcall::text::PacketDecode;
 
 /// Version of the schema: changes when a field changes its meaning or goes, not when one is added.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Writes JSON Lines to `out`, a line at a time.
 pub struct Json<W: Write> {
@@ -143,7 +143,7 @@ impl<W: Write> Json<W> {
     pub fn summary(&mut self, summary: &Summary, report: Option<&Report>) -> io::Result<()> {
         let line = &mut self.line;
         line.record("summary");
-        line.field("fired", summary.fired());
+        line.field("fired", summary.all());
         line.field("received", summary.received());
         line.lost(&summary.lost);
         line.field("shown", summary.shown);
