@@ -19,6 +19,7 @@ use super::family::{
     OVS_VPORT_ATTR_NAME, OVS_VPORT_ATTR_NAMES, OVS_VPORT_ATTR_PORT_NO, is_dump,
 };
 use super::flow_key::{Attribute, Attributes, Stop, attributes_at};
+use crate::show::number::number;
 
 numbered! {
     /// Names of `enum ovs_flow_attr`.
@@ -207,7 +208,7 @@ pub struct Request<'a> {
 
 /// Bytes that are too few for the headers of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a request of {0} bytes is shorter than its headers of {HEADERS_LEN}")]
+#[error("a request of {} is shorter than its headers of {HEADERS_LEN}", number(*.0 as u64, "bytes"))]
 pub struct TooShort(pub usize);
 
 /// Length of the headers in bytes; at this offset the attributes begin.
@@ -543,7 +544,10 @@ impl Display for Problem {
                 name,
                 have,
                 expected,
-            } => write!(f, "{name} at byte {at} has {have} bytes, not {expected}"),
+            } => {
+                let have = number(*have as u64, "bytes");
+                write!(f, "{name} at byte {at} has {have}, not {expected}")
+            }
             Problem::Repeated { at, name } => {
                 write!(f, "{name} at byte {at} is followed by another")
             }

@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 use std::io;
 
 use crate::show::message::cause;
+use crate::show::number::number;
 
 /// Bytes copied from the traced process, of which the kernel or a snap length may have cut the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub struct Captured<'a> {
 /// `220 bytes`, and what there is to say if not all of them were copied.
 impl Display for Captured<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.len)?;
+        write!(f, "{}", number(self.len, "bytes"))?;
         match self.error {
             Some(errno) => {
                 let cause = cause(&io::Error::from_raw_os_error(errno));
