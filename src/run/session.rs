@@ -83,20 +83,30 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Asks the kernel for the names of the ports. Missing port names must not stop the trace.
+    /// Asks the kernel for the names of the ports, and waits for them: it is for before anything is attached. Missing
+    /// port names must not stop the trace.
     pub fn new(target: &Target) -> Self {
+        Self::within(target, ports::PATIENCE)
+    }
+
+    /// The same without much waiting, for a daemon of which upcalls are missed meanwhile.
+    pub fn at_once(target: &Target) -> Self {
+        Self::within(target, ports::TIMEOUT)
+    }
+
+    fn within(target: &Target, patience: Duration) -> Self {
         let pid = target.pid();
-        let ports = PortNames::open(pid);
-        if let Some(error) = ports.failure() {
-            let way_out = error.way_out();
-            match error {
-                ports::Error::Namespace { .. } => note(format_args!(
-                    "warning: {error}, so its ports have numbers only; {way_out} to see their names"
-                )),
-                _ => note(format_args!(
-                    "warning: {error}; the others have numbers until it does"
-                )),
-            }
+        let ports = PortNames::open(pid, patience);
+        match ports.failure() {
+            // They are asked for again at once.
+            None | Some(ports::Error::Moving) => {}
+            Some(error @ ports::Error::Namespace { .. }) => note(format_args!(
+                "warning: {error}, so its ports have numbers only; {} to see their names",
+                error.way_out()
+            )),
+            Some(error) => note(format_args!(
+                "warning: {error}; the others have numbers until it does"
+            )),
         }
         Self { pid, ports }
     }

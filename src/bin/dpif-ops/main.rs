@@ -67,6 +67,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     };
     let mut plan = Plan::new(asked, groups, &targets, args.kernel_side.as_deref())?;
     let until = Until::new(args.common.trace.duration)?;
+    let daemons = targets.iter().map(Daemon::new).collect();
     let mut storage = storage();
     let verbose = args.common.trace.verbose;
     let (mut skel, attached) = plan.load(&mut storage, verbose, |plan, room| {
@@ -76,7 +77,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     let mut start = session::start(&RECORDS, &targets);
     start.set("source", plan.source().name());
     let (mut session, mut ops) = Ops::new(args, &start, Files::default())?;
-    session.set_daemons(targets.iter().map(Daemon::new).collect());
+    session.set_daemons(daemons);
     let bss = skel.maps.bss_data.as_deref_mut();
     let bss = bss.ok_or(trace::Error::NoVariables)?;
     let filtered = shared(&mut bss.filtered);

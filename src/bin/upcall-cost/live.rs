@@ -44,6 +44,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         Source::Kernel => Some(messages(args).map_err(|error| plan.explain(error))?),
     };
     let until = Until::new(args.trace.duration)?;
+    let daemons = targets.iter().map(Daemon::new).collect();
     let mut storage = storage();
     let (mut skel, attached) = plan.load(&mut storage, args.trace.verbose, |plan, room| {
         load(args, plan, &targets, messages, room)
@@ -54,7 +55,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     start.set("flow_key_size", args.key_snaplen());
     start.set("source", plan.source().name());
     let (mut session, mut account) = Account::new(args, &start, Files::default())?;
-    session.set_daemons(targets.iter().map(Daemon::new).collect());
+    session.set_daemons(daemons);
     let bss = skel.maps.bss_data.as_deref_mut();
     let bss = bss.ok_or(trace::Error::NoVariables)?;
     let live = Live {

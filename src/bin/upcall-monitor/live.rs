@@ -127,7 +127,11 @@ fn trace_daemons(
     let groups = |source| groups(result, source, in_kernel.is_some());
     let asked = args.trace.source.asked();
     let mut plan = Plan::new(asked, groups, targets, args.kernel_side.as_deref())?;
-    let daemons: Vec<Daemon> = targets.iter().map(Daemon::new).collect();
+    let daemon = match run {
+        None => Daemon::new,
+        Some(_) => Daemon::at_once,
+    };
+    let daemons: Vec<Daemon> = targets.iter().map(daemon).collect();
     let mut ports = PortFilter::new(&args.filters.port)?;
     // The next daemon may create its ports only after it was found.
     if run.is_none() {

@@ -33,9 +33,9 @@ const OVS_VPORT_MCGROUP: &CStr = c"ovs_vport";
 /// How ovs-vswitchd's names of the kernel's datapaths begin.
 const KERNEL_DATAPATH: &[u8] = b"system@";
 
-/// How long an answer may take while events wait. The kernel answers in well under a millisecond, unless it or the
-/// machine is busy.
-const TIMEOUT: Duration = Duration::from_millis(100);
+/// How long an answer may take while events wait, or will be missed meanwhile. The kernel answers in well under a
+/// millisecond, unless it or the machine is busy.
+pub const TIMEOUT: Duration = Duration::from_millis(100);
 
 /// After an answer that was not whole, the next one may take twice as long, and is asked for after twice the time: up
 /// to so many times.
@@ -46,7 +46,7 @@ const DOUBLED: u32 = 3;
 const PAUSE: u32 = 10;
 
 /// How long an answer may take at the start of a trace, when nothing waits.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often the ports are listed at the start because some came or went meanwhile.
 const ROUNDS: u32 = 3;
@@ -61,6 +61,8 @@ pub enum Error {
     Namespace { pid: u32, source: io::Error },
     #[error("the kernel did not tell the names of all ports: {}", cause(.0))]
     Ports(io::Error),
+    #[error("ports came or went whenever the kernel listed them")]
+    Moving,
     #[error("the kernel does not tell its netlink families: {}; try again", cause(.0))]
     Families(io::Error),
 }
@@ -110,19 +112,19 @@ struct Port {
 }
 
 impl PortNames {
-    /// Learns the names of all ports in the network namespace of process `pid`; [`failure`](Self::failure) says whether
-    /// it could. It waits up to 5 seconds for the kernel.
+    /// Learns the names of all ports in the network namespace of process `pid`, if the kernel tells them in this time;
+    /// [`failure`](Self::failure) says whether it did.
     ///
     /// A kernel without Open vSwitch has no names to give, which is no failure. To enter another
     /// network namespace than one's own takes CAP_SYS_ADMIN.
-    pub fn open(pid: u32) -> Self {
+    pub fn open(pid: u32, patience: Duration) -> Self {
         match Socket::open(pid) {
             Ok(socket) => {
                 let mut names = Self {
                     socket: Some(socket),
                     ..Self::default()
                 };
-                names.learn(PATIENCE);
+                names.learn(patience);
                 names
             }
             Err(error) => Self::unknown(error),
@@ -152,8 +154,7 @@ impl PortNames {
                 return;
             }
         }
-        let text = "some come or go whenever it lists them";
-        self.failure = Some(Error::Ports(io::Error::other(text)));
+        self.failure = Some(Error::Moving);
     }
 
     /// The name of a port, for example `eth0`. `datapath` is named as an upcall names it:
@@ -214,7 +215,12 @@ impl PortNames {
     ///
     /// The kernel does not report that a device was renamed.
     pub fn needs_refresh(&mut self) -> bool {
-        self.have_changed() || self.failure.is_some() && self.may_ask()
+        self.have_changed()
+            || match self.failure {
+                None => false,
+                Some(Error::Moving) => true,
+                Some(_) => self.may_ask(),
+            }
     }
 
     fn have_changed(&mut self) -> bool {
@@ -317,7 +323,7 @@ fn find_or_add<'a>(datapaths: &'a mut Vec<Datapath>, name: &[u8]) -> &'a mut Dat
 fn own_socket() -> Result<Socket, Error> {
     Socket::open(std::process::id()).map_err(|error| match error {
         Error::Namespace { source, .. } | Error::Ports(source) => Error::Families(source),
-        error @ Error::Families(_) => error,
+        error => error,
     })
 }
 

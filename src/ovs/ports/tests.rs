@@ -295,7 +295,7 @@ fn a_snapshot_can_be_inserted() {
 /// has no names if it has no openvswitch.
 #[test]
 fn a_kernel_without_openvswitch_has_no_names() {
-    let mut names = PortNames::open(std::process::id());
+    let mut names = PortNames::open(std::process::id(), LONG);
     names.ask(LONG);
     assert!(names.failure().is_none());
     if fs::exists("/sys/module/openvswitch").unwrap() {
@@ -313,7 +313,7 @@ fn a_kernel_without_openvswitch_has_no_names() {
 /// Check that a process that is gone is an error that names it.
 #[test]
 fn a_dead_process_is_an_error() {
-    let names = PortNames::open(u32::MAX);
+    let names = PortNames::open(u32::MAX, LONG);
     let error = names.failure().unwrap().to_string();
     assert!(error.contains("4294967295: No such file"), "{error}");
 }
@@ -336,7 +336,7 @@ fn the_socket_is_in_the_namespace_of_the_process() {
     match id.recv().unwrap() {
         Ok(thread) => {
             let before = here();
-            let names = PortNames::open(thread);
+            let names = PortNames::open(thread, LONG);
             assert_eq!(here(), before);
             let socket = names.socket.unwrap();
             // Open until the end.
