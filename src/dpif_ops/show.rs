@@ -12,6 +12,7 @@ use crate::show::errno;
 use crate::show::escape::Escaped;
 use crate::show::histogram::human;
 use crate::show::json::{Line, Text};
+use crate::show::number::number;
 
 /// Changes when a field of JSON changes its meaning or goes, not when one is added.
 pub const SCHEMA: u32 = 1;
@@ -78,8 +79,7 @@ impl fmt::Display for Chunk {
         }
         write!(f, "chunk of {} bytes", self.bytes)?;
         match self.messages {
-            Some(1) => write!(f, " with 1 message"),
-            Some(messages) => write!(f, " with {messages} messages"),
+            Some(messages) => write!(f, " with {}", number(messages, "messages")),
             None => Ok(()),
         }
     }

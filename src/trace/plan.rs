@@ -14,6 +14,7 @@ use super::spec::COOKIE_TARGET_SHIFT;
 use super::target::Target;
 use super::{Error, libbpf_log};
 use crate::show::message::note;
+use crate::show::number::number;
 
 /// How often a tool opens its BPF object at most: once, and once more for each way that fails.
 const ATTEMPTS: usize = 8;
@@ -277,10 +278,7 @@ impl Plan {
             );
         }
         if !probes.is_empty() {
-            let sites = match self.sites.count() {
-                1 => "1 site".to_string(),
-                count => format!("{count} sites"),
-            };
+            let sites = number(self.sites.count() as u64, "sites");
             let probes = format!("{} of process {} ({sites})", join(&probes), join(&pids));
             parts.insert(0, probes);
         }
