@@ -201,6 +201,8 @@ impl<W: Write> Json<W> {
         self.line.field("events", sum(&counts.total));
         self.line.field("lost", sum(&counts.missed));
         self.line.field("sets", stats.sets);
+        self.line.field("received", stats.received);
+        self.line.field("failed", analysis.matcher.failed_in_all());
         self.line.field("unreadable", counts.unreadable);
         if analysis.of_kernel || counts.unseen > 0 {
             self.line.field("unseen", counts.unseen);

@@ -265,8 +265,7 @@ impl Account {
             lost: session.lost(),
             tool: session.tool(),
         });
-        let failed: u64 = analysis.matcher.failed().map(|(_, count)| count).sum();
-        let failed = match failed {
+        let failed = match analysis.matcher.failed_in_all() {
             0 => String::new(),
             failed => format!("; {failed} failed in the kernel (never received)"),
         };

@@ -211,12 +211,14 @@ The records are
                error, error_name, count
     unmatched  events of no upcall: event, reason, text, count
     summary    last line: events; lost; sets, the upcalls that were
-               received and found in the kernel; unreadable, lost since
-               the daemon's arguments could not be read; unseen, what
-               the kernel did not show (if it is the source); undecodable
-               records; left, events after the end of the trace;
-               partial, kernel upcalls whose packet was not captured to
-               its end, and paged, those of them that were in pages
+               received and found in the kernel; received, all that
+               ovs-vswitchd received; failed, those that failed in the
+               kernel; unreadable, lost since the daemon's arguments
+               could not be read; unseen, what the kernel did not show
+               (if it is the source); undecodable records; left, events
+               after the end of the trace; partial, kernel upcalls whose
+               packet was not captured to its end, and paged, those of
+               them that were in pages
 
 The names of the stages are queue, lookup, batch, execute, overhead and total; with the kernel as the source socket,
 wait, kernel_put and kernel_execute, too. A packet has length and captured, one of

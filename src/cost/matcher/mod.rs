@@ -97,6 +97,12 @@ impl Matcher {
         self.failed.iter().map(|(errno, count)| (*errno, *count))
     }
 
+    /// The same for all errors.
+    pub fn failed_in_all(&self) -> u64 {
+        let counts = self.failed.values();
+        counts.fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
     /// How many requests of the daemon failed in the kernel, by kind and errno.
     pub fn failed_requests(&self) -> impl Iterator<Item = (Kind, i32, u64)> {
         let failed = self.failed_requests.iter();
