@@ -24,9 +24,14 @@ pub fn has_uprobe_multi() -> bool {
 /// Whether a program can know the site that fired: `bpf_get_attach_cookie()` on uprobes came with Linux 5.15
 /// (82e6b1eee6a8, "bpf: Allow to specify user-provided bpf_cookie for BPF perf links").
 pub fn has_cookie() -> bool {
+    knows_cookie().unwrap_or(true)
+}
+
+/// The same; `None` if the kernel does not say, because that takes privileges for example.
+pub fn knows_cookie() -> Option<bool> {
     ProgramType::Kprobe
         .is_helper_supported(libbpf_sys::BPF_FUNC_get_attach_cookie)
-        .unwrap_or(true)
+        .ok()
 }
 
 /// Major and minor number of the running kernel.

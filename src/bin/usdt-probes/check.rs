@@ -114,9 +114,9 @@ impl Answer {
 struct Kernel {
     release: String,
     uprobes: bool,
-    ring_buffer: bool,
-    cookies: bool,
-    /// `None` if the kernel does not say.
+    /// Of these three, `None` if the kernel does not say.
+    ring_buffer: Option<bool>,
+    cookies: Option<bool>,
     datapath: Option<bool>,
     /// What the tools may need of it, and why it is missing.
     missing: Vec<(Need, String)>,
@@ -127,16 +127,21 @@ struct Kernel {
 impl Kernel {
     fn query() -> Self {
         let privilege = privilege::check_privilege();
-        // Distributions add ring buffers to older kernels. In a sandbox that forbids the question, the answer is no.
-        let ring_buffer = kernel::kernel_version() >= (5, 8)
-            || privilege.is_ok() && MapType::RingBuf.is_supported().unwrap_or(false);
+        // Distributions add to older kernels what came with this version. To ask for it takes privileges.
+        let since = |version, ask: fn() -> Option<bool>| match kernel::kernel_version() {
+            own if own >= version => Some(true),
+            _ if privilege.is_err() => None,
+            _ => ask(),
+        };
+        let ring_buffer = since((5, 8), || MapType::RingBuf.is_supported().ok());
+        let cookies = since((5, 15), kernel::knows_cookie);
         let devices = Path::new("/sys/bus/event_source/devices");
         let missing = Need::ALL.into_iter();
         Self {
             release: kernel::kernel_release(),
             uprobes: !devices.exists() || devices.join("uprobe").exists(),
             ring_buffer,
-            cookies: kernel::has_cookie(),
+            cookies,
             datapath: ports::has_kernel_datapath().ok(),
             missing: missing
                 .filter_map(|need| Some((need, need.missing()?)))
@@ -275,11 +280,11 @@ fn answer_for(
         "kernel built without uprobes (CONFIG_UPROBE_EVENTS)",
     );
     need(
-        kernel.ring_buffer,
+        kernel.ring_buffer != Some(false),
         "kernel without BPF ring buffers (Linux 5.8)",
     );
     need(
-        kernel.cookies || !differ,
+        kernel.cookies != Some(false) || !differ,
         "kernel without BPF cookies for sites that differ (Linux 5.15)",
     );
     need(
@@ -353,8 +358,8 @@ impl Report {
         )?;
         let kernel = &self.kernel;
         let facts = [
-            ("BPF ring buffers", Some(kernel.ring_buffer)),
-            ("BPF cookies", Some(kernel.cookies)),
+            ("BPF ring buffers", kernel.ring_buffer),
+            ("BPF cookies", kernel.cookies),
             ("BTF", Some(kernel.missing(Need::KernelBtf).is_none())),
             ("openvswitch module", kernel.datapath),
         ];
@@ -409,8 +414,8 @@ mod tests {
         Kernel {
             release: "6.18.0".into(),
             uprobes: true,
-            ring_buffer: true,
-            cookies: true,
+            ring_buffer: Some(true),
+            cookies: Some(true),
             datapath: Some(true),
             missing: Vec::new(),
             privilege: None,
@@ -470,6 +475,8 @@ mod tests {
     fn each_lack() {
         assert_eq!(lacks(&kernel(), usable), "");
         let unknown = Kernel {
+            ring_buffer: None,
+            cookies: None,
             datapath: None,
             ..kernel()
         };
@@ -480,8 +487,8 @@ mod tests {
         };
         assert!(lacks(&no_uprobes, usable).contains("CONFIG_UPROBE_EVENTS"));
         let old = Kernel {
-            ring_buffer: false,
-            cookies: false,
+            ring_buffer: Some(false),
+            cookies: Some(false),
             ..kernel()
         };
         assert_eq!(
@@ -647,7 +654,7 @@ mod tests {
             )
         );
         let nothing = Kernel {
-            ring_buffer: false,
+            ring_buffer: Some(false),
             ..no_btf
         };
         assert_eq!(
