@@ -1,4 +1,4 @@
-//! What several tools show with: messages, columns, counts, escapes, JSON Lines, histograms.
+//! What several tools show with: messages, columns, numbers of things, counts, escapes, JSON Lines, histograms.
 
 pub mod columns;
 pub mod counts;
