@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 
 use common::UPCALL_MONITOR;
 use ovs_tracers::ovs::flow_key;
-use ovs_tracers::ovs::packet::show;
+use ovs_tracers::ovs::packet::{Link, show};
 use ovs_tracers::run::loss::Lost;
 use ovs_tracers::run::recording::{Block, Reader, Start, Writer};
 use ovs_tracers::trace::captured::Captured;
@@ -234,7 +234,7 @@ fn losses() {
         json!({"record": "lost", "lost": 7, "lost_reasons": {"ring_full": 7, "arguments_unreadable": 0}})
     );
     let event = &lines[3];
-    let error = json!({"length": 42, "captured": 0, "error": 14, "error_name": "EFAULT"});
+    let error = json!({"length": 42, "captured": 0, "error": 14, "error_name": "EFAULT", "link": "unknown"});
     assert_eq!(event["packet"], error);
     assert_eq!(event["key"]["error_name"], "EFAULT");
     assert_eq!(event["port"], Value::Null);
@@ -435,12 +435,14 @@ fn layers() {
     packet.extend(
         b"\x12\x34\0\x50\0\0\0\x01\0\0\0\0\x70\x02\x10\0\0\0\0\0\x02\x04\x05\xb4\x01\x03\x03",
     );
+    let ethernet = attribute(4, &[2; 12]);
     let upcall = Upcall {
         packet: Captured {
             len: packet.len() as u32 + 1,
             bytes: &packet,
             error: None,
         },
+        key: captured(&ethernet),
         ..upcall()
     };
     let line = event(&upcall, None);
@@ -477,7 +479,12 @@ fn packet(bytes: &[u8], len: usize) -> Value {
         bytes,
         error: None,
     };
-    let upcall = Upcall { packet, ..upcall() };
+    let ethernet = attribute(4, &[2; 12]);
+    let upcall = Upcall {
+        packet,
+        key: captured(&ethernet),
+        ..upcall()
+    };
     event(&upcall, None)["packet"].take()
 }
 
@@ -493,7 +500,7 @@ fn packets() {
         .map(|it| (&it.name, &it.bytes, it.bytes.len()));
     for (name, bytes, len) in vectors.chain(kinds) {
         let mut text = Vec::new();
-        show(bytes, len, &mut text, 0).unwrap();
+        show(bytes, len, Link::Ethernet, &mut text, 0).unwrap();
         let text = String::from_utf8(text).unwrap();
         let said = text.lines().filter(|line| line.starts_with('['));
         let packet = packet(bytes, len);
@@ -526,6 +533,40 @@ fn stops() {
         json!([{"why": "fragment", "layer": "IP"}])
     );
     assert_eq!(stopped("plain: udp"), Value::Null);
+}
+
+/// Check that a packet has what it begins with, is decoded from there, and not at all if that is not known. The packet is
+/// made by hand: IPv6 without a payload.
+#[test]
+fn link() {
+    let packet = [&b"\x60\0\0\0\0\0\x3b\x40"[..], &[0xfe; 32]].concat();
+    let line = |key: &[u8]| {
+        let upcall = Upcall {
+            packet: captured(&packet),
+            key: captured(key),
+            ..upcall()
+        };
+        event(&upcall, None)["packet"].take()
+    };
+    let in_port = attribute(3, &4u32.to_ne_bytes());
+    let ipv6 = attribute(6, &[0x86, 0xdd]);
+    let network = line(&[&in_port[..], &ipv6].concat());
+    assert_eq!(
+        (&network["link"], &network["eth_type"]),
+        (&json!("network"), &json!(0x86dd))
+    );
+    assert_eq!(network["layers"][0]["layer"], "IPv6");
+    assert_eq!(network.get("stopped"), None);
+    let ethernet = line(&[&in_port[..], &attribute(4, &[2; 12]), &ipv6].concat());
+    assert_eq!(ethernet["link"], "ethernet");
+    assert_eq!(ethernet.get("eth_type"), None);
+    assert_eq!(ethernet["layers"][0]["layer"], "Ethernet");
+    for cut in [&[][..], &in_port, &[&in_port[..], &ipv6[..5]].concat()] {
+        let unknown = line(cut);
+        assert_eq!(unknown["link"], "unknown");
+        assert_eq!(unknown["stopped"], json!([{"why": "unknown_link"}]));
+        assert_eq!(unknown["layers"].as_array().map(Vec::len), Some(1));
+    }
 }
 
 /// What stands between commas that are in no brackets.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use ovs_tracers::ovs::packet::{MAX_LAYERS, Stop, show};
+use ovs_tracers::ovs::packet::{Link, MAX_LAYERS, Stop, show};
 
 #[path = "common/packet_log.rs"]
 mod packet_log;
@@ -181,7 +181,7 @@ fn indents_every_line() {
     } in vectors()
     {
         let mut out = Vec::new();
-        show(bytes, *original_len, &mut out, 4).unwrap();
+        show(bytes, *original_len, Link::Ethernet, &mut out, 4).unwrap();
         let expected: String = text.lines().map(|line| format!("    {line}\n")).collect();
         assert_eq!(String::from_utf8(out).unwrap(), expected, "{name}");
     }
@@ -255,9 +255,10 @@ fn returns_the_error_of_the_writer() {
         ..
     } in vectors()
     {
-        show(bytes, *original_len, &mut Full(text.len()), 0).unwrap();
+        let show = |room| show(bytes, *original_len, Link::Ethernet, &mut Full(room), 0);
+        show(text.len()).unwrap();
         for room in 0..text.len() {
-            let error = show(bytes, *original_len, &mut Full(room), 0).unwrap_err();
+            let error = show(room).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         }
     }

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 use common::is_installed;
 use libtest_mimic::{Arguments, Failed, Trial};
-use ovs_tracers::ovs::packet::{Stop, Value, Visitor, decode};
+use ovs_tracers::ovs::packet::{Link, Stop, Value, Visitor, decode};
 use packets::{Kind, kinds};
 
 /// Linux's number of the link type Ethernet in captures.
@@ -158,7 +158,7 @@ fn compare(kind: &Kind, tshark: &str) -> Result<(), Failed> {
     });
     let theirs = merge(theirs.collect());
     let mut layers = Layers::default();
-    decode(&kind.bytes, kind.bytes.len(), &mut layers);
+    decode(&kind.bytes, kind.bytes.len(), Link::Ethernet, &mut layers);
     let ours = merge(layers.names);
     let said = format!("ours {}, tshark's {}", ours.join(":"), theirs.join(":"));
     if ours != theirs && kind.differs.is_none() {

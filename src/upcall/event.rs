@@ -1,6 +1,7 @@
 //! One upcall, as the kernel delivers or a recording keeps it.
 
 use crate::ovs::flow_key;
+use crate::ovs::packet::Link;
 use crate::ovs::upcall_attributes::UpcallAttributes;
 use crate::trace::captured::Captured;
 
@@ -27,7 +28,7 @@ pub struct Upcall<'a> {
     pub kind: u32,
     /// 0, or the negative errno with which it failed in the kernel.
     pub result: i32,
-    /// The packet, from its Ethernet header on.
+    /// The packet; [`Upcall::link`] says what it begins with.
     pub packet: Captured<'a>,
     /// How many bytes at the end of the packet the kernel had in pages, which are not captured: of an upcall that failed,
     /// or with the kernel as the source where neither the tracepoint nor the daemon's buffer can be read.
@@ -64,6 +65,15 @@ impl<'a> Upcall<'a> {
     pub fn other_attributes(&self) -> Option<UpcallAttributes<'a>> {
         let run = self.attributes?;
         Some(UpcallAttributes::new(run, run.len()))
+    }
+
+    /// What its packet begins with.
+    pub fn link(&self) -> Link {
+        match self.failed_from {
+            // Their records do not say.
+            Some(_) => Link::Ethernet,
+            None => Link::of_key(self.key.bytes),
+        }
     }
 
     /// Number of the port by which the packet came in.

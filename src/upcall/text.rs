@@ -8,7 +8,8 @@ use std::io::{self, Write};
 
 use clap::ValueEnum;
 
-use crate::ovs::{flow_key, packet};
+use crate::ovs::flow_key;
+use crate::ovs::packet::{self, Link};
 use crate::show::columns::{column, decimal};
 use crate::show::decode::Decode;
 use crate::show::escape::escape;
@@ -89,17 +90,18 @@ impl<W: Write> Table<W> {
         }
         let shown = self.announce && packet.len > 0;
         if shown {
-            self.announce(packet, upcall.paged, port)
-                .map_err(io::Error::other)?;
+            self.announce(upcall, port).map_err(io::Error::other)?;
         }
         self.out.write_all(self.text.as_bytes())?;
         if shown && packet.error.is_none() && self.packet_decode == PacketDecode::Decode {
-            packet::show(packet.bytes, packet.len as usize, &mut self.out, INDENT)?;
+            let len = packet.len as usize;
+            packet::show(packet.bytes, len, upcall.link(), &mut self.out, INDENT)?;
         }
         Ok(())
     }
 
-    fn announce(&mut self, packet: &Captured<'_>, paged: u32, port: &str) -> fmt::Result {
+    fn announce(&mut self, upcall: &Upcall<'_>, port: &str) -> fmt::Result {
+        let (packet, paged) = (&upcall.packet, upcall.paged);
         let text = &mut self.text;
         text.push_str("  ");
         decimal(text, self.packets);
@@ -115,6 +117,12 @@ impl<W: Write> Table<W> {
             writeln!(
                 text,
                 "; {paged} bytes are in pages, which are not captured."
+            )?;
+        }
+        if let Link::Network(ether_type) = upcall.link() {
+            writeln!(
+                text,
+                "    It has no Ethernet header; its EtherType is {ether_type:#06x}."
             )?;
         }
         if packet.error.is_none() && self.packet_decode == PacketDecode::Hex {

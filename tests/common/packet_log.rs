@@ -1,13 +1,13 @@
 //! What the decoder says of a packet.
 #![allow(dead_code)] // each test file uses its own part
 
-use ovs_tracers::ovs::packet::{Stop, Value, Visitor, decode, show};
+use ovs_tracers::ovs::packet::{Link, Stop, Value, Visitor, decode, show};
 
 use crate::packets::{kinds, vectors};
 
 pub fn text(packet: &[u8], original_len: usize) -> String {
     let mut out = Vec::new();
-    show(packet, original_len, &mut out, 0).unwrap();
+    show(packet, original_len, Link::Ethernet, &mut out, 0).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -80,7 +80,7 @@ impl Visitor for Log {
 
 pub fn log(packet: &[u8], original_len: usize) -> Log {
     let mut log = Log::default();
-    decode(packet, original_len, &mut log);
+    decode(packet, original_len, Link::Ethernet, &mut log);
     assert_eq!(log.lists, 0, "all lists are closed");
     log
 }

@@ -1,6 +1,7 @@
 //! Packets decoded into layers of named fields, as scapy's `show()` presents them.
 //!
 //! [`decode`] pushes what it finds into a [`Visitor`]; [`show`] is the visitor that prints text.
+//! Whether a packet begins with an Ethernet header is a [`Link`], which its flow key says.
 //! Nothing is allocated for a packet. Partial input is normal, for a snap length cuts most packets:
 //! every field that is whole is decoded, what is there of the next one becomes a `Raw` layer, and a
 //! [`Stop`] says where the decoder stopped and why. That is also why the headers are read field by
@@ -56,6 +57,7 @@ mod igmp;
 mod ipv4;
 mod ipv6;
 mod link;
+mod link_type;
 mod llc;
 mod lldp;
 mod mpls;
@@ -72,6 +74,7 @@ mod text;
 mod transport;
 mod tunnel;
 
+pub use link_type::Link;
 use span::{Halt, Span};
 pub use text::show;
 pub(crate) use text::write_value;
@@ -162,24 +165,35 @@ pub enum Stop {
     Fragment { layer: &'static str },
     /// There are more than [`MAX_LAYERS`].
     TooDeep,
+    /// Nothing is decoded, because it is not known what the packet begins with: [`Link::Unknown`].
+    UnknownLink,
 }
 
-/// Decodes an Ethernet frame of which `packet` is the beginning, or all of it; `original_len` is
-/// the length of the whole frame in bytes.
+/// Decodes a packet that begins with what `link` says; `packet` is its beginning, or all of it, and
+/// `original_len` the length of the whole packet in bytes.
 ///
 /// Any bytes will do: what cannot be decoded becomes a `Raw` layer, and [`Visitor::stop`] gets
 /// the first reason for it, then the cut of the packet, if it is cut.
-pub fn decode(packet: &[u8], original_len: usize, visitor: &mut impl Visitor) {
+pub fn decode(packet: &[u8], original_len: usize, link: Link, visitor: &mut impl Visitor) {
     let cut = original_len > packet.len();
     let mut decoder = Decoder {
         visitor,
-        name: "Ethernet",
+        name: match link {
+            Link::Ethernet => "Ethernet",
+            Link::Network(_) | Link::Unknown => "packet",
+        },
         depth: 0,
         nesting: 0,
         quoted: false,
         stop: None,
     };
-    decoder.run(Span { bytes: packet, cut }, Decoder::ethernet);
+    let span = Span { bytes: packet, cut };
+    match link {
+        Link::Ethernet => decoder.run(span, Decoder::ethernet),
+        // The name that the flow key has for the type.
+        Link::Network(ether_type) => decoder.by_ether_type("eth_type", ether_type, span),
+        Link::Unknown => decoder.stopped(span, |_| Stop::UnknownLink),
+    }
     let Decoder {
         visitor,
         name,

@@ -3,15 +3,15 @@
 use std::io::{self, Write};
 use std::net::Ipv6Addr;
 
-use super::{MAX_LAYERS, Stop, TcpOptions, Value, Visitor, decode};
+use super::{Link, MAX_LAYERS, Stop, TcpOptions, Value, Visitor, decode};
 
 /// Columns by which a layer's fields are indented against those of the layer around it.
 const STEP: usize = 3;
 /// Width to which names of fields are padded.
 const NAME_WIDTH: usize = 10;
 
-/// Writes an Ethernet frame as text, each line indented by `indent` spaces. `packet` and
-/// `original_len` are those of [`decode`].
+/// Writes a packet as text, each line indented by `indent` spaces. `packet`, `original_len` and
+/// `link` are those of [`decode`].
 ///
 /// # Errors
 ///
@@ -19,6 +19,7 @@ const NAME_WIDTH: usize = 10;
 pub fn show(
     packet: &[u8],
     original_len: usize,
+    link: Link,
     out: &mut impl Write,
     indent: usize,
 ) -> io::Result<()> {
@@ -31,7 +32,7 @@ pub fn show(
         lists: 0,
         result: Ok(()),
     };
-    decode(packet, original_len, &mut text);
+    decode(packet, original_len, link, &mut text);
     text.result
 }
 
@@ -144,6 +145,12 @@ impl<W: Write> Visitor for Text<'_, W> {
                 }
                 Stop::TooDeep => {
                     writeln!(text.out, "[stopped: more than {MAX_LAYERS} nested layers]")
+                }
+                Stop::UnknownLink => {
+                    writeln!(
+                        text.out,
+                        "[not decoded: it is not known whether the packet begins with an Ethernet header]"
+                    )
                 }
             }
         });

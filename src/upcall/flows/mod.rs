@@ -486,6 +486,7 @@ fn next_source(pairs: &[(u64, Flow)]) -> Option<Source> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ovs::packet::Link;
     use crate::trace::captured::Captured;
 
     fn v4(bytes: [u8; 4]) -> IpAddr {
@@ -525,6 +526,7 @@ mod tests {
             key.resize(key.len().next_multiple_of(4), 0);
         };
         attribute(3, &5u32.to_ne_bytes());
+        attribute(4, &[2; 12]);
         attribute(6, &[0x81, 0x00]);
         attribute(5, &[0x10, 0x64]);
         let inner = {
@@ -551,6 +553,33 @@ mod tests {
             flow.addresses(),
             Some((v4([10, 0, 0, 1]), v4([10, 0, 0, 2])))
         );
+    }
+
+    /// Check that the flow of a key is the same whether or not the packet has an Ethernet header. The key is made by hand:
+    /// in_port 5, EtherType, IPv6 with ICMPv6.
+    #[test]
+    fn of_a_key_without_ethernet() {
+        let ipv6 = [&[0xfe; 16][..], &[0xfd; 16], &[0, 0, 0, 0, 58, 0, 64, 0]].concat();
+        let key = [
+            &[8, 0, 3, 0, 5, 0, 0, 0][..],
+            &[6, 0, 6, 0, 0x86, 0xdd, 0, 0],
+            &[44, 0, 8, 0],
+            &ipv6,
+        ]
+        .concat();
+        let upcall = Upcall {
+            key: Captured {
+                len: key.len() as u32,
+                bytes: &key,
+                error: None,
+            },
+            ..Upcall::default()
+        };
+        let flow = Flow::of(&upcall);
+        assert_eq!(upcall.link(), Link::Network(ETH_P_IPV6));
+        assert_eq!(flow.protocol().to_string(), "icmp6");
+        let addresses = (IpAddr::from([0xfe; 16]), IpAddr::from([0xfd; 16]));
+        assert_eq!((flow.port, flow.addresses()), (Some(5), Some(addresses)));
     }
 
     /// Check that the largest number of a port is one of a port in a key, and none of a port in the kernel's counts.

@@ -14,7 +14,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::ovs::packet as packets;
+use crate::ovs::packet::{self as packets, Link};
 use crate::run::loss::Lost;
 use crate::run::recording::Start;
 use crate::show::columns::At;
@@ -101,7 +101,9 @@ impl<W: Write> Json<W> {
             line.field("result_name", name);
         }
 
+        let link = upcall.link();
         line.captured("packet", &upcall.packet);
+        line.link("", link);
         if upcall.paged > 0 {
             line.field("paged", upcall.paged);
         }
@@ -109,7 +111,8 @@ impl<W: Write> Json<W> {
         if packet.error.is_none() && self.packet_decode != PacketDecode::None {
             line.base64("bytes", packet.bytes);
             if self.packet_decode == PacketDecode::Decode {
-                packet::write(line, &mut self.open, packet.bytes, packet.len as usize);
+                let len = packet.len as usize;
+                packet::write(line, &mut self.open, packet.bytes, len, link);
             }
         }
         line.end(b'}');
@@ -170,6 +173,20 @@ impl<W: Write> Json<W> {
 }
 
 impl Line {
+    /// What a packet begins with: `link`, and `eth_type` if that is no Ethernet header. `prefix` goes before the names.
+    pub(crate) fn link(&mut self, prefix: &str, link: Link) {
+        self.name_of(prefix, "link");
+        match link {
+            Link::Ethernet => self.value("ethernet"),
+            Link::Network(ether_type) => {
+                self.value("network");
+                self.name_of(prefix, "eth_type");
+                self.value(ether_type);
+            }
+            Link::Unknown => self.value("unknown"),
+        }
+    }
+
     pub(crate) fn address(&mut self, name: &str, value: packets::Value<'_>) {
         self.name(name);
         self.address_item(value);

@@ -2,14 +2,20 @@
 
 use std::borrow::Cow;
 
-use crate::ovs::packet::{Stop, TcpOptions, Value, Visitor, decode};
+use crate::ovs::packet::{Link, Stop, TcpOptions, Value, Visitor, decode};
 use crate::show::json::Line;
 
 /// Writes `layers`, and `stopped` if not all of the packet was decoded.
 ///
 /// A layer is an object: `layer`, its name, and its fields under their names. A field that is a list of layers is an
 /// array of such objects. A name that occurs again in a layer has its number appended: `timestamp_2`.
-pub(super) fn write(line: &mut Line, open: &mut Open, packet: &[u8], original_len: usize) {
+pub(super) fn write(
+    line: &mut Line,
+    open: &mut Open,
+    packet: &[u8],
+    original_len: usize,
+    link: Link,
+) {
     open.names.clear();
     open.lists.clear();
     line.begin("layers", b'[');
@@ -19,7 +25,7 @@ pub(super) fn write(line: &mut Line, open: &mut Open, packet: &[u8], original_le
         first: None,
         stops: [None; 2],
     };
-    decode(packet, original_len, &mut layers);
+    decode(packet, original_len, link, &mut layers);
     layers.close();
     let stops = layers.stops;
     line.end(b']');
@@ -209,5 +215,6 @@ fn write_stop(line: &mut Line, stop: Stop) {
             line.field("layer", layer);
         }
         Stop::TooDeep => line.field("why", "too_deep"),
+        Stop::UnknownLink => line.field("why", "unknown_link"),
     }
 }
