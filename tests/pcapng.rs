@@ -4,6 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{self, Write};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use ovs_tracers::trace::captured::Captured;
 use ovs_tracers::upcall::event::Upcall;
@@ -65,6 +66,7 @@ struct File {
 
 #[derive(Debug, PartialEq)]
 struct Interface {
+    linktype: Linktype,
     name: String,
     description: Option<String>,
     snaplen: u32,
@@ -130,8 +132,8 @@ fn read(mut data: &[u8]) -> File {
                 file.section = [2, 3, 4, 1].map(|code| text(&b.options, code));
             }
             Block::InterfaceDescription(b) => {
-                assert_eq!(b.linktype, Linktype::ETHERNET);
                 file.interfaces.push(Interface {
+                    linktype: b.linktype,
                     name: text(&b.options, 2).expect("no name"),
                     description: text(&b.options, 3),
                     snaplen: b.snaplen,
@@ -172,6 +174,31 @@ fn read(mut data: &[u8]) -> File {
     file
 }
 
+/// A netlink attribute with its padding.
+fn attribute(kind: u16, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = (payload.len() as u16 + 4).to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(payload);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// A key with an `OVS_KEY_ATTR_ETHERNET`.
+static ETHERNET: LazyLock<Vec<u8>> = LazyLock::new(|| attribute(4, &[2; 12]));
+
+/// The key of a packet without an Ethernet header: an `OVS_KEY_ATTR_ETHERTYPE`.
+fn network(ether_type: u16) -> Vec<u8> {
+    attribute(6, &ether_type.to_be_bytes())
+}
+
+fn captured(bytes: &[u8]) -> Captured<'_> {
+    Captured {
+        len: bytes.len() as u32,
+        bytes,
+        error: None,
+    }
+}
+
 fn upcall(packet: &[u8]) -> Upcall<'_> {
     Upcall {
         time: 5_953_013_333_214_231,
@@ -180,11 +207,8 @@ fn upcall(packet: &[u8]) -> Upcall<'_> {
         tid: 1_381_158,
         comm: b"handler4",
         datapath: b"system@ovs-system",
-        packet: Captured {
-            len: packet.len() as u32,
-            bytes: packet,
-            error: None,
-        },
+        packet: captured(packet),
+        key: captured(&ETHERNET),
         ..Upcall::default()
     }
 }
@@ -249,6 +273,7 @@ fn every_field_is_read_back() {
         flags: Some(vec![1, 0, 0, 0]),
     };
     let interface = |name: &str| Interface {
+        linktype: Linktype::ETHERNET,
         name: name.to_string(),
         description: None,
         snaplen: 60,
@@ -478,6 +503,135 @@ fn a_packet_costs_no_allocation() {
         writer
             .write(&upcall(&arp), port, TIME + i, Some("key"))
             .unwrap();
+    };
+    (0..4).for_each(&mut write);
+    let before = ALLOCATIONS.get();
+    (4..100).for_each(&mut write);
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+}
+
+/// What follows an Ethernet header, made by hand: IPv4, UDP from port 1000 to 2000, `hello`; and IPv6 without a payload.
+const IPV4: &[u8] = b"\x45\0\0\x21\0\x01\0\0\x40\x11\x66\xc9\x0a\0\0\x01\x0a\0\0\x02\
+                      \x03\xe8\x07\xd0\0\x0d\x9c\x47hello";
+const IPV6: &[u8] = b"\x60\0\0\0\0\0\x3b\x40\
+                      \xfe\x80\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\
+                      \xfe\x80\0\0\0\0\0\0\0\0\0\0\0\0\0\x02";
+
+/// Packets of every link type, most of them from one port.
+fn every_link_type(snaplen: u32) -> Vec<u8> {
+    const P1: &str = "p1 (system@ovs-system)";
+    const P2: &str = "p2 (system@ovs-system)";
+    // Label 16, the last of the stack.
+    let mpls = [b"\0\x01\x01\x40", IPV4].concat();
+    // A service path, and IPv4 next (RFC 8300).
+    let nsh = [b"\x0f\xc2\x02\x01\0\0\x2a\xff", IPV4].concat();
+    let arp = arp();
+    let mut writer = Writer::new(Vec::new(), snaplen, &SECTION).unwrap();
+    let mut write = |packet: &[u8], key: &[u8], port: &str| {
+        let mut upcall = upcall(packet);
+        upcall.key = captured(key);
+        writer.write(&upcall, port, TIME, None).unwrap();
+    };
+    write(IPV4, &network(0x0800), P1);
+    write(&arp, &ETHERNET, P1);
+    write(IPV6, &network(0x86dd), P1);
+    write(&mpls, &network(0x8847), P1);
+    write(IPV4, &network(0x0800), P2);
+    write(&nsh, &network(0x894f), P1);
+    // A key that is cut before it says what the packet begins with: in_port, and the beginning of a header.
+    let cut = [attribute(3, &[1, 0, 0, 0]), vec![16, 0]].concat();
+    write(IPV4, &cut, P1);
+    write(IPV4, b"", P1);
+    writer.finish(&Stats::default()).unwrap()
+}
+
+/// Check that a port has an interface for each link type of its packets, which says in words what it is, and statistics
+/// of its own; and that the lengths of packets with a cooked header include that.
+#[test]
+fn interfaces_by_link_type() {
+    let file = read(&every_link_type(40));
+    let words = ["", ", raw IP", ", cooked", ", unknown link type"];
+    let [raw, ethernet, cooked, raw_2, unknown] = [0, 1, 2, 3, 4];
+    let expected = [
+        (raw, Linktype::RAW, "p1", words[1], 40),
+        (ethernet, Linktype::ETHERNET, "p1", words[0], 40),
+        (cooked, Linktype::LINUX_SLL, "p1", words[2], 56),
+        (raw_2, Linktype::RAW, "p2", words[1], 40),
+        (unknown, Linktype(147), "p1", words[3], 40),
+    ];
+    assert_eq!(file.interfaces.len(), expected.len());
+    for (id, linktype, port, words, snaplen) in expected {
+        let interface = &file.interfaces[id];
+        assert_eq!(interface.name, format!("{port} (system@ovs-system){words}"));
+        assert_eq!((interface.linktype, interface.snaplen), (linktype, snaplen));
+        assert_eq!(interface.description.is_none(), id == ethernet);
+    }
+    let interfaces = file.packets.iter().map(|packet| packet.interface as usize);
+    let expected = [raw, ethernet, raw, cooked, raw_2, cooked, unknown, unknown];
+    assert!(interfaces.eq(expected));
+    let counts = file
+        .statistics
+        .iter()
+        .map(|s| (s.interface, s.received, s.dropped));
+    let received = [2, 1, 2, 1, 2]
+        .iter()
+        .zip(0..)
+        .map(|(received, id)| (id, *received, Some(0)));
+    assert!(counts.eq(received), "{:?}", file.statistics);
+    let (raw, cooked) = (&file.packets[0], &file.packets[5]);
+    assert_eq!((&raw.data[..], raw.original), (IPV4, 33));
+    assert_eq!(
+        cooked.data[..16],
+        *b"\0\0\xff\xfe\0\0\0\0\0\0\0\0\0\0\x89\x4f"
+    );
+    assert_eq!((cooked.data.len(), cooked.original), (56, 16 + 8 + 33));
+}
+
+/// Check that tshark reads the addresses of packets of every known link type.
+#[test]
+fn tshark_reads_every_link_type() {
+    let fields = [
+        "frame.interface_name",
+        "frame.protocols",
+        "ip.src",
+        "ipv6.dst",
+        "udp.dstport",
+        "nsh.spi",
+        "mpls.label",
+    ];
+    let mut args = vec!["-T", "fields", "-E", "separator=|"];
+    args.extend(fields.iter().flat_map(|field| ["-e", field]));
+    args.push("-r");
+    let Some(text) = wireshark("tshark", &every_link_type(0), &args) else {
+        return;
+    };
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "p1 (system@ovs-system), raw IP|raw:ip:udp:data|10.0.0.1||2000||",
+            "p1 (system@ovs-system)|eth:ethertype:arp|||||",
+            "p1 (system@ovs-system), raw IP|raw:ipv6||fe80::2|||",
+            "p1 (system@ovs-system), cooked|sll:ethertype:mpls:ip:udp:data|10.0.0.1||2000||16",
+            "p2 (system@ovs-system), raw IP|raw:ip:udp:data|10.0.0.1||2000||",
+            "p1 (system@ovs-system), cooked|sll:ethertype:nsh:ip:udp:data|10.0.0.1||2000|42|",
+            "p1 (system@ovs-system), unknown link type|user_dlt:data|||||",
+            "p1 (system@ovs-system), unknown link type|user_dlt:data|||||",
+        ]
+    );
+}
+
+/// Check that a packet with a cooked header costs no allocation either.
+#[test]
+fn a_cooked_packet_costs_no_allocation() {
+    let key = network(0x894f);
+    let mut cooked = upcall(IPV4);
+    cooked.key = captured(&key);
+    let mut writer = Writer::new(io::sink(), 0, &SECTION).unwrap();
+    let mut write = |i| {
+        // In turn, so that the interface is looked up.
+        let upcall = if i % 2 == 0 { &cooked } else { &upcall(IPV4) };
+        writer.write(upcall, "p", TIME + i, None).unwrap();
     };
     (0..4).for_each(&mut write);
     let before = ALLOCATIONS.get();

@@ -3,13 +3,33 @@
 //! The format is draft-ietf-opsawg-pcapng. One section, little-endian on every machine:
 //!
 //! * an interface description for each port at its first upcall, named as the PORT_NAME column
-//!   names it (`eth0 (system@ovs-system)`), Ethernet, times in nanoseconds;
+//!   names it (`eth0 (system@ovs-system)`), Ethernet, times in nanoseconds; and one more for each
+//!   other link type of its packets, see below;
 //! * an enhanced packet for each upcall, with the wall-clock time, both lengths, the direction
 //!   (inbound) and a comment: `cpu=2 comm=handler4 pid=1381158 upcall_type=0 result=0`, then the
 //!   decoded flow key if there is one. `pid` is the thread's id, as upcall_monitor.py has it. An
 //!   upcall without packet bytes is a packet too, of captured length 0; if they could not be read,
 //!   a line of the comment says so;
 //! * at the end, an interface statistics block for each interface.
+//!
+//! # Link types
+//!
+//! An interface has one link type, so a port has an interface for each that its packets have:
+//!
+//! | [`Link`] | link type | behind the name of the port |
+//! |---|---|---|
+//! | `Ethernet` | `LINKTYPE_ETHERNET` | |
+//! | `Network`, IPv4 or IPv6 | `LINKTYPE_RAW` | `, raw IP` |
+//! | `Network`, any other | `LINKTYPE_LINUX_SLL` | `, cooked` |
+//! | `Unknown` | `LINKTYPE_USER0` | `, unknown link type` |
+//!
+//! All but the first have a description (`if_description`). There is no link type for packets that
+//! begin with NSH, for example, and tshark 4.0 decodes nothing of `LINKTYPE_MPLS`. So these get the
+//! 16 bytes of a cooked header, which has the EtherType and nothing else that is known; the lengths
+//! of such a packet include them. What a packet of the last
+//! kind begins with is left to the reader, who can tell Wireshark (preferences, DLT_USER).
+//!
+//! Wireshark reads a capture with several link types; tcpdump reads none.
 //!
 //! # Where lost upcalls are counted
 //!
@@ -41,6 +61,8 @@ use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeade
 use pcap_file::pcapng::{PcapNgBlock, PcapNgWriter};
 use pcap_file::{DataLink, Endianness, PcapError};
 
+use crate::ovs::packet::Link;
+use crate::ovs::packet::names::{ETH_P_IP, ETH_P_IPV6};
 use crate::show::columns::decimal;
 use crate::show::escape::plain;
 use crate::show::number::number;
@@ -58,6 +80,67 @@ const EPB_FLAGS_INBOUND: u32 = 1;
 
 /// The longest value that an option can have: its length is 16 bits wide.
 const OPTION_MAX: usize = u16::MAX as usize;
+
+/// The link types that an interface may have: [`LinkType::of`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LinkType {
+    Ethernet,
+    RawIp,
+    Cooked,
+    Unknown,
+}
+
+const LINK_TYPES: usize = 4;
+
+/// The header of `LINKTYPE_LINUX_SLL`.
+const SLL_HEADER: usize = 16;
+
+impl LinkType {
+    fn of(link: Link) -> Self {
+        match link {
+            Link::Ethernet => Self::Ethernet,
+            Link::Network(ETH_P_IP | ETH_P_IPV6) => Self::RawIp,
+            Link::Network(_) => Self::Cooked,
+            Link::Unknown => Self::Unknown,
+        }
+    }
+
+    fn number(self) -> DataLink {
+        match self {
+            Self::Ethernet => DataLink::ETHERNET,
+            Self::RawIp => DataLink::RAW,
+            Self::Cooked => DataLink::LINUX_SLL,
+            Self::Unknown => DataLink::USER0,
+        }
+    }
+
+    /// What follows the name of the port, and the description.
+    fn words(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Ethernet => None,
+            Self::RawIp => Some((
+                ", raw IP",
+                "packets without an Ethernet header, which begin with IPv4 or IPv6",
+            )),
+            Self::Cooked => Some((
+                ", cooked",
+                "packets without an Ethernet header; the 16 bytes before each are not of the packet, but say its EtherType",
+            )),
+            Self::Unknown => Some((
+                ", unknown link type",
+                "packets of which it is not known whether they begin with an Ethernet header, because their flow keys were cut or could not be read",
+            )),
+        }
+    }
+}
+
+/// The header of `LINKTYPE_LINUX_SLL`: sent to this host, by a device without link-layer addresses (`ARPHRD_NONE`).
+fn cooked_header(ether_type: u16) -> [u8; SLL_HEADER] {
+    let mut header = [0; SLL_HEADER];
+    header[2..4].copy_from_slice(&0xfffe_u16.to_be_bytes());
+    header[14..].copy_from_slice(&ether_type.to_be_bytes());
+    header
+}
 
 /// What made the capture, for the section header. Empty fields are not written.
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,14 +177,16 @@ pub struct Writer<W> {
     /// Encodes one block, which is then moved to `out`.
     encoder: PcapNgWriter<Vec<u8>>,
     snaplen: u32,
-    /// By PORT_NAME text.
-    ids: HashMap<Box<str>, u32>,
+    /// By PORT_NAME text and link type.
+    ids: HashMap<Box<str>, [Option<u32>; LINK_TYPES]>,
     /// Upcalls written, by interface.
     written: Vec<u64>,
     /// Bytes written.
     size: u64,
-    /// The port of the last upcall and its interface: upcalls come in runs.
-    last: (String, u32),
+    /// The port and the link type of the last upcall, and the interface: upcalls come in runs.
+    last: (String, LinkType, u32),
+    /// Room for a packet with a cooked header.
+    cooked: Vec<u8>,
     comment: String,
     options: Vec<EnhancedPacketOption<'static>>,
     failed: bool,
@@ -137,7 +222,8 @@ impl<W: Write> Writer<W> {
             ids: HashMap::new(),
             written: Vec::new(),
             size: 0,
-            last: (String::new(), 0),
+            last: (String::new(), LinkType::Ethernet, 0),
+            cooked: Vec::new(),
             comment: String::new(),
             options: Vec::new(),
             failed: false,
@@ -146,7 +232,7 @@ impl<W: Write> Writer<W> {
         Ok(writer)
     }
 
-    /// Writes one upcall as a packet, and before it the description of its port if that is new.
+    /// Writes one upcall as a packet, and before it the description of its interface if that is new.
     ///
     /// `port` is the PORT_NAME text, which says port and datapath. `time` is in nanoseconds since
     /// 1970. `key` is the decoded flow key, of any number of lines.
@@ -157,7 +243,8 @@ impl<W: Write> Writer<W> {
         time: u64,
         key: Option<&str>,
     ) -> io::Result<()> {
-        let interface_id = self.interface(port)?;
+        let link = upcall.link();
+        let interface_id = self.interface(port, LinkType::of(link))?;
 
         let mut comment = mem::take(&mut self.comment);
         comment.clear();
@@ -168,6 +255,15 @@ impl<W: Write> Writer<W> {
             0 => packet.bytes.len(),
             snaplen => packet.bytes.len().min(snaplen as usize),
         };
+        let (mut data, mut len) = (&packet.bytes[..captured], packet.len);
+        let mut cooked = mem::take(&mut self.cooked);
+        if let (LinkType::Cooked, Link::Network(ether_type)) = (LinkType::of(link), link) {
+            cooked.clear();
+            cooked.extend_from_slice(&cooked_header(ether_type));
+            cooked.extend_from_slice(data);
+            data = &cooked;
+            len = len.saturating_add(SLL_HEADER as u32);
+        }
         // The list of options lives as long as the comment that it borrows, its memory as long as
         // `self`.
         let mut options: Vec<EnhancedPacketOption<'_>> = mem::take(&mut self.options);
@@ -177,8 +273,8 @@ impl<W: Write> Writer<W> {
             interface_id,
             timestamp: std::time::Duration::from_nanos(time),
             // The format wants no packet longer than its original.
-            original_len: packet.len.max(u32::try_from(captured).unwrap_or(u32::MAX)),
-            data: Cow::Borrowed(&packet.bytes[..captured]),
+            original_len: len.max(u32::try_from(data.len()).unwrap_or(u32::MAX)),
+            data: Cow::Borrowed(data),
             options,
         }
         .into_block();
@@ -187,6 +283,7 @@ impl<W: Write> Writer<W> {
             self.options = recycle(options);
         }
         self.comment = comment;
+        self.cooked = cooked;
         encoded.map_err(io_error)?;
         self.emit()?;
         if let Some(written) = self.written.get_mut(interface_id as usize) {
@@ -216,44 +313,58 @@ impl<W: Write> Writer<W> {
             // capinfos shows no statistics, but it does show this.
             let lost = number(stats.lost, "upcalls");
             let description = format!("{lost} lost by upcall-monitor: their ports are not known");
-            let id = self.describe_interface(LOST, Some(&description))?;
+            let id = self.describe_interface(LOST, LinkType::Ethernet, Some(&description))?;
             self.statistics(id, stats, stats.lost, Some(stats.lost))?;
         }
         self.out.flush()?;
         Ok(self.out)
     }
 
-    /// The number of the port's interface, which is described first if it is new.
-    fn interface(&mut self, port: &str) -> io::Result<u32> {
-        if self.last.0 == port && !self.written.is_empty() {
-            return Ok(self.last.1);
+    /// The number of the interface of a port's packets of this link type, which is described first if it is new.
+    fn interface(&mut self, port: &str, link: LinkType) -> io::Result<u32> {
+        let (last, last_link, id) = &self.last;
+        if last == port && *last_link == link && !self.written.is_empty() {
+            return Ok(*id);
         }
-        let id = match self.ids.get(port) {
-            Some(&id) => id,
+        let known = self.ids.get(port).and_then(|ids| ids[link as usize]);
+        let id = match known {
+            Some(id) => id,
             None => {
-                let id = self.describe_interface(port, None)?;
-                self.ids.insert(port.into(), id);
+                let id = self.describe_interface(port, link, None)?;
+                self.ids.entry(port.into()).or_default()[link as usize] = Some(id);
                 id
             }
         };
         self.last.0.clear();
         self.last.0.push_str(port);
-        self.last.1 = id;
+        (self.last.1, self.last.2) = (link, id);
         Ok(id)
     }
 
-    fn describe_interface(&mut self, name: &str, description: Option<&str>) -> io::Result<u32> {
+    fn describe_interface(
+        &mut self,
+        name: &str,
+        link: LinkType,
+        description: Option<&str>,
+    ) -> io::Result<u32> {
         let id = self.written.len() as u32;
         let mut escaped = String::new();
         push_escaped(&mut escaped, name.as_bytes());
+        let words = link.words();
+        escaped.extend(words.map(|(suffix, _)| suffix));
+        let description = description.or(words.map(|(_, description)| description));
+        let snaplen = match (self.snaplen, link) {
+            (1.., LinkType::Cooked) => self.snaplen.saturating_add(SLL_HEADER as u32),
+            (snaplen, _) => snaplen,
+        };
         let mut options = vec![InterfaceDescriptionOption::IfName(option_text(&escaped))];
         options.extend(
             description.map(|text| InterfaceDescriptionOption::IfDescription(Cow::Borrowed(text))),
         );
         options.push(InterfaceDescriptionOption::IfTsResol(TSRESOL_NANOSECONDS));
         let block = InterfaceDescriptionBlock {
-            linktype: DataLink::ETHERNET,
-            snaplen: self.snaplen,
+            linktype: link.number(),
+            snaplen,
             options,
         };
         self.encoder
