@@ -43,6 +43,8 @@ struct sk_buff {
 	struct sock *sk;
 	unsigned int len;
 	unsigned int data_len;
+	__u16 mac_len;
+	__be16 protocol;
 	__u8 ip_summed : 2;
 	__u8 csum_not_inet : 1; /* if the kernel has SCTP */
 	__u8 vlan_present : 1; /* until 354259fa73e2 ("net: remove skb->vlan_present", Linux 6.2) */
@@ -87,6 +89,7 @@ struct sw_flow_key {
 	struct {
 		__u16 in_port;
 	} phy;
+	__u8 mac_proto;
 	struct {
 		__be16 type;
 	} eth;
@@ -111,6 +114,11 @@ struct sw_flow_key {
 
 /* include/linux/skbuff.h */
 #define CHECKSUM_PARTIAL 3
+
+/* net/openvswitch/flow.h: values of mac_proto, and the bit in it that says that actions have changed the packet since. */
+#define MAC_PROTO_NONE 0
+#define MAC_PROTO_ETHERNET 1
+#define SW_FLOW_KEY_INVALID 0x80
 
 /* Where a VLAN tag is, and its length: include/linux/if_vlan.h. */
 #define VLAN_AT 12

@@ -7,12 +7,17 @@
  * verifier knows the instruction, and removes what another would need. In a
  * loop it would have one copy for all, reached by many paths, and could remove
  * nothing.
+ *
+ * A filter is compiled for Ethernet. A packet without an Ethernet header is
+ * filtered as if it had one, with its EtherType. Addresses it has none: a
+ * filter that looks at these does not let it through.
  */
 #ifndef __PACKET_FILTER_BPF_H__
 #define __PACKET_FILTER_BPF_H__
 
 #include <bpf/bpf_helpers.h>
 #include "bindings.h"
+#include "upcall_monitor.h"
 #include "datapath.bpf.h"
 #include "memory.bpf.h"
 
@@ -75,16 +80,35 @@ const volatile __u32 targ_filter_len;
 const volatile struct packet_step targ_filter[PACKET_FILTER_STEPS];
 /* Bytes of a packet that it looks at. */
 const volatile __u32 targ_filter_reach;
+/* Whether it looks at Ethernet addresses. */
+const volatile __u8 targ_filter_addresses;
 /* Upcalls of which the filter cannot say whether they match. They count as filtered too. */
 __u64 filter_unknown;
 
-struct packet_head {
-	__u32 size; /* of the packet */
-	__u32 captured; /* bytes in data */
-	__u8 data[PACKET_HEAD + 3]; /* 4 bytes can be read at each of the first PACKET_HEAD */
-	__u8 pad;
+/* include/uapi/linux/if_ether.h */
+#define ETH_ALEN 6
+#define ETH_HLEN 14
+
+enum packet_head_limit {
+	/* Where the packet begins in data: behind room for a header that it has not. */
+	PACKET_AT = ETH_HLEN,
+	/* A mask for the beginning of a frame. */
+	PACKET_FRAME_AT = 15,
+	/* 4 bytes can be read at each of the first PACKET_HEAD of a frame. */
+	PACKET_HEAD_DATA = PACKET_HEAD + PACKET_FRAME_AT + 3,
 };
 
+/* The beginning of a packet, as a filter sees it: as a frame. */
+struct packet_head {
+	__u32 len; /* bytes that the packet has */
+	__u32 size; /* bytes of the frame: as many, or ETH_HLEN more */
+	__u32 captured; /* bytes of the frame in data */
+	__u32 frame_at; /* where in data it begins: PACKET_AT, or 0 if the packet has no Ethernet header */
+	__u8 data[PACKET_HEAD_DATA];
+	__u8 pad[2];
+};
+
+BINDINGS(enum, packet_head_limit);
 BINDINGS(struct, packet_head);
 
 enum packet_verdict {
@@ -117,7 +141,7 @@ static __noinline __u64 packet_load(const struct packet_head *head, __u64 at, __
 	asm volatile("" : "+r"(at));
 	if (at >= PACKET_HEAD)
 		return STOPS | PACKET_UNKNOWN;
-	data += at;
+	data += at + (head->frame_at & PACKET_FRAME_AT);
 	/* Byte by byte: the verifier allows only aligned reads of the stack. */
 	value = (__u64)data[0] << 24 | data[1] << 16 | data[2] << 8 | data[3];
 	if (width == 2)
@@ -177,7 +201,7 @@ packet_filter_step(const struct packet_head *head, const volatile struct packet_
 		value = *x;
 		break;
 	case VALUE_LEN:
-		value = head->size;
+		value = head->len;
 		break;
 	case VALUE_WORD:
 		value = words[k % PACKET_FILTER_WORDS];
@@ -253,29 +277,77 @@ static __noinline int packet_filter(const struct packet_head *head)
 	return PACKET_UNKNOWN;
 }
 
-static __always_inline int packet_passes(const struct packet_head *head)
-{
-	int verdict = packet_filter(head);
+/* What a packet begins with: an enum packet_link and, above it, the EtherType of LINK_NETWORK as it is on the wire. */
+#define LINK_TYPE_SHIFT 16
 
+static __always_inline __u32 network_link(__be16 eth_type)
+{
+	return LINK_NETWORK | (__u32)eth_type << LINK_TYPE_SHIFT;
+}
+
+static __always_inline __u32 link_kind(__u32 link)
+{
+	return link & ((1 << LINK_TYPE_SHIFT) - 1);
+}
+
+/* It is 0, but the verifier does not know that. */
+static volatile __u32 some_zero;
+
+/*
+ * Fills in all but the bytes of the packet. Returns how many of them the filter
+ * looks at; their place is PACKET_AT. There is no branch, and the verifier is
+ * kept from knowing the link: it would follow the filter for each kind of link
+ * separately.
+ */
+static __always_inline __u64 begin_head(struct packet_head *head, __u64 size, __u64 readable,
+					__u32 link)
+{
+	__u64 without = targ_filter_reach > ETH_HLEN ? targ_filter_reach - ETH_HLEN : 0;
+	__u64 reach = targ_filter_reach, network, known;
+
+	link += some_zero;
+	network = link / LINK_NETWORK & 1;
+	known = (link / LINK_ETHERNET & 1) | network;
+	head->len = size;
+	head->frame_at = PACKET_AT - network * ETH_HLEN;
+	head->captured = network * ETH_HLEN;
+	/* Where nothing can be looked at, it is not known either where the frame ends. */
+	head->size = (size + network * ETH_HLEN) | (known - 1);
+	*(__be16 *)(head->data + 2 * ETH_ALEN) = link >> LINK_TYPE_SHIFT;
+	reach = (reach - network * (reach - without)) * known;
+	return readable < reach ? readable : reach;
+}
+
+/* How many of len bytes are there when reading them gave err: 0, or a negative errno. It has no branch either. */
+static __always_inline __u64 captured(__u64 len, __s64 err)
+{
+	return len & ~(err >> 63);
+}
+
+static __always_inline int packet_passes(const struct packet_head *head, __u32 link)
+{
+	int verdict;
+
+	if (targ_filter_addresses && link_kind(link) == LINK_NETWORK)
+		return 0;
+	verdict = packet_filter(head);
 	if (verdict == PACKET_UNKNOWN)
 		__sync_fetch_and_add(&filter_unknown, 1);
 	return verdict == PACKET_PASSES;
 }
 
 /* For a packet in one piece. It is a function of its own, so that the stack is large enough. */
-static __noinline int passes_packet_filter(enum memory memory, __u64 packet, __u64 size, __u64 readable)
+static __noinline int passes_packet_filter(enum memory memory, __u64 packet, __u64 size,
+					   __u64 readable, __u32 link)
 {
-	struct packet_head head = { .size = size };
-	__u64 len = readable;
+	struct packet_head head = {};
+	__u64 len = begin_head(&head, size, readable, link);
 
-	if (len > targ_filter_reach)
-		len = targ_filter_reach;
 	asm volatile("" : "+r"(len));
 	if (len > PACKET_HEAD)
 		len = PACKET_HEAD;
-	if (len && !read_memory(memory, head.data, len, packet))
-		head.captured = len;
-	return packet_passes(&head);
+	head.captured += captured(len, read_memory(memory, head.data + PACKET_AT, len, packet));
+	return packet_passes(&head, link);
 }
 
 /* The stack has no room for it. A CPU has one such packet at a time: see datapath.bpf.h. */
@@ -287,20 +359,19 @@ struct {
 } queued_head SEC(".maps");
 
 /* For a packet that the kernel has. */
-static __always_inline int queued_passes_packet_filter(const struct queued_packet *packet)
+static __always_inline int queued_passes_packet_filter(const struct queued_packet *packet,
+						       __u32 link)
 {
-	__u64 len = packet->readable;
 	struct packet_head *head;
 	__u32 zero = 0;
+	__u64 len;
 
 	head = bpf_map_lookup_elem(&queued_head, &zero);
 	if (!head)
 		return 0;
-	if (len > targ_filter_reach)
-		len = targ_filter_reach;
-	head->size = packet->size;
-	head->captured = copy_packet(head->data, len, PACKET_HEAD, packet) ? 0 : len;
-	return packet_passes(head);
+	len = begin_head(head, packet->size, packet->readable, link);
+	head->captured += captured(len, copy_packet(head->data + PACKET_AT, len, PACKET_HEAD, packet));
+	return packet_passes(head, link);
 }
 
 #endif /* __PACKET_FILTER_BPF_H__ */

@@ -23,13 +23,20 @@ enum unknown {
 	NO_PORT = 0xffffffff, /* in place of a port: it is not known */
 };
 
+/* What a packet begins with. */
+enum packet_link {
+	LINK_UNKNOWN = 0, /* so it is in recordings from before it was recorded */
+	LINK_ETHERNET = 1, /* an Ethernet header */
+	LINK_NETWORK = 2, /* what follows an Ethernet header: it has none */
+};
+
 /* Where the packet of a failed upcall came from; as in struct flow_id. */
 struct failed_from {
 	char device[16];
 	__u32 port;
-	__u16 eth_type;
+	__u16 eth_type; /* also that of LINK_NETWORK */
 	__u8 proto;
-	__u8 pad;
+	__u8 link; /* enum packet_link */
 	__u8 src[16];
 	__u8 dst[16];
 };
@@ -105,6 +112,7 @@ enum userdata_layout {
 BINDINGS(enum, upcall_monitor_limit);
 BINDINGS(enum, lost_reason);
 BINDINGS(enum, unknown);
+BINDINGS(enum, packet_link);
 BINDINGS(struct, failed_from);
 BINDINGS(struct, upcall_record);
 BINDINGS(struct, flow_id);

@@ -6,6 +6,7 @@ mod packets;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use ovs_tracers::ovs::packet::Link;
 use ovs_tracers::upcall::packet_filter::Filter;
 use packets::vectors;
 
@@ -55,15 +56,75 @@ fn choose() {
              snap-code stp-llc stp-pvst stp-topology-change stp-unknown",
         ),
     ] {
-        let filter = Filter::new(expression).expect(expression);
+        let mut filter = Filter::new(expression).expect(expression);
         let names = vectors()
             .iter()
-            .filter(|vector| filter.matches(&vector.bytes, vector.original_len as u32))
+            .filter(|vector| {
+                let len = vector.original_len as u32;
+                filter.matches(Link::Ethernet, &vector.bytes, len)
+            })
             .map(|vector| vector.name.as_str());
         let mut names: Vec<&str> = names.collect();
         names.sort_unstable();
         assert_eq!(names.join(" "), chosen, "{expression}");
     }
+}
+
+/// Check that filters see packets without an Ethernet header: those of the vectors that have one, without it. What looks
+/// at Ethernet addresses lets none through, nor does anything if the link type is not known, unless it looks at no byte.
+#[test]
+fn without_ethernet() {
+    for (expression, looks_at_addresses) in [
+        ("ip or ip6", false),
+        ("udp port 4789", false),
+        ("tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn", false),
+        ("icmp6 and ip6[40] = 135", false),
+        ("not ip", false),
+        ("arp", false),
+        ("mpls", false),
+        ("ether proto 0x88cc", false),
+        ("greater 0", false),
+        ("ether host 02:00:00:00:00:01", true),
+        ("not ether host 02:00:00:00:00:01", true),
+        ("udp and not ether multicast", true),
+        ("ether[0] & 1 = 0", true),
+    ] {
+        let mut filter = Filter::new(expression).expect(expression);
+        let mut matched = 0;
+        for vector in vectors() {
+            let (bytes, len) = (&vector.bytes, vector.original_len as u32);
+            let Some((header, rest)) = bytes.split_at_checked(14) else {
+                continue;
+            };
+            // A frame of 802.3 has no EtherType.
+            let ether_type = u16::from_be_bytes([header[12], header[13]]);
+            if ether_type < 0x600 {
+                continue;
+            }
+            let link = Link::Network(ether_type);
+            let whole = filter.matches(Link::Ethernet, bytes, len);
+            let expected = whole && !looks_at_addresses;
+            matched += u32::from(expected);
+            let said = format!("{expression}: {}", vector.name);
+            assert_eq!(filter.matches(link, rest, len - 14), expected, "{said}");
+            let unknown = filter.matches(Link::Unknown, rest, len - 14);
+            assert_eq!(unknown, expression == "greater 0", "{said}");
+            assert_eq!(
+                filter.is_sure(Link::Unknown, rest.len(), len - 14),
+                expression == "greater 0"
+            );
+            // Cut before what the filter looks at.
+            let cut = filter.matches(link, &rest[..0], len - 14);
+            assert!(!cut || expected, "{said}");
+            let sure = filter.is_sure(link, 0, len - 14);
+            assert!(!sure || cut == expected, "{said}");
+        }
+        assert_eq!(matched == 0, looks_at_addresses, "{expression}");
+    }
+    // A length is that of the packet, not of a frame.
+    let mut filter = Filter::new("less 33").expect("an expression");
+    assert!(filter.matches(Link::Network(0x0800), &[0x45; 33], 33));
+    assert!(!filter.matches(Link::Network(0x0800), &[0x45; 34], 34));
 }
 
 /// The frames of a file that a display filter of tshark chooses.

@@ -19,7 +19,8 @@ use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libtest_mimic::Arguments;
 use ovs_tracers::bpf::record::bytes;
 use ovs_tracers::bpf::upcall_monitor::UpcallMonitorSkelBuilder;
-use ovs_tracers::bpf::upcall_monitor::types::{packet_head, packet_verdict};
+use ovs_tracers::bpf::upcall_monitor::types::{packet_head, packet_head_limit, packet_verdict};
+use ovs_tracers::ovs::packet::Link;
 use ovs_tracers::trace::kernel::Need;
 use ovs_tracers::upcall::packet_filter::{self, Filter};
 use packets::vectors;
@@ -48,9 +49,12 @@ const REJECTED: u32 = packet_verdict::PACKET_REJECTED.0;
 const PASSES: u32 = packet_verdict::PACKET_PASSES.0;
 const UNKNOWN: u32 = packet_verdict::PACKET_UNKNOWN.0;
 
+const ETH_HLEN: usize = 14;
+const PACKET_AT: usize = packet_head_limit::PACKET_AT.0 as usize;
+
 /// Runs the filter in the kernel on every packet, whole and cut at some places, and compares. Returns what it said.
 #[track_caller]
-fn compare(expression: &str, filter: &Filter) -> BTreeSet<u32> {
+fn compare(expression: &str, filter: &mut Filter) -> BTreeSet<u32> {
     let in_kernel = filter.in_kernel().expect(expression);
     let mut storage = MaybeUninit::uninit();
     let skel = packet_filter::load(&in_kernel, &mut storage).expect(expression);
@@ -63,25 +67,30 @@ fn compare(expression: &str, filter: &Filter) -> BTreeSet<u32> {
             BTreeSet::from([0, 13, 24, 37, reach / 2, reach.saturating_sub(1), reach].map(at_most))
         {
             let mut head = packet_head {
+                len: whole.len() as u32,
                 size: whole.len() as u32,
                 captured: captured as u32,
+                frame_at: PACKET_AT as u32,
                 ..Default::default()
             };
-            head.data[..captured].copy_from_slice(&whole[..captured]);
-            let mut context = bytes(&head).to_vec();
-            let input = ProgramInput {
-                context_in: Some(&mut context),
-                ..Default::default()
+            head.data[PACKET_AT..][..captured].copy_from_slice(&whole[..captured]);
+            let run = |head: &packet_head| {
+                let mut context = bytes(head).to_vec();
+                let input = ProgramInput {
+                    context_in: Some(&mut context),
+                    ..Default::default()
+                };
+                let output = skel.progs.run_packet_filter.test_run(input);
+                output.expect(expression).return_value
             };
-            let output = skel.progs.run_packet_filter.test_run(input);
-            let verdict = output.expect(expression).return_value;
+            let verdict = run(&head);
             verdicts.insert(verdict);
-            let cut = filter.matches(&whole[..captured], whole.len() as u32);
+            let cut = filter.matches(Link::Ethernet, &whole[..captured], whole.len() as u32);
             let said = format!("{expression}: {} at {captured}: {verdict}", vector.name);
             assert_eq!(verdict == PASSES, cut, "{said}");
             match verdict {
                 PASSES | REJECTED => {
-                    let matches = filter.matches(whole, whole.len() as u32);
+                    let matches = filter.matches(Link::Ethernet, whole, whole.len() as u32);
                     assert_eq!(verdict == PASSES, matches, "{said}");
                 }
                 _ => {
@@ -89,6 +98,21 @@ fn compare(expression: &str, filter: &Filter) -> BTreeSet<u32> {
                     assert!(captured < reach, "{said}");
                 }
             }
+            // The same packet without its Ethernet header, as begin_head() puts it.
+            let Some(rest) = whole[..captured].get(ETH_HLEN..) else {
+                continue;
+            };
+            let ether_type = u16::from_be_bytes([whole[12], whole[13]]);
+            head.data.fill(0);
+            head.data[12..14].copy_from_slice(&whole[12..14]);
+            head.data[PACKET_AT..][..rest.len()].copy_from_slice(rest);
+            head.frame_at = 0;
+            head.len -= ETH_HLEN as u32;
+            let verdict = run(&head);
+            let link = Link::Network(ether_type);
+            let matches = filter.matches(link, rest, head.len);
+            let expected = verdict == PASSES && !in_kernel.addresses;
+            assert_eq!(matches, expected, "without Ethernet: {said}");
         }
     }
     verdicts
@@ -129,8 +153,8 @@ fn as_libpcap() {
         "ip6 net fe80::/10",
         "ip[0] & 0xf > 5",
     ]) {
-        let filter = Filter::new(expression).expect(expression);
-        verdicts.extend(compare(expression, &filter));
+        let mut filter = Filter::new(expression).expect(expression);
+        verdicts.extend(compare(expression, &mut filter));
     }
     assert_eq!(verdicts, BTreeSet::from([REJECTED, PASSES, UNKNOWN]));
 }
@@ -202,7 +226,7 @@ fn arithmetic() {
     while compared < 400 {
         let expression = random.expression();
         // A division by a constant 0, for one, is no expression.
-        let Ok(filter) = Filter::new(&expression) else {
+        let Ok(mut filter) = Filter::new(&expression) else {
             continue;
         };
         let Ok(in_kernel) = filter.in_kernel() else {
@@ -210,7 +234,7 @@ fn arithmetic() {
         };
         actions.extend(in_kernel.steps.iter().map(|step| step.action));
         values.extend(in_kernel.steps.iter().map(|step| step.value));
-        verdicts.extend(compare(&expression, &filter));
+        verdicts.extend(compare(&expression, &mut filter));
         compared += 1;
     }
     assert_eq!(verdicts, BTreeSet::from([REJECTED, PASSES, UNKNOWN]));

@@ -14,6 +14,7 @@
 #include "filters.bpf.h"
 #include "flow_source.bpf.h"
 #include "flows.bpf.h"
+#include "link.bpf.h"
 
 /* The daemon whose datapath is in this network namespace; targ_targets if none. */
 static __always_inline __u32 target_of(const struct net *net)
@@ -36,7 +37,7 @@ static const char backer[20] NAME = "system@ovs-system";
  * result, type and, unless it is NO_PORT, all the rest.
  */
 static __always_inline int handle_failed(struct flow_id *flow, const char *device,
-					 const struct queued_packet *packet, int filter)
+					 const struct queued_packet *packet, __u32 link, int filter)
 {
 	__u64 packet_len, need, room;
 	struct upcall_record *record;
@@ -52,7 +53,7 @@ static __always_inline int handle_failed(struct flow_id *flow, const char *devic
 	/* Where the number is not known, user space decides by the name. */
 	if (targ_by_port && flow->from.port != NO_PORT && !passes_port(flow->target, flow->from.port))
 		return filter_out();
-	if (filter && !queued_passes_packet_filter(packet))
+	if (filter && !queued_passes_packet_filter(packet, link))
 		return filter_out();
 
 	packet_len = packet->readable;
@@ -79,8 +80,10 @@ static __always_inline int handle_failed(struct flow_id *flow, const char *devic
 	__builtin_memcpy(from.device, device, sizeof(from.device));
 	from.port = flow->from.port;
 	from.eth_type = flow->from.eth_type;
+	if (link_kind(link) == LINK_NETWORK)
+		from.eth_type = link >> LINK_TYPE_SHIFT;
 	from.proto = flow->from.proto;
-	from.pad = 0;
+	from.link = link_kind(link);
 	__builtin_memcpy(from.src, flow->from.src, sizeof(from.src));
 	__builtin_memcpy(from.dst, flow->from.dst, sizeof(from.dst));
 	__builtin_memcpy(record->data, &from, sizeof(from));
@@ -121,7 +124,7 @@ static __always_inline int handle_end(struct datapath *dp, struct sk_buff *skb,
 	flow_of_sw_key(key, &flow.from);
 	BPF_CORE_READ_STR_INTO(&device, skb, dev, name);
 	queued_packet(&packet, skb, cutlen);
-	return handle_failed(&flow, device, &packet, filter);
+	return handle_failed(&flow, device, &packet, link_of_sw_key(key, skb), filter);
 }
 
 SEC("fexit/ovs_dp_upcall")
@@ -234,7 +237,8 @@ static __always_inline int handle_return(int result, int filter)
 	__builtin_memcpy(flow.datapath, upcall->datapath, sizeof(flow.datapath));
 	/* What an action cut off is not known here. */
 	queued_packet(&packet, (struct sk_buff *)skb, NOT_CUT);
-	return handle_failed(&flow, upcall->device, &packet, filter);
+	return handle_failed(&flow, upcall->device, &packet, link_of_skb((struct sk_buff *)skb),
+			     filter);
 }
 
 SEC("kretprobe/ovs_dp_upcall")

@@ -14,6 +14,7 @@
 enum {
 	OVS_KEY_ATTR_ENCAP = 1,
 	OVS_KEY_ATTR_IN_PORT = 3,
+	OVS_KEY_ATTR_ETHERNET = 4,
 	OVS_KEY_ATTR_ETHERTYPE = 6,
 	OVS_KEY_ATTR_IPV4 = 7,
 	OVS_KEY_ATTR_IPV6 = 8,
@@ -88,47 +89,81 @@ static __noinline int flow_of_key(enum memory memory, __u64 addr, __u64 len, str
 	return 0;
 }
 
-/* More attributes than ovs_nla_put_key() of net/openvswitch/flow_netlink.c puts before IN_PORT. */
-#define MAX_ATTRS_TO_PORT 16
-
 /*
- * The port of such a key; NO_PORT if it has none or cannot be read. With
- * scratch one read is enough; without, each attribute takes one.
+ * Attributes of a key from the first one on, until the one that is looked for.
+ * With scratch one read is enough; without, each attribute takes one.
  */
-static __noinline __u32 port_of_key(struct scratch *scratch, enum memory memory, __u64 addr, __u64 len)
+struct key_walk {
+	struct scratch *scratch;
+	__u64 addr;
+	__u64 len;
+	__u64 next; /* where the next attribute begins */
+};
+
+/* Header of an attribute, and the first four bytes behind it. */
+struct key_attr {
+	__u16 len;
+	__u16 type;
+	union {
+		__u32 number;
+		__u16 half;
+	};
+};
+
+static __always_inline void begin_walk(struct key_walk *walk, struct scratch *scratch,
+				       enum memory memory, __u64 addr, __u64 len)
 {
 	__u64 read = len < USDT_WINDOW ? len : USDT_WINDOW;
-	__u64 next = 0;
 
 	asm volatile("" : "+r"(read));
 	if (read > USDT_WINDOW)
 		read = USDT_WINDOW;
-	/* A part of it cannot be read, but the port may be in the other. */
+	/* A part of it cannot be read, but what is looked for may be in the other. */
 	if (scratch && read_memory(memory, scratch->window, read, addr))
 		scratch = NULL;
-	for (int i = 0; i < MAX_ATTRS_TO_PORT; i++) {
-		/* Header, and what can be a port behind it. */
-		struct {
-			__u16 len;
-			__u16 type;
-			__u32 port;
-		} attr;
+	walk->scratch = scratch;
+	walk->addr = addr;
+	walk->len = len;
+	walk->next = 0;
+}
 
-		if (next + sizeof(attr) > len)
+/* Returns whether there is one more. */
+static __always_inline int next_attr(struct key_walk *walk, enum memory memory, struct key_attr *attr)
+{
+	__u64 next = walk->next;
+
+	if (next + sizeof(*attr) > walk->len)
+		return 0;
+	if (walk->scratch) {
+		asm volatile("" : "+r"(next));
+		if (next > USDT_WINDOW - sizeof(*attr))
+			return 0;
+		*attr = *(struct key_attr *)((void *)walk->scratch->window + next);
+	} else if (read_memory(memory, attr, sizeof(*attr), walk->addr + next)) {
+		return 0;
+	}
+	if (attr->len < NLA_HDRLEN)
+		return 0;
+	walk->next = next + NLA_ALIGN(attr->len);
+	return 1;
+}
+
+/* More attributes than ovs_nla_put_key() of net/openvswitch/flow_netlink.c puts before IN_PORT, and before ETHERTYPE. */
+#define MAX_ATTRS_TO_PORT 16
+
+/* The port of such a key; NO_PORT if it has none or cannot be read. */
+static __noinline __u32 port_of_key(struct scratch *scratch, enum memory memory, __u64 addr, __u64 len)
+{
+	struct key_walk walk;
+
+	begin_walk(&walk, scratch, memory, addr, len);
+	for (int i = 0; i < MAX_ATTRS_TO_PORT; i++) {
+		struct key_attr attr;
+
+		if (!next_attr(&walk, memory, &attr))
 			break;
-		if (scratch) {
-			asm volatile("" : "+r"(next));
-			if (next > USDT_WINDOW - sizeof(attr))
-				break;
-			attr = *(typeof(attr) *)((void *)scratch->window + next);
-		} else if (read_memory(memory, &attr, sizeof(attr), addr + next)) {
-			break;
-		}
 		if ((attr.type & NLA_TYPE_MASK) == OVS_KEY_ATTR_IN_PORT)
-			return attr.len >= sizeof(attr) ? attr.port : NO_PORT;
-		if (attr.len < NLA_HDRLEN)
-			break;
-		next += NLA_ALIGN(attr.len);
+			return attr.len >= sizeof(attr) ? attr.number : NO_PORT;
 	}
 	return NO_PORT;
 }

@@ -54,7 +54,8 @@ static __always_inline int message_is_wanted(const struct upcall_message *messag
 	if (readable > message->packet_size)
 		readable = message->packet_size;
 	return !filter || passes_packet_filter(OF_KERNEL, args[ARG_PACKET], args[ARG_PACKET_SIZE],
-					       readable);
+					       readable,
+					       link_of_kernel_key(args[ARG_KEY], args[ARG_KEY_SIZE]));
 }
 
 /* A message whose end is in pages, until it has been copied to the daemon. */

@@ -16,6 +16,7 @@
 #include "filters.bpf.h"
 #include "flow_source.bpf.h"
 #include "flows.bpf.h"
+#include "link.bpf.h"
 
 /*
  * How many of targ_args are used. The cookie of a site has the index of its
@@ -98,7 +99,8 @@ static __always_inline int receive_upcall(void *ctx, struct scratch *scratch, in
 	if (targ_filters && !passes_filters(scratch, args, upcall->target))
 		return filter_out();
 	if (filter && !passes_packet_filter(OF_TASK, args[ARG_PACKET], args[ARG_PACKET_SIZE],
-					    args[ARG_PACKET_SIZE]))
+					    args[ARG_PACKET_SIZE],
+					    link_of_task_key(scratch, args[ARG_KEY], args[ARG_KEY_SIZE])))
 		return filter_out();
 	upcall->time = bpf_ktime_get_ns();
 	user_name(scratch, upcall->datapath, args[ARG_DATAPATH], upcall->time);

@@ -54,6 +54,8 @@ pub struct FailedFrom<'a> {
     pub port: Option<u32>,
     /// EtherType of the innermost frame; 0 if it is not known in the kernel.
     pub eth_type: u16,
+    /// What the packet begins with; unknown in recordings from before this was recorded.
+    pub link: Link,
     /// Protocol and addresses of IP or ARP, as in [`Flow`](crate::upcall::flows::Flow).
     pub proto: u8,
     pub src: [u8; 16],
@@ -70,8 +72,7 @@ impl<'a> Upcall<'a> {
     /// What its packet begins with.
     pub fn link(&self) -> Link {
         match self.failed_from {
-            // Their records do not say.
-            Some(_) => Link::Ethernet,
+            Some(from) => from.link,
             None => Link::of_key(self.key.bytes),
         }
     }

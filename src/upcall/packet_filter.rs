@@ -10,6 +10,8 @@ use std::ptr::NonNull;
 
 use libc::sock_filter;
 
+use crate::ovs::packet::Link;
+
 mod in_kernel;
 
 pub use in_kernel::{InKernel, MAX_REACH, MAX_STEPS, NotInKernel, load};
@@ -85,11 +87,24 @@ impl Display for Error {
 
 impl std::error::Error for Error {}
 
-/// A filter for Ethernet packets.
+/// What an Ethernet header has before its EtherType: two addresses. And its length.
+const ETH_ADDRESSES: usize = 12;
+const ETH_HLEN: usize = 14;
+
+/// A filter, compiled for Ethernet frames.
+///
+/// A packet without an Ethernet header is filtered as if it had one, with its EtherType, so that `udp`, `mpls` and
+/// `ether proto 0x894f` say of it what they say. Addresses it has none: a filter that looks at these, as `ether host`
+/// does, lets no such packet through, `not ether host` included. `len` and `greater` mean the length of the packet as
+/// it is.
 #[derive(Clone)]
 pub struct Filter {
     instructions: Vec<sock_filter>,
     reach: Option<u32>,
+    /// Whether it looks at Ethernet addresses.
+    addresses: bool,
+    /// Room for a packet with the header that it does not have.
+    framed: Vec<u8>,
 }
 
 impl fmt::Debug for Filter {
@@ -118,7 +133,9 @@ impl Filter {
         match compiled {
             Ok(instructions) => Ok(Self {
                 reach: reach(&instructions),
+                addresses: instructions.iter().any(loads_address),
                 instructions,
+                framed: Vec::new(),
             }),
             Err(message) => {
                 let at = is_syntax_error(&message).then(|| locate(expression));
@@ -132,15 +149,52 @@ impl Filter {
     }
 
     /// Whether the filter lets a packet of `len` bytes through, of which `captured` is the beginning. One that was cut
-    /// before what the filter looks at does not pass, whatever the filter would say of missing bytes.
-    pub fn matches(&self, captured: &[u8], len: u32) -> bool {
-        let buflen = c_uint::try_from(captured.len()).unwrap_or(c_uint::MAX);
-        // SAFETY: the instructions are those of a program that pcap_compile() made, whole, and `captured` has at least
-        // `buflen` bytes.
-        unsafe { bpf_filter(self.instructions.as_ptr(), captured.as_ptr(), len, buflen) != 0 }
+    /// before what the filter looks at does not pass, whatever the filter would say of missing bytes; nor does one of
+    /// an unknown link type, unless the filter looks at no bytes.
+    pub fn matches(&mut self, link: Link, captured: &[u8], len: u32) -> bool {
+        match link {
+            Link::Ethernet => self.run(captured, len),
+            Link::Network(_) if self.addresses => false,
+            Link::Network(ether_type) => {
+                let seen = captured.len().min(self.looked_at(ETH_HLEN));
+                let mut framed = std::mem::take(&mut self.framed);
+                framed.clear();
+                framed.extend_from_slice(&[0; ETH_ADDRESSES]);
+                framed.extend_from_slice(&ether_type.to_be_bytes());
+                framed.extend_from_slice(&captured[..seen]);
+                let matches = self.run(&framed, len);
+                self.framed = framed;
+                matches
+            }
+            Link::Unknown => self.run(&[], len),
+        }
     }
 
-    /// How much of a packet the filter looks at: this many of its first bytes; `None` if it depends on the packet.
+    fn run(&self, bytes: &[u8], len: u32) -> bool {
+        let buflen = c_uint::try_from(bytes.len()).unwrap_or(c_uint::MAX);
+        // SAFETY: the instructions are those of a program that pcap_compile() made, whole, and `bytes` has at least
+        // `buflen` bytes.
+        unsafe { bpf_filter(self.instructions.as_ptr(), bytes.as_ptr(), len, buflen) != 0 }
+    }
+
+    /// Whether what [`matches`](Self::matches) says is sure: `captured` bytes are all that the filter looks at.
+    pub fn is_sure(&self, link: Link, captured: usize, len: u32) -> bool {
+        let missing = match link {
+            Link::Ethernet => 0,
+            Link::Network(_) if self.addresses => return true,
+            Link::Network(_) => ETH_HLEN,
+            Link::Unknown => return self.reach == Some(0),
+        };
+        captured >= self.looked_at(missing).min(len as usize)
+    }
+
+    /// How many bytes of a packet it looks at that begins behind the first `missing` bytes of a frame.
+    fn looked_at(&self, missing: usize) -> usize {
+        let reach = self.reach.map_or(usize::MAX, |reach| reach as usize);
+        reach.saturating_sub(missing)
+    }
+
+    /// How much of a frame the filter looks at: this many of its first bytes; `None` if it depends on the packet.
     pub fn reach(&self) -> Option<u32> {
         self.reach
     }
@@ -157,7 +211,11 @@ impl Filter {
         }
         let steps = self.instructions.iter().map(in_kernel::step);
         match steps.collect() {
-            Some(steps) => Ok(InKernel { steps, reach }),
+            Some(steps) => Ok(InKernel {
+                steps,
+                reach,
+                addresses: self.addresses,
+            }),
             None => Err(NotInKernel::Instruction),
         }
     }
@@ -182,6 +240,16 @@ fn mode(instruction: &sock_filter) -> u32 {
 
 fn miscop(instruction: &sock_filter) -> u32 {
     u32::from(instruction.code) & 0xf8
+}
+
+/// Whether an instruction may load something from before the EtherType of a frame.
+fn loads_address(instruction: &sock_filter) -> bool {
+    use libc::{BPF_ABS, BPF_IND, BPF_LD, BPF_LDX, BPF_MSH};
+    // An index does not make it less: the sum may not wrap around.
+    matches!(
+        (class(instruction), mode(instruction)),
+        (BPF_LD, BPF_ABS | BPF_IND) | (BPF_LDX, BPF_MSH)
+    ) && (instruction.k as usize) < ETH_ADDRESSES
 }
 
 fn reach(instructions: &[sock_filter]) -> Option<u32> {
@@ -423,8 +491,8 @@ mod tests {
     fn cut() {
         let packet = [0; 60];
         let matches = |expression: &str, captured: &[u8], len| {
-            let filter = Filter::new(expression).expect(expression);
-            filter.matches(captured, len)
+            let mut filter = Filter::new(expression).expect(expression);
+            filter.matches(Link::Ethernet, captured, len)
         };
         assert!(matches("greater 1000", &packet, 1000));
         assert!(!matches("greater 1000", &packet, 999));

@@ -7,9 +7,10 @@ use std::mem::size_of;
 
 use crate::bpf::record::read;
 use crate::bpf::upcall_monitor::types::{
-    captured, failed_from, lost_reason, unknown, upcall_record,
+    captured, failed_from, lost_reason, packet_link, unknown, upcall_record,
 };
 use crate::c_str;
+use crate::ovs::packet::Link;
 use crate::run::recording::Records;
 use crate::trace::captured::Captured;
 use crate::upcall::event::{FailedFrom, Upcall};
@@ -137,10 +138,18 @@ fn read_failed_from(bytes: &[u8]) -> Result<FailedFrom<'_>, Error> {
     let Some((from, [])) = read::<failed_from>(bytes) else {
         return Err(Error::FailedFrom(bytes.len()));
     };
+    let port = Some(from.port).filter(|port| *port != NO_PORT);
+    let eth_type = u16::from_be(from.eth_type);
     Ok(FailedFrom {
         device: c_str!(bytes, failed_from, device),
-        port: Some(from.port).filter(|port| *port != NO_PORT),
-        eth_type: u16::from_be(from.eth_type),
+        port,
+        // Where the port is not known, the rest of the flow is not either.
+        eth_type: port.map_or(0, |_| eth_type),
+        link: match packet_link(from.link.into()) {
+            packet_link::LINK_ETHERNET => Link::Ethernet,
+            packet_link::LINK_NETWORK => Link::Network(eth_type),
+            _ => Link::Unknown,
+        },
         proto: from.proto,
         src: from.src,
         dst: from.dst,
@@ -263,10 +272,10 @@ mod tests {
     /// Check that a failed upcall says where it came from where another has its key, and has no key.
     #[test]
     fn failed() {
-        let from = |port: u32| {
+        let from = |port: u32, link: u8| {
             let mut from = b"p-e1\0-garbage...".to_vec();
             from.extend_from_slice(&port.to_ne_bytes());
-            from.extend_from_slice(&[0x86, 0xdd, 17, 0]);
+            from.extend_from_slice(&[0x86, 0xdd, 17, link]);
             from.extend_from_slice(&[[0xaa; 16], [0xbb; 16]].concat());
             from
         };
@@ -281,25 +290,34 @@ mod tests {
             }
             bytes
         };
-        for (number, port) in [(2, Some(2)), (NO_PORT, None)] {
-            let bytes = failing(&from(number));
+        let network = Link::Network(0x86dd);
+        for (number, port, eth_type, link_number, link) in [
+            (2, Some(2), 0x86dd, 1, Link::Ethernet),
+            (2, Some(2), 0x86dd, 2, network),
+            (NO_PORT, None, 0, 2, network),
+            // Of a recording from before it was recorded, and of one that is damaged.
+            (2, Some(2), 0x86dd, 0, Link::Unknown),
+            (2, Some(2), 0x86dd, 3, Link::Unknown),
+        ] {
+            let bytes = failing(&from(number, link_number));
             let upcall = Upcall::from_record(&bytes).unwrap();
             let expected = FailedFrom {
                 device: b"p-e1",
                 port,
-                eth_type: 0x86dd,
+                eth_type,
+                link,
                 proto: 17,
                 src: [0xaa; 16],
                 dst: [0xbb; 16],
             };
             assert_eq!(upcall.failed_from, Some(expected));
-            assert_eq!(upcall.in_port(), port);
+            assert_eq!((upcall.in_port(), upcall.link()), (port, link));
             assert_eq!((upcall.result, upcall.paged), (-11, 1490));
             assert_eq!(upcall.packet.bytes, b"the packet");
             assert_eq!(upcall.key, Captured::default());
             assert_eq!(upcall.record_len, bytes.len() - b"STALE".len());
         }
-        let bytes = failing(&from(2)[1..]);
+        let bytes = failing(&from(2, 1)[1..]);
         assert_eq!(
             Upcall::from_record(&bytes),
             Err(Error::FailedFrom(FAILED_FROM - 1))

@@ -27,8 +27,8 @@ pub struct Monitor {
     pub filtered_in_kernel: Filtered,
     /// Upcalls that they counted for the summary and did not send.
     pub counted_in_kernel: u64,
-    /// Upcalls that the packet filter excluded here although less of the packet was captured than the filter looks at.
-    cut: u64,
+    /// Upcalls that the packet filter excluded here although less was known of the packet than the filter looks at.
+    doubtful: u64,
     replay: bool,
     key_decode: Decode,
     outputs: Outputs,
@@ -69,7 +69,7 @@ impl Monitor {
             packet_filter: args.filter.clone(),
             filtered_in_kernel: Filtered::default(),
             counted_in_kernel: 0,
-            cut: 0,
+            doubtful: 0,
             replay,
             key_decode: args.flow_key_decode,
             outputs,
@@ -161,13 +161,14 @@ impl Monitor {
             return ControlFlow::Continue(());
         }
         let packet = &upcall.packet;
-        if let Some(filter) = &self.packet_filter
-            && !filter.matches(packet.bytes, packet.len)
-        {
-            self.summary.filtered += 1;
-            let looked_at = filter.reach().unwrap_or(u32::MAX).min(packet.len);
-            self.cut += u64::from(packet.bytes.len() < looked_at as usize);
-            return ControlFlow::Continue(());
+        if let Some(filter) = &mut self.packet_filter {
+            let link = upcall.link();
+            if !filter.matches(link, packet.bytes, packet.len) {
+                self.summary.filtered += 1;
+                let sure = filter.is_sure(link, packet.bytes.len(), packet.len);
+                self.doubtful += u64::from(!sure);
+                return ControlFlow::Continue(());
+            }
         }
         self.summary.show(upcall);
         if let Some(top) = &mut self.top {
@@ -248,11 +249,11 @@ impl Monitor {
         if self.summary.lost.ring_full() {
             note("the ring was full; a larger --buffer-page-count makes upcall-monitor lose less");
         }
-        let doubtful = self.cut + doubtful;
+        let doubtful = self.doubtful + doubtful;
         if doubtful > 0 {
             note(format_args!(
                 "warning: {doubtful} of the filtered upcalls may have matched: \
-                 what the packet filter looks at was cut off or could not be read"
+                 what the packet filter looks at, or the flow key, was cut off or could not be read"
             ));
         }
         result

@@ -41,6 +41,8 @@ pub struct InKernel {
     pub steps: Vec<packet_step>,
     /// How much of a packet it looks at.
     pub reach: u32,
+    /// Whether it looks at Ethernet addresses.
+    pub addresses: bool,
 }
 
 /// An instruction as the kernel runs it. `None` if libpcap is not known to make such an instruction.
@@ -144,6 +146,7 @@ impl types::rodata {
             *to = *step;
         }
         self.targ_filter_reach = filter.reach;
+        self.targ_filter_addresses = filter.addresses.into();
     }
 }
 
