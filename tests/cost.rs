@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{Numbers, captured, key, packet, request};
+use common::{Numbers, attribute, captured, key, packet, request};
 use ovs_tracers::cost::matcher::{Found, MAX_AGE, MAX_HELD, Matcher, Reason};
 use ovs_tracers::cost::{Event, Kind};
 
@@ -284,6 +284,85 @@ fn checksum() {
             assert_eq!(unmatched.is_empty(), is_checksum, "{len} {changed}");
         }
     }
+}
+
+/// Check the same of packets without an Ethernet header, as the tracepoint shows them, which says neither that nor where a
+/// checksum is: the key of the receive says the former. The second flow begins with IPv6.
+#[test]
+fn checksum_without_ethernet() {
+    const ETHERNET: usize = 14;
+    let of_ipv4 = Flow::new(packet(true, 7, 98), 1);
+    let ipv4 = of_ipv4.packet[ETHERNET..].to_vec();
+    let mut ipv6 = vec![0x60, 0, 0, 0, 0, 64, 6, 64];
+    ipv6.extend([[0xfe; 16], [0xfd; 16]].concat());
+    ipv6.extend(&ipv4[20..]);
+    for (packet, ether_type, checksum) in [(ipv4, [8, 0], 36), (ipv6, [0x86, 0xdd], 56)] {
+        let key = [attribute(3, &1u32.to_ne_bytes()), attribute(6, &ether_type)].concat();
+        let flow = Flow {
+            request: request(&key),
+            packet,
+            key,
+            port: 1,
+        };
+        for changed in [checksum, checksum + 1, checksum - 1, checksum + 2, 20, 13] {
+            let mut bytes = flow.packet.clone();
+            bytes[changed] ^= 0x55;
+            let upcall = Event {
+                packet: captured(&bytes, bytes.len()),
+                unfinished: true,
+                ..flow.upcall(1)
+            };
+            let receive = Event {
+                unfinished: true,
+                ..flow.receive(2)
+            };
+            let (sets, _) = run(&[upcall.clone(), receive.clone()]);
+            let is_checksum = (checksum..checksum + 2).contains(&changed);
+            assert_eq!(
+                sets.len(),
+                usize::from(is_checksum),
+                "{ether_type:?} {changed}"
+            );
+            // A frame with the same bytes is another packet.
+            let ethernet = Event {
+                key: captured(&of_ipv4.key, of_ipv4.key.len()),
+                ..receive
+            };
+            assert!(run(&[upcall, ethernet]).0.is_empty());
+        }
+    }
+}
+
+/// Check that segments of a packet without an Ethernet header are found by the packet that the tracepoint saw whole.
+#[test]
+fn segments_without_ethernet() {
+    let whole = packet(true, 7, 14 + 40 + 2000)[14..].to_vec();
+    let segment = |number: usize| {
+        let mut segment = [&whole[..40], &whole[40 + 1000 * number..][..1000]].concat();
+        segment[2..4].copy_from_slice(&1040u16.to_be_bytes());
+        segment[24..28].copy_from_slice(&(1000 * number as u32).to_be_bytes());
+        segment
+    };
+    let key = [attribute(3, &1u32.to_ne_bytes()), attribute(6, &[8, 0])].concat();
+    let flow = |packet| Flow {
+        request: request(&key),
+        packet,
+        key: key.clone(),
+        port: 1,
+    };
+    let (segments, whole) = ([flow(segment(0)), flow(segment(1))], flow(whole.clone()));
+    let events = [
+        whole.upcall(1),
+        segments[0].receive(2),
+        segments[1].receive(3),
+    ];
+    let events = events.map(|event| Event {
+        unfinished: true,
+        ..event
+    });
+    let (sets, unmatched) = run(&events);
+    assert_eq!(sets, times([[1, 2, 0, 0, 0], [1, 3, 0, 0, 0]]));
+    assert!(unmatched.is_empty(), "{unmatched:?}");
 }
 
 /// Check that a packet in pages is recognised by its first part, however long that is.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::ovs::packet::Link;
 use crate::ovs::{flow_key, flow_request};
 use crate::trace::captured::Captured;
 
@@ -135,6 +136,14 @@ impl<'a> Event<'a> {
     pub fn flow_key(&self) -> Option<flow_key::Attribute<'a>> {
         flow_key::attributes(self.key.bytes)
             .find(|attribute| attribute.kind == flow_request::OVS_FLOW_ATTR_KEY)
+    }
+
+    /// What its packet begins with. Only the key of a [`Kind::RecvUpcall`] says it.
+    pub fn link(&self) -> Link {
+        match self.kind {
+            Kind::RecvUpcall => Link::of_key(self.key.bytes),
+            _ => Link::Unknown,
+        }
     }
 
     /// Whether the event has what is needed to match it with others.

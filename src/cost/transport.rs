@@ -3,6 +3,9 @@
 
 use std::ops::Range;
 
+use crate::ovs::packet::Link;
+use crate::ovs::packet::names::{ETH_P_IP, ETH_P_IPV6};
+
 const ETH_ADDRESSES: usize = 12;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -10,6 +13,8 @@ const UDP: u8 = 17;
 /// A TCP or UDP packet, not a later fragment of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transport {
+    /// How many bytes the Ethernet addresses have at the beginning, if there are any.
+    ethernet: usize,
     network: usize,
     /// Where the two addresses begin, and how many bytes they have together.
     addresses: (usize, usize),
@@ -24,15 +29,35 @@ fn u16_at(packet: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes([bytes[0], bytes[1]]))
 }
 
+/// What a packet of `size` bytes begins with if nothing says it: with IPv4 or IPv6 if the header of that has this length,
+/// else with an Ethernet header. It is right as a rule only: what follows from it must be confirmed.
+pub fn supposed_link(packet: &[u8], size: u32) -> Link {
+    let is = |at, header| u16_at(packet, at).map(|len| u32::from(len) + header) == Some(size);
+    match packet.first().map(|byte| byte >> 4) {
+        Some(4) if is(2, 0) => Link::Network(ETH_P_IP),
+        Some(6) if is(4, 40) => Link::Network(ETH_P_IPV6),
+        _ => Link::Ethernet,
+    }
+}
+
 impl Transport {
-    /// Finds the header, if all of it was captured.
-    pub fn find(packet: &[u8]) -> Option<Self> {
-        let mut network = ETH_ADDRESSES + 2;
-        while matches!(u16_at(packet, network - 2)?, 0x8100 | 0x88a8) {
+    /// Finds the header, if all of it was captured and it is known what the packet begins with.
+    pub fn find(packet: &[u8], link: Link) -> Option<Self> {
+        let (ethernet, mut network, mut ether_type) = match link {
+            Link::Ethernet => (
+                ETH_ADDRESSES,
+                ETH_ADDRESSES + 2,
+                u16_at(packet, ETH_ADDRESSES)?,
+            ),
+            Link::Network(ether_type) => (0, 0, ether_type),
+            Link::Unknown => return None,
+        };
+        while matches!(ether_type, 0x8100 | 0x88a8) {
+            ether_type = u16_at(packet, network + 2)?;
             network += 4;
         }
-        let (protocol, header, addresses) = match u16_at(packet, network - 2)? {
-            0x0800 => {
+        let (protocol, header, addresses) = match ether_type {
+            ETH_P_IP => {
                 let words = usize::from(packet.get(network)? & 0xf);
                 if u16_at(packet, network + 6)? & 0x1fff != 0 {
                     return None;
@@ -40,7 +65,7 @@ impl Transport {
                 let header = network + words * 4;
                 (*packet.get(network + 9)?, header, (network + 12, 8))
             }
-            0x86dd => (*packet.get(network + 6)?, network + 40, (network + 8, 32)),
+            ETH_P_IPV6 => (*packet.get(network + 6)?, network + 40, (network + 8, 32)),
             _ => return None,
         };
         let payload = match protocol {
@@ -49,6 +74,7 @@ impl Transport {
             _ => return None,
         };
         (payload <= packet.len()).then_some(Self {
+            ethernet,
             network,
             addresses,
             protocol,
@@ -79,7 +105,7 @@ impl Transport {
         fn flow<'a>(t: &Transport, bytes: &'a [u8]) -> Option<[&'a [u8]; 3]> {
             let (at, len) = t.addresses;
             Some([
-                bytes.get(..ETH_ADDRESSES)?,
+                bytes.get(..t.ethernet)?,
                 bytes.get(at..at + len)?,
                 bytes.get(t.header..t.header + 4)?,
             ])

@@ -10,7 +10,8 @@ use super::found::{Reason, Unmatched};
 use super::same::{Name, Wanted, same_port};
 use super::waiting::{AGE, CHAIN, Link, List, NONE, SOCKET, Waiting, push, unlink};
 use crate::cost::event::{Event, Kind, short_datapath};
-use crate::cost::transport::Transport;
+use crate::cost::transport::{Transport, supposed_link};
+use crate::ovs::packet::Link as LinkType;
 
 /// Nanoseconds after which a kernel upcall is no longer expected to be received. A daemon that hangs or is stopped for
 /// a while mostly recovers within this time, and the upcalls that it receives then are the most interesting ones.
@@ -77,7 +78,10 @@ impl Flight {
     /// Adds a kernel upcall.
     pub fn insert(&mut self, event: &Event<'_>) {
         let bytes = event.packet.bytes;
-        let transport = event.unfinished.then(|| Transport::find(bytes)).flatten();
+        // The tracepoint does not say what a packet begins with; the key of its receive does.
+        let link = supposed_link(bytes, event.packet.len);
+        let transport = event.unfinished.then(|| Transport::find(bytes, link));
+        let transport = transport.flatten();
         let checksum = match (&event.checksum, transport) {
             (Some(at), _) => at.clone(),
             (None, Some(transport)) => transport.checksum(),
@@ -102,6 +106,7 @@ impl Flight {
             message: 0,
             queued: 0,
             size: event.packet.len,
+            link: transport.map_or(LinkType::Unknown, |_| link),
             checksum,
             received: 0,
             bytes: Vec::new(),
@@ -209,13 +214,17 @@ impl Flight {
     /// The slot of the unsegmented packet that `wanted` is the next segment of, how much of its payload was received
     /// with this segment, and whether that is all.
     fn find_segmented(&self, wanted: &Wanted<'_>) -> Option<(u32, u32, bool)> {
-        let of_segment = Transport::find(wanted.bytes)?;
+        let link = match wanted.link {
+            LinkType::Unknown => supposed_link(wanted.bytes, wanted.size),
+            link => link,
+        };
+        let of_segment = Transport::find(wanted.bytes, link)?;
         self.big.iter().find_map(|(slot, number)| {
             let waiting = self
                 .slots
                 .get(*slot as usize)
                 .filter(|waiting| waiting.number == *number)?;
-            let transport = Transport::find(&waiting.bytes)?;
+            let transport = Transport::find(&waiting.bytes, waiting.link)?;
             let whole = transport.payload(waiting.size);
             let payload = of_segment.payload(wanted.size);
             let fits = payload > 0
@@ -320,12 +329,14 @@ impl Flight {
             upcall_type: event.upcall_type,
             port: event.port,
             size: event.packet.len,
+            link: event.link(),
             bytes: event.packet.bytes,
             of_message: event.message != 0,
         };
         let by_message = self.find_message(event).map(|slot| (slot, true));
         let mut hit = by_message.or_else(|| self.find(&wanted, event.tid));
-        let tagged = matches!(wanted.bytes.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]));
+        let tagged = !matches!(wanted.link, LinkType::Network(_))
+            && matches!(wanted.bytes.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]));
         if hit.is_none() && event.unfinished && tagged && wanted.bytes.len() >= 16 {
             self.untagged.clear();
             self.untagged.extend_from_slice(&wanted.bytes[..12]);

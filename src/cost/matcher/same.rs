@@ -1,6 +1,7 @@
 //! Whether two events may be of the same packet, of which each of them knows only a part.
 
 use crate::bpf::record::c_str;
+use crate::ovs::packet::Link;
 use std::ops::Range;
 
 /// A name of at most `N` bytes; the rest of a longer one is cut off.
@@ -27,6 +28,7 @@ pub struct Wanted<'a> {
     pub upcall_type: u32,
     pub port: Option<u32>,
     pub size: u32,
+    pub link: Link,
     pub bytes: &'a [u8],
     /// It came in a message whose address is known, and was not found by that.
     pub of_message: bool,
@@ -38,6 +40,11 @@ pub fn same_port(a: Option<u32>, b: Option<u32>) -> bool {
         (Some(a), Some(b)) => a == b,
         _ => true,
     }
+}
+
+/// Whether two link types are equal, of which an unknown one may be any.
+pub fn same_link(a: Link, b: Link) -> bool {
+    a == b || a == Link::Unknown || b == Link::Unknown
 }
 
 /// Whether two packets are equal in the bytes that were captured of both, except for a checksum. Without any such bytes

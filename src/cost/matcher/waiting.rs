@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use super::same::{Name, Wanted, same_bytes, same_port};
+use super::same::{Name, Wanted, same_bytes, same_link, same_port};
 use crate::cost::event::short_datapath;
+use crate::ovs::packet::Link as LinkType;
 
 /// No slot: the end of a list.
 pub const NONE: u32 = u32::MAX;
@@ -54,6 +55,8 @@ pub struct Waiting {
     pub message: u64,
     pub queued: u64,
     pub size: u32,
+    /// What its packet begins with, if the place of the checksum follows from that.
+    pub link: LinkType,
     /// The place of a checksum that the kernel had not completed; empty if there is no such checksum.
     pub checksum: Range<usize>,
     /// How many bytes of payload were received of an unsegmented packet.
@@ -69,6 +72,7 @@ impl Waiting {
         self.size == wanted.size
             && self.upcall_type == wanted.upcall_type
             && same_port(self.port, wanted.port)
+            && same_link(self.link, wanted.link)
             && !(of_message && self.message != 0)
             && (self.datapath.bytes() == short_datapath(wanted.datapath)
                 || (of_message && wanted.datapath.is_empty()))
