@@ -137,7 +137,8 @@ fn expected(n: u64) -> Vec<Value> {
         let length = HEADERS + (4 + packet.next_multiple_of(4)) + (4 + key) + (4 + 8);
         operations.push(json!({
             "operation": "execute", "command": "execute", "nlmsg_flags": 1, "probe": false, "ufid": null,
-            "actions": n.to_string(), "packet_length": packet, "request": request(length)
+            "actions": n.to_string(), "packet_length": packet, "packet_link": "ethernet",
+            "request": request(length)
         }));
     }
     for (is_there, operation, command) in [
@@ -337,7 +338,7 @@ fn cut_requests() {
         next().ends_with("execute          6                    224 bytes, 64 captured"),
         "{text}"
     );
-    assert_eq!(next(), "    packet of 42 bytes");
+    assert_eq!(next(), "    packet of 42 bytes (of unknown link type)");
     assert_eq!(next(), "    warning: cut at byte 24: 36 of 42 bytes");
     for operation in ["get", "del"] {
         let row = format!("{operation}              6                    44 bytes");

@@ -6,6 +6,7 @@
 
 use ovs_tracers::ovs::flow_key::Stop;
 use ovs_tracers::ovs::flow_request::{Command, Operation, Problem, Request, TooShort, Ufid};
+use ovs_tracers::ovs::packet::Link;
 use proptest::prelude::*;
 
 use common::attribute;
@@ -131,6 +132,7 @@ fn an_execute() {
     let bytes = message(0, 3, &attributes.concat());
     let request = Request::parse(Operation::Execute, &bytes).expect("it has its headers");
     assert_eq!(request.packet().expect("a packet").payload, [0xaa; 15]);
+    assert_eq!(request.packet_link(), Link::Ethernet);
     assert_eq!(request.key().expect("a key").at, 24 + 20);
     assert_eq!(request.actions().expect("actions").at, 24 + 20 + 12);
     assert_eq!(
@@ -142,6 +144,42 @@ fn an_execute() {
     assert_eq!((request.mask(), request.ufid()), (None, None));
     assert_eq!(request.name(9), Some("OVS_PACKET_ATTR_MRU"));
     assert_eq!(request.problems().next(), None);
+}
+
+/// Check that the metadata of an execute say if its packet has no Ethernet header, in text too, and that without all of
+/// them it is not known.
+#[test]
+fn an_execute_without_ethernet() {
+    let metadata = [attribute(3, &[4, 0, 0, 0]), attribute(6, &[0x88, 0x47])].concat();
+    let attributes = [
+        attribute(1, &[0xaa; 15]),
+        attribute(2, &metadata),
+        attribute(3, &attribute(1, &5u32.to_ne_bytes())),
+    ];
+    let bytes = message(0, 3, &attributes.concat());
+    let of = |len| {
+        Request::parse_beginning(Operation::Execute, &bytes[..len], bytes.len())
+            .expect("its headers")
+    };
+    let text = |len| {
+        let mut text = String::new();
+        of(len)
+            .odp(|_| None::<&str>, &mut text)
+            .expect("it can be written");
+        text
+    };
+    assert_eq!(of(bytes.len()).packet_link(), Link::Network(0x8847));
+    let said = "packet of 15 bytes (EtherType 0x8847 without Ethernet header)";
+    assert!(text(bytes.len()).contains(said), "{}", text(bytes.len()));
+    // Behind in_port, and before the metadata.
+    for len in [24 + 20 + 4 + 8, 24 + 20] {
+        assert_eq!(of(len).packet_link(), Link::Unknown);
+        assert!(
+            text(len).contains("packet of 15 bytes (of unknown link type)"),
+            "{}",
+            text(len)
+        );
+    }
 }
 
 /// Check that each problem is reported with the place of the attribute that has it, and that the rest is read.

@@ -19,6 +19,7 @@ use super::family::{
     OVS_VPORT_ATTR_NAME, OVS_VPORT_ATTR_NAMES, OVS_VPORT_ATTR_PORT_NO, is_dump,
 };
 use super::flow_key::{Attribute, Attributes, Stop, attributes_at};
+use super::packet::Link;
 use crate::show::number::number;
 
 numbered! {
@@ -347,9 +348,15 @@ impl<'a> Request<'a> {
         Some((u64::from_ne_bytes(*packets), u64::from_ne_bytes(bytes)))
     }
 
-    /// The packet, from its Ethernet header on.
+    /// The packet; [`packet_link`](Self::packet_link) says what it begins with.
     pub fn packet(&self) -> Option<Attribute<'a>> {
         self.packet_attribute(OVS_PACKET_ATTR_PACKET)
+    }
+
+    /// What its packet begins with.
+    pub fn packet_link(&self) -> Link {
+        let key = self.packet_attribute(OVS_PACKET_ATTR_KEY);
+        key.map_or(Link::Unknown, |key| Link::of_metadata(&key))
     }
 
     /// The size of the largest fragment as which the packet came, in bytes.

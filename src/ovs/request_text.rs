@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Write as _};
 use super::actions;
 use super::flow_key::{nlraw, odp_masked};
 use super::flow_request::{Operation, Request, TooShort};
+use super::packet::Link;
 use crate::show::decode::Decode;
 use crate::show::escape::Escaped;
 use crate::show::hexdump;
@@ -92,6 +93,16 @@ impl Request<'_> {
         }
         if let Some(packet) = self.packet() {
             write!(out, "{separator}packet of {} bytes", packet.payload_len())?;
+            match self.packet_link() {
+                Link::Ethernet => {}
+                Link::Network(ether_type) => {
+                    write!(
+                        out,
+                        " (EtherType {ether_type:#06x} without Ethernet header)"
+                    )?;
+                }
+                Link::Unknown => out.write_str(" (of unknown link type)")?,
+            }
             separator = ", ";
         }
         if let Some(list) = self.actions() {
@@ -191,6 +202,9 @@ impl Request<'_> {
         }
         let packet = self.packet();
         line.field("packet_length", packet.map(|packet| packet.payload_len()));
+        if packet.is_some() {
+            line.link("packet_", self.packet_link());
+        }
         if let Some(name) = self.object_name() {
             line.field("name", Text(name));
         }

@@ -91,7 +91,8 @@ With the kernel as the source there are more, whose names -o takes too:
 
 TIME is CLOCK_MONOTONIC in seconds, TID the thread that asks, DATAPATH the name of the datapath or its number, REQUEST
 the length of the netlink message. Below the row is what the message says: with -n odp in the syntax of ovs-dpctl
-dump-flows -m, with -n nlraw an attribute on each line. What is unknown, cut off or of a wrong length follows as a
+dump-flows -m, with -n nlraw an attribute on each line. Of an execute the former has the length of the packet and, if
+the packet has no Ethernet header, its EtherType. What is unknown, cut off or of a wrong length follows as a
 warning. A message of more than 80 KiB is cut.";
 
 const LOST: &str =
