@@ -110,6 +110,11 @@ upcall-monitor lost.
 With -k, the flow key is shown below the row; with -d or --pcap the packet is announced there, and with -d it is shown.
 What could not be read of the daemon's memory is shown as unreadable, and never as something else.
 
+Not every packet begins with an Ethernet header: ports of GRE, GTP-U and bareudp, for example, take others too. The flow
+key says so; below the announcement of such a packet a line has its EtherType, and -d decode begins with IP, say. Where
+the key was cut before it says so (--flow-key-size) or could not be read, -d decode shows bytes and the reason. So it
+is with upcalls that failed, if their recording was made before it had this.
+
 With the kernel as the source, -k shows the other attributes of the message on a line below the flow key.
 
 -k odp shows the attribute OVS_KEY_ATTR_IPV6_EXTHDRS on a line of its own. Linux 5.18 and later add it to the key of
@@ -122,9 +127,10 @@ lost counter of ovs-dpctl show goes up by one; upcall-monitor calls the upcall f
 --result ok is given. --result error shows nothing else, and needs neither of the sources of received upcalls.
 
 PORT_NAME has the device that the packet came from. COMM, PID and CPU are those of whatever ran when the packet was
-processed, mostly a softirq: they say nothing about who sent it. There is no flow key. PKT_LEN is that of the packet as
-the daemon would have got it, its VLAN tag included. If the kernel has the end of the packet in pages, only the
-beginning is captured; the announcement of the packet, and packet.paged in JSON, say how much is not.
+processed, mostly a softirq: they say nothing about who sent it. There is no flow key; whether the packet begins with an
+Ethernet header is known from the kernel. PKT_LEN is that of the packet as the daemon would have got it, its VLAN tag
+included. If the kernel has the end of the packet in pages, only the beginning is captured; the announcement of the
+packet, and packet.paged in JSON, say how much is not.
 
 Only failures of the traced daemon's own datapath are shown: ovs-system in its network namespace.
 
@@ -155,6 +161,10 @@ library, libpcap. The shell must be kept from taking ( ) [ ] & | ! < > for itsel
 needed before an expression that begins with a minus sign. It sees the packet as ovs-vswitchd got it, from its Ethernet
 header on. inbound, outbound and broadcast of ip need a device and are errors.
 
+A packet without an Ethernet header is filtered as if it had one, with its EtherType: udp, mpls and ether proto 0x894f
+choose it too, and ip[0] is what it is elsewhere. It has no addresses, so what looks at those of Ethernet (ether host,
+multicast, ether[0]) never chooses it, not even \"not ether host\". len, less and greater mean the packet as it is.
+
 It is applied in the kernel like the others, after them, and needs nothing of the packet to be captured. Lost upcalls
 are then only those that match, also in a summary by flow. Where that cannot be, a line at the start says so and why,
 and upcall-monitor applies it to what it receives:
@@ -168,8 +178,8 @@ Then the part of the packet that the filter looks at is captured, or more if som
 daemon nothing, and only little room in the ring; lost upcalls are counted whatever their packets were. With --replay
 the filter is applied in that way too.
 
-A packet of which less was captured than the filter looks at does not match, not even \"not udp\". That is so if the
-packet could not be read, if the kernel has the rest in pages, or, where the filter is not applied
+A packet of which less was captured than the filter looks at does not match, not even \"not udp\", nor does one of which
+it is not known whether it begins with an Ethernet header. That is so if the packet or its flow key could not be read, if the kernel has the rest in pages, or, where the filter is not applied
 in the kernel, if --packet-size cut it off, perhaps when a recording was made. A warning at the end says how many those
 were, and they are counted as filtered like the rest. --record and --pcap keep only what matches.
 
@@ -235,8 +245,10 @@ An event has
                          1, action: an action sent it up
     result, result_name  0, or a negative errno and its name
     packet               length and captured, in bytes; paged, if not all
-                         could be; with -d hex its bytes, with -d decode
-                         its layers too
+                         could be; link, what it begins with: ethernet,
+                         network (what eth_type says, for it has no
+                         Ethernet header) or unknown; with -d hex its
+                         bytes, with -d decode its layers too
     key                  length and captured, in bytes; odp, as -k odp;
                          fields, the same as objects
     reason, userdata,    with the kernel as the source, as far as the
@@ -295,6 +307,12 @@ const CAPTURES: &str = "\
 --pcap writes pcapng. Each port of each datapath is an interface with the name of the PORT_NAME column. A packet has the
 wall-clock time of its upcall in nanoseconds, its original length, and a comment with cpu, comm, pid, upcall_type and
 result; with the kernel as the source the reason of an action; with -k, the flow key too and all that the message has.
+
+An interface has one link type. Packets of a port that have no Ethernet header are on interfaces of their own, with
+words behind the name: \"raw IP\" (LINKTYPE_RAW), and \"cooked\" (LINKTYPE_LINUX_SLL) if they begin with anything else,
+MPLS for example: 16 bytes before such a packet, which are not of it, say its EtherType. Those of which it is not known
+what they begin with are on an interface of \"unknown link type\" (LINKTYPE_USER0). Wireshark and tshark read all of it
+in one file; tcpdump refuses a file with several link types.
 
 At the end, the interface statistics say how many upcalls upcall-monitor lost. Their ports are not known, so that they
 are counted on an interface called \"lost upcalls\", which is there if any were lost.
