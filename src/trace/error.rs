@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::usdt;
 use crate::ovs::release::{Release, since};
@@ -37,8 +37,8 @@ pub enum Error {
         /// The process that it watches, if its title says.
         child: Option<u32>,
     },
-    /// A kernel thread, or a process that exited just now.
-    #[error("process {0} runs no program: it is a kernel thread, or has just exited")]
+    /// A kernel thread.
+    #[error("process {0} runs no program: it is a kernel thread")]
     NoObjects(u32),
     /// There is no process to trace by default.
     #[error("no ovs-vswitchd is running here; start it, or name its process with -p")]
@@ -87,6 +87,24 @@ pub enum Error {
         pid: u32,
         /// Its executable.
         path: PathBuf,
+    },
+    /// Sites of a probe are in code that the process has not mapped from its file, so that no uprobe can be there.
+    #[error("{}\n{}", moved_fact(*pid, path, probe, *moved, *of), match moved == of {
+        true => "it runs a copy, on huge pages for example, where no uprobe can be; --source kernel needs none",
+        false => "it runs a copy, where no uprobe can be; --source kernel shows all, --source usdt what passes the other \
+                  sites",
+    })]
+    Moved {
+        /// The process.
+        pid: u32,
+        /// The file.
+        path: PathBuf,
+        /// `provider:name`.
+        probe: String,
+        /// How many sites are not mapped.
+        moved: usize,
+        /// How many sites the probe has.
+        of: usize,
     },
     /// There are no probes, and the kernel's own functions cannot be used either.
     #[error("{probes}, and the kernel's own functions cannot be used instead: {kernel}\n{way_out}")]
@@ -228,8 +246,17 @@ impl Error {
         text.lines().next().unwrap_or_default().to_string()
     }
 
-    /// The second line, if there is one.
+    /// The second line, if there is one, or what else helps to have probes where the kernel cannot be used.
     pub(super) fn way_out(&self) -> String {
+        match self {
+            Error::Moved { moved, of, .. } if moved == of => {
+                return "start it so that it does not move its code to huge pages; usdt-probes --check says more".into();
+            }
+            Error::Moved { .. } => {
+                return "--source usdt shows what passes the other sites".into();
+            }
+            _ => {}
+        }
         let text = self.to_string();
         text.lines()
             .nth(1)
@@ -245,6 +272,17 @@ impl Error {
                 source,
             },
         }
+    }
+}
+
+fn moved_fact(pid: u32, path: &Path, probe: &str, moved: usize, of: usize) -> String {
+    match of {
+        of if of == moved => {
+            format!("process {pid} has the probe {probe}, but its code is not mapped from {path:?}")
+        }
+        of => format!(
+            "process {pid} has {moved} of the {of} sites of {probe} in code that is not mapped from {path:?}"
+        ),
     }
 }
 

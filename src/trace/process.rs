@@ -1,7 +1,10 @@
 //! Processes: what `/proc` says of one, and which of them are ovs-vswitchd.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::{Candidate, Error};
@@ -168,6 +171,35 @@ impl Process {
 /// Whether a file of `/proc/PID` cannot be read because the process has exited.
 fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+/// The program that a process runs.
+#[derive(Debug)]
+pub(super) struct Program {
+    /// As the process saw it, in its own mount namespace.
+    pub(super) path: PathBuf,
+    /// Whether that path no longer leads to it.
+    pub(super) deleted: bool,
+    pub(super) inode: u64,
+}
+
+impl Program {
+    /// By `/proc/PID/exe`, which needs no part of the file to be mapped. `None` of a kernel thread, or if the process
+    /// has exited or is another user's.
+    pub(super) fn of(pid: u32) -> Option<Self> {
+        let exe = proc(pid, "exe");
+        let path = fs::read_link(&exe).ok()?;
+        let bytes = path.as_os_str().as_bytes();
+        let (path, deleted) = match bytes.strip_suffix(b" (deleted)") {
+            Some(path) => (path, true),
+            None => (bytes, false),
+        };
+        Some(Self {
+            path: PathBuf::from(OsStr::from_bytes(path)),
+            deleted,
+            inode: fs::metadata(&exe).ok()?.ino(),
+        })
+    }
 }
 
 /// The id that a process has in its own pid namespace, if that is not the one of this `/proc`.

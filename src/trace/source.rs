@@ -14,7 +14,7 @@ pub(super) struct Choice {
 
 impl Choice {
     /// Takes the source that was asked for. If none was, these are the probes if each of the processes has all that
-    /// `groups` attach to, and the kernel if not.
+    /// `groups` attach to where uprobes can be, and the kernel if not.
     ///
     /// # Errors
     /// [`Error::NoProcess`] if one of the processes is gone.

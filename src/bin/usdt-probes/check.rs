@@ -173,6 +173,10 @@ fn find(target: &Target, probe: &Usdt) -> Found {
         Ok(found) => found,
         Err(error) => return lacking(&error),
     };
+    // The tracers take the kernel instead.
+    if let Some(error) = target.moved(&found) {
+        return lacking(&error);
+    }
     let mut strings: Vec<&str> = Vec::new();
     for (_, probe) in &found {
         for site in &probe.sites {
@@ -195,6 +199,22 @@ fn lacking(error: &trace::Error) -> Found {
         trace::Error::NoProbes { .. } => {
             "built without probes (./configure --enable-usdt-probes)".into()
         }
+        trace::Error::Moved {
+            path, moved, of, ..
+        } if moved == of => format!(
+            "code not mapped from {}, so no uprobe can be there",
+            path.display()
+        ),
+        trace::Error::Moved {
+            path,
+            probe,
+            moved,
+            of,
+            ..
+        } => format!(
+            "code of {moved} of the {of} sites of {probe} not mapped from {}",
+            path.display()
+        ),
         trace::Error::Permission(path) => {
             format!("no privilege to read {} (CAP_SYS_PTRACE)", path.display())
         }

@@ -58,6 +58,9 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         note(format_args!("warning: {}", Escaped::text(warning)));
     }
     listing.keep(args.pattern.as_ref())?;
+    for obstacle in listing.obstacles() {
+        note(format_args!("warning: {}", Escaped::text(&obstacle)));
+    }
     let detailed = args.verbose || args.format == Format::Json;
     let attachments = if detailed {
         Attachments::query()
