@@ -1316,7 +1316,7 @@ fn not_a_process() {
     child.wait().unwrap();
     if let Ok(target) = target {
         let err = target.objects().unwrap_err();
-        assert!(matches!(err, trace::Error::NoProcess(_)), "{err}");
+        assert!(matches!(err, trace::Error::Gone(_)), "{err}");
     }
 }
 

@@ -17,7 +17,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::LazyLock;
 
-use common::{Monitor, StandIn, is_installed, run, standins};
+use common::{
+    BRIDGE_LOOP, DPIF_OPS, Monitor, StandIn, UPCALL_COST, UPCALL_MONITOR, is_installed, run,
+    standins,
+};
 use elf::Elf;
 use libtest_mimic::{Arguments, Failed, Trial};
 use ovs_tracers::trace::{self, process};
@@ -77,6 +80,9 @@ fn main() -> ExitCode {
     trial!(attached_by_bpftrace, "root" if root, "bpftrace" if is_installed("bpftrace"));
     trial!(library_of_a_process, "root" if root);
     trial!(deleted_binary, "root" if root);
+    trial!(code_moved_away, "root" if root);
+    trial!(library_twice, "root" if root);
+    trial!(exit_meanwhile, "root" if root);
     trial!(without_privilege, "root" if root);
     trial!(check, "root" if root);
     let alone = matches!(process::find_ovs_vswitchd(), Err(trace::Error::NotFound));
@@ -1220,6 +1226,183 @@ fn deleted_binary() {
     }
     monitor.signal("INT");
     monitor.output();
+}
+
+/// Check that code which a program has moved away from its file, all of it or that of one site, is listed as what
+/// nothing can be attached to, also of a program that was replaced since, and that --check says so.
+fn code_moved_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let binary = folder.path().join("vswitchd");
+    fs::copy(standins().join("standin-pages"), &binary).unwrap();
+    let file = binary.to_str().unwrap();
+    for (what, count) in [("all", 2), ("second", 1)] {
+        let mut command = Command::new(&binary);
+        command.args(["--move-code", what]);
+        let target = StandIn::spawn(command);
+        if what == "second" {
+            fs::remove_file(&binary).unwrap();
+            fs::write(&binary, "a newer one").unwrap();
+        }
+        let probe = of_process(target.pid);
+        assert_eq!(probe["object"], file);
+        assert_eq!(sites(&probe).len(), 2);
+        for site in sites(&probe) {
+            // It fires one site for upcalls of one type only.
+            let is_second = site["arguments"][1]["words"] == "4 bytes, always 1";
+            if what == "all" || is_second {
+                assert_eq!(site["cannot_attach"], "not_mapped", "{what}: {site}");
+                assert!(
+                    site["mapped"].is_null() && site["armed"].is_null(),
+                    "{site}"
+                );
+            } else {
+                assert!(site["cannot_attach"].is_null(), "{what}: {site}");
+                assert_eq!(site["armed"], false);
+            }
+        }
+        let pid = target.pid.to_string();
+        let table = probes(&["-p", &pid]);
+        let armed = if what == "all" { '-' } else { '0' };
+        let line = format!("dpif_recv:recv_upcall      2      {armed}     6  {file}\n");
+        assert!(table.stdout.ends_with(&line), "{}", table.stdout);
+        assert_eq!(
+            table.stderr,
+            format!(
+                "warning: nothing can be attached to {count} of the 2 sites in {file}: process {pid} runs a copy of \
+                 their code, which is not mapped from the file\n"
+            )
+        );
+        let text = probes(&["-v", "-p", &pid]).stdout;
+        let unmapped = ", not mapped: nothing can be attached to it\n";
+        assert_eq!(text.matches(unmapped).count(), count, "{text}");
+        let lack = match what {
+            "all" => format!("code not mapped from {file}, so no uprobe can be there"),
+            _ => {
+                format!("code of 1 of the 2 sites of dpif_recv:recv_upcall not mapped from {file}")
+            }
+        };
+        let answers = checked(target.pid);
+        let of_monitor = answers.iter().find(|(tool, _)| tool == "upcall-monitor");
+        assert!(of_monitor.unwrap().1.contains(&lack), "{answers:?}");
+    }
+}
+
+/// Check that both places of a library that a process has loaded twice are shown, and that both are armed and fire when
+/// it is attached to once.
+fn library_twice() {
+    let target = StandIn::start("standin-copies", &["--count", "100"]);
+    let pid = target.pid;
+    let monitor = Monitor::attach(pid, &[]);
+    let probe = of_process(pid);
+    assert_eq!(sites(&probe).len(), 2);
+    let mut places = BTreeSet::new();
+    for site in sites(&probe) {
+        assert_eq!(site["armed"], true, "{site}");
+        assert_eq!(site["attached"].as_array().unwrap().len(), 1, "{site}");
+        let [copy] = &site["copies"].as_array().unwrap()[..] else {
+            panic!("{site}");
+        };
+        for (field, of_copy) in [
+            ("armed", "armed"),
+            ("bytes", "bytes"),
+            ("instruction", "instruction"),
+        ] {
+            assert_eq!(site[field], copy[of_copy], "{site}");
+        }
+        places.extend([number(&site["mapped"]), number(&copy["mapped"])]);
+    }
+    assert_eq!(places.len(), 4);
+    let text = probes(&["-v", "-p", &pid.to_string(), "dpif_recv:*"]).stdout;
+    for site in sites(&probe) {
+        let (mapped, copy) = (
+            site["mapped"].as_str().unwrap(),
+            site["copies"][0]["mapped"].as_str().unwrap(),
+        );
+        let lines = [
+            format!(", in memory at {mapped}\n"),
+            format!("\n    and in memory at {copy}\n"),
+        ];
+        assert!(lines.iter().all(|line| text.contains(line)), "{text}");
+    }
+    let table = probes(&["-p", &pid.to_string(), "dpif_recv:*"]).stdout;
+    assert!(
+        table.contains("recv_upcall      2      2     6  "),
+        "{table}"
+    );
+    assert_eq!(target.run(), 100);
+    let output = monitor.output();
+    assert_eq!((output.rows().len(), output.figure("lost")), (100, 0));
+}
+
+/// Check that a process which exits at any time while a tool looks for its probes and attaches to them is said to have
+/// exited, and nothing else of it.
+///
+/// It is killed later and later, until the tool has come to the end of what is checked.
+fn exit_meanwhile() {
+    let tools = [
+        (USDT_PROBES, &["-v"][..]),
+        (USDT_PROBES, &["--check"]),
+        (UPCALL_MONITOR, &["--source", "usdt"]),
+        (UPCALL_MONITOR, &["--netlink", "2:27"]),
+        (UPCALL_COST, &["--source", "usdt"]),
+        (
+            BRIDGE_LOOP,
+            &["--source", "kernel", "--threshold", "1ms", "--stack"],
+        ),
+        (DPIF_OPS, &["--source", "usdt"]),
+    ];
+    for (tool, args) in tools {
+        for later in 0.. {
+            let target = match tool {
+                DPIF_OPS | UPCALL_COST => StandIn::start("standin-ops", &[]),
+                _ => StandIn::start("standin-shared", &[]),
+            };
+            let pid = target.pid;
+            let mut command = Command::new(tool);
+            command.args(["-p", &pid.to_string()]).args(args);
+            let running = Monitor::spawn(command);
+            std::thread::sleep(std::time::Duration::from_millis(7 * later));
+            drop(target);
+            let output = running.output();
+            let text = &output.stderr;
+            let gone = [
+                format!(
+                    "error: process {pid} has exited before it could be traced; start it again"
+                ),
+                format!(
+                    "error: process {pid} has exited, only its parent has not noticed yet; start it again"
+                ),
+                format!(
+                    "error: no process has the id {pid}; -p takes that of a running ovs-vswitchd"
+                ),
+            ];
+            // --check fails if any tracer cannot run.
+            let shown = tool == USDT_PROBES && !output.stdout.is_empty();
+            let done = text.contains("attached to ") || shown;
+            let mut lines = text
+                .lines()
+                .filter(|line| !done && !line.starts_with("warning: ") && !line.starts_with("  "));
+            let said = lines.next();
+            assert!(
+                done || said.is_some_and(|line| gone.iter().any(|gone| gone == line)),
+                "{tool} {args:?}: {text}"
+            );
+            assert_eq!(lines.next(), None, "{tool} {args:?}: {text}");
+            // All that it says of a process that has exited, whenever that was.
+            for word in [
+                "No such",
+                "/proc",
+                "not permitted",
+                "failed to",
+                "without probes",
+            ] {
+                assert!(!text.contains(word), "{tool} {args:?}: {text}");
+            }
+            if done {
+                break;
+            }
+        }
+    }
 }
 
 /// Check what a user without privilege sees, and which warnings come.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::usdt;
+use super::{process, usdt};
 use crate::ovs::release::{Release, since};
 use crate::show::escape::Escaped;
 use crate::show::message::cause;
@@ -26,6 +26,9 @@ pub enum Error {
     /// A zombie.
     #[error("process {0} has exited, only its parent has not noticed yet; start it again")]
     Exited(u32),
+    /// It ran when it was named, and exited before it was traced.
+    #[error("process {0} has exited before it could be traced; start it again")]
+    Gone(u32),
     /// The process that `--monitor` keeps to restart the daemon. It receives no upcalls.
     #[error(
         "process {pid} is the --monitor of ovs-vswitchd; use {}",
@@ -262,6 +265,15 @@ impl Error {
             .nth(1)
             .unwrap_or("usdt-probes --check says more")
             .to_string()
+    }
+
+    /// That a process has exited, if one of `pids` has: whatever else is the matter with it has no other cause.
+    #[must_use]
+    pub(super) fn or_gone(self, pids: &[u32]) -> Self {
+        match pids.iter().find(|pid| process::has_exited(**pid)) {
+            Some(pid) => Error::Gone(*pid),
+            None => self,
+        }
     }
 
     pub(super) fn read(path: impl Into<PathBuf>, source: io::Error) -> Self {

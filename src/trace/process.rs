@@ -12,7 +12,8 @@ use super::error::{Candidate, Error};
 /// The daemon's `comm`.
 const OVS_VSWITCHD: &str = "ovs-vswitchd";
 
-/// `PF_KTHREAD` of `include/linux/sched.h`, in the flags of `/proc/PID/stat`.
+/// Of `include/linux/sched.h`, in the flags of `/proc/PID/stat`.
+const PF_EXITING: u32 = 0x0000_0004;
 const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// Finds the one ovs-vswitchd that runs here.
@@ -77,6 +78,12 @@ pub fn ovs_vswitchds() -> Result<Vec<Candidate>, Error> {
     }
 }
 
+/// Whether a process has exited, or is about to, so that little of it can be read any more.
+pub(super) fn has_exited(pid: u32) -> bool {
+    let process = Process::look_at(pid);
+    process.is_ok_and(|process| process.is_none_or(|process| process.exited))
+}
+
 /// The processes that the pidfiles name.
 fn pidfiles() -> Vec<u32> {
     let rundir = std::env::var_os("OVS_RUNDIR").map(PathBuf::from);
@@ -94,6 +101,7 @@ fn pidfiles() -> Vec<u32> {
 pub(super) struct Process {
     pub(super) tgid: u32,
     comm: String,
+    /// Or is about to: it has no memory and no files any more, or loses them now.
     pub(super) exited: bool,
     kernel: bool,
     /// Arguments separated by blanks.
@@ -101,11 +109,6 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// `None` if there is no such process, or if it cannot be read.
-    pub(super) fn read(pid: u32) -> Option<Self> {
-        Self::look_at(pid).ok().flatten()
-    }
-
     /// `None` if there is no such process.
     ///
     /// # Errors
@@ -139,7 +142,7 @@ impl Process {
         Some(Process {
             tgid: tgid.trim_ascii().parse().ok()?,
             comm: comm.into(),
-            exited: matches!(state, "Z" | "X"),
+            exited: matches!(state, "Z" | "X") || flags & PF_EXITING != 0,
             kernel: flags & PF_KTHREAD != 0,
             command: command.trim_end_matches('\0').replace('\0', " "),
         })
@@ -205,11 +208,11 @@ impl Program {
 /// The id that a process has in its own pid namespace, if that is not the one of this `/proc`.
 ///
 /// # Errors
-/// [`Error::NoProcess`], [`Error::Read`], [`Error::Permission`].
+/// [`Error::Gone`], [`Error::Read`], [`Error::Permission`].
 pub(super) fn inner_id(pid: u32) -> Result<Option<u32>, Error> {
     let path = proc(pid, "status");
     let status = fs::read_to_string(&path).map_err(|error| match is_gone(&error) {
-        true => Error::NoProcess(pid),
+        true => Error::Gone(pid),
         false => Error::read(path, error),
     })?;
     Ok(inner_of(&status))

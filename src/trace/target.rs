@@ -3,7 +3,6 @@
 //! Everything is read through `/proc/PID`, so a process in a container, or one whose files have
 //! been replaced by an upgrade since it started, is seen as it is and not as the path says.
 use std::fs;
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -12,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::object::Object;
-use super::process::{Process, Program, find_ovs_vswitchd, inner_id, proc};
+use super::process::{Process, Program, find_ovs_vswitchd, has_exited, inner_id, proc};
 use super::usdt::{self, Form, Probe, Probes};
 use super::{Error, kernel};
 
@@ -82,20 +81,28 @@ impl Target {
         self.pid
     }
 
-    /// Whether it has exited.
+    /// Whether it has exited, or is about to.
     pub fn has_exited(&self) -> bool {
         let mut fds = [PollFd::new(self, PollFlags::IN)];
-        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+        let exited = poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0);
+        exited || has_exited(self.pid)
+    }
+
+    /// [`Error::Gone`] if one of the processes has exited, which then is why something else failed.
+    pub fn gone(targets: &[Self]) -> Option<Error> {
+        let gone = targets.iter().find(|target| target.has_exited())?;
+        Some(Error::Gone(gone.pid))
     }
 
     /// The inode number of its network namespace, by which the kernel's own structures identify it.
     ///
     /// # Errors
     ///
-    /// [`Error::Read`], [`Error::Permission`].
+    /// [`Error::Read`], [`Error::Permission`], [`Error::Gone`].
     pub fn network_namespace(&self) -> Result<u32, Error> {
         let path = PathBuf::from(format!("/proc/{}/ns/net", self.pid));
-        let metadata = fs::metadata(&path).map_err(|err| Error::read(&path, err))?;
+        let metadata = fs::metadata(&path);
+        let metadata = metadata.map_err(|err| Error::read(&path, err).or_gone(&[self.pid]))?;
         Ok(u32::try_from(metadata.ino()).unwrap_or_default())
     }
 
@@ -106,7 +113,7 @@ impl Target {
     /// this program is not in the first one, ids are those of the namespace that the process is in, perhaps another.
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::Permission`].
+    /// [`Error::Read`], [`Error::Permission`], [`Error::Gone`].
     pub fn install(
         targets: &[Self],
         ids: &mut [u32],
@@ -119,7 +126,9 @@ impl Target {
             *namespace = own.into();
             if let Some(inner) = inner_id(target.pid)? {
                 let path = proc(target.pid, "ns/pid");
-                let metadata = fs::metadata(&path).map_err(|err| Error::read(&path, err))?;
+                let metadata = fs::metadata(&path);
+                let metadata =
+                    metadata.map_err(|err| Error::read(&path, err).or_gone(&[target.pid]))?;
                 *id = inner;
                 *namespace = [metadata.dev(), metadata.ino()];
             }
@@ -131,17 +140,15 @@ impl Target {
     /// Of a file whose code was moved to other memory, no code is mapped.
     ///
     /// # Errors
-    /// [`Error::Permission`] for another user's process, [`Error::NoProcess`] and
-    /// [`Error::NoObjects`] for one that is gone, [`Error::Read`].
+    /// [`Error::Permission`] for another user's process, [`Error::NoObjects`] for a kernel thread, [`Error::Gone`],
+    /// [`Error::Read`].
     pub fn objects(&self) -> Result<Vec<Object>, Error> {
+        let pids = &[self.pid];
         let path = proc(self.pid, "maps");
-        let maps = fs::read(&path).map_err(|err| match err.kind() {
-            ErrorKind::NotFound => Error::NoProcess(self.pid),
-            _ => Error::read(path, err),
-        })?;
+        let maps = fs::read(&path).map_err(|err| Error::read(path, err).or_gone(pids))?;
         let objects = Object::list(self.pid, &maps, Program::of(self.pid));
         if objects.is_empty() {
-            Err(Error::NoObjects(self.pid))
+            Err(Error::NoObjects(self.pid).or_gone(pids))
         } else {
             Ok(objects)
         }
@@ -201,11 +208,7 @@ impl Target {
                 _ => Ok(found),
             };
         }
-        Err(match failure {
-            // The files of a process are gone once it has exited.
-            Some(_) if Process::read(pid).is_none_or(|process| process.exited) => {
-                Error::NoProcess(pid)
-            }
+        let error = match failure {
             Some(failure) => failure,
             None if present.is_empty() => Error::NoProbes {
                 pid,
@@ -216,7 +219,9 @@ impl Target {
                 probe: format!("{provider}:{name}"),
                 present,
             },
-        })
+        };
+        // The files of a process are gone once it has exited.
+        Err(error.or_gone(&[pid]))
     }
 
     /// An [`Error::Moved`] if the process has not mapped all sites of a probe that was found as code.

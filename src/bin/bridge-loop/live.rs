@@ -110,10 +110,15 @@ fn trace(args: &Args) -> anyhow::Result<()> {
                 Ok(clock) => {
                     // The link closes it.
                     let link = skel.progs.take_stack.attach_perf_event(clock.into_raw_fd());
-                    attached.links.push(link?);
+                    attached.links.push(link.map_err(|error| {
+                        Target::gone(&targets).map_or(error.into(), anyhow::Error::from)
+                    })?);
                 }
                 Err(error) => failed = Some(error),
             }
+        }
+        if let Some(gone) = Target::gone(&targets) {
+            return Err(gone.into());
         }
         if let Some(error) = failed {
             note(format_args!(

@@ -64,7 +64,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
                     if let Some((session, monitor)) = run {
                         monitor.finish(session)?;
                     }
-                    return Err(error);
+                    return Err(Target::gone(&targets).map_or(error, Into::into));
                 }
             }
         }

@@ -329,12 +329,16 @@ pub fn check(pid: Option<u32>) -> anyhow::Result<Report> {
         .iter()
         .map(|tool| answer(tool, &kernel, |probe| find(&target, probe)))
         .collect();
-    Ok(Report {
-        pid: target.pid(),
-        process: describe(&target),
-        kernel,
-        answers,
-    })
+    let process = describe(&target);
+    match Target::gone(std::slice::from_ref(&target)) {
+        Some(gone) => Err(gone.into()),
+        None => Ok(Report {
+            pid: target.pid(),
+            process,
+            kernel,
+            answers,
+        }),
+    }
 }
 
 /// The program, and how old it is by its probes.

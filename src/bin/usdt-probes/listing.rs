@@ -181,7 +181,10 @@ impl Listing {
                 Err(error) => listing.warnings.push(error.to_string()),
             }
         }
-        Ok(listing)
+        match Target::gone(std::slice::from_ref(target)) {
+            Some(gone) => Err(gone.into()),
+            None => Ok(listing),
+        }
     }
 
     fn add(&mut self, path: String, file: File, object: Option<Object>, found: Probes) {

@@ -49,9 +49,12 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         return Ok(report.all_can_run());
     }
 
-    let mut listing = match &args.list {
-        Some(path) => Listing::of_file(path)?,
-        None => Listing::of_process(&Target::find(args.daemon.pid)?)?,
+    let (mut listing, target) = match &args.list {
+        Some(path) => (Listing::of_file(path)?, None),
+        None => {
+            let target = Target::find(args.daemon.pid)?;
+            (Listing::of_process(&target)?, Some(target))
+        }
     };
     for warning in &listing.warnings {
         // It names files that a process has mapped.
@@ -74,6 +77,9 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         ));
     }
     let probes = listing.probes(&attachments);
+    if let Some(gone) = Target::gone(target.as_slice()) {
+        return Err(gone.into());
+    }
     match args.format {
         Format::Json => show::json(&mut out, &probes, &attachments)?,
         Format::Text if args.verbose => show::sites(&mut out, &probes, &attachments)?,
