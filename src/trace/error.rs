@@ -307,6 +307,14 @@ pub struct Candidate {
     pub command: String,
 }
 
+impl Candidate {
+    /// Whether it was started with an option for which it forks before it is a daemon: as the parent it may exit soon.
+    pub fn forks(&self) -> bool {
+        let mut words = self.command.split(' ');
+        words.any(|word| word.starts_with("--detach") || word.starts_with("--monitor"))
+    }
+}
+
 impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let start: String = self.command.chars().take(60).collect();

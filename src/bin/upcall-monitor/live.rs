@@ -68,7 +68,6 @@ fn trace(args: &Args) -> anyhow::Result<()> {
                 }
             }
         }
-        note("waiting for the next ovs-vswitchd");
         match next_daemon(args, &others, &until)? {
             Some(target) => targets = vec![target],
             None => break,
