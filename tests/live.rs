@@ -1719,12 +1719,13 @@ fn follow_detached() {
         exec 4<>go
         start --wait; beside=$pid
         "$monitor" --duration 1ns 2>&1 >/dev/null | sed -n "s/.*of process $beside (.*/found/p"
-        "$monitor" -p $beside --follow -c 7 2>errors >rows &
+        # It ends in any case, so that this fails and does not hang.
+        timeout 100 "$monitor" -p $beside --follow -c 7 2>errors >rows &
         monitor_pid=$!
         exec 3<errors
         said() {
             while read -r line <&3; do
-                echo "$line" | sed "s/$beside/beside/; s/$parent/parent/; s/$pid/child/"
+                echo "$line" | sed "s/ $beside / beside /; s/ $parent / parent /; s/ $pid / child /"
                 case $line in attached*) break;; esac
             done
         }

@@ -368,7 +368,7 @@ fn code_moved_away() {
         StandIn::start("standin-pages", &args)
     };
     let file = standins().join("standin-pages");
-    let all = start("all");
+    let all = start("file");
     let pid = all.pid.to_string();
     let mut command = Command::new(UPCALL_MONITOR);
     command.args(["-p", &pid, "--source", "usdt"]);

@@ -334,6 +334,14 @@ mod tests {
         let monitor = (13, 12, MONITOR);
         assert_eq!(found(&[parent, monitor, (14, 13, USUAL)]), [14, 90]);
         assert_eq!(found(&[(13, 1, MONITOR), (14, 13, USUAL)]), [14, 90]);
+        for (options, forks) in [
+            ("--pidfile --detach", true),
+            ("--monitor=yes", true),
+            ("--pidfile", false),
+        ] {
+            let command = format!("ovs-vswitchd {options}");
+            assert_eq!(Candidate { pid: 1, command }.forks(), forks, "{options}");
+        }
     }
 
     /// Check that a process has another id only in a pid namespace of its own. The lines are those of Linux 6.18.
