@@ -51,6 +51,7 @@ static const struct thread_state new_thread;
 
 #define barrier() asm volatile("" ::: "memory")
 
+#include "bridge_loop/stack.bpf.h"
 #include "bridge_loop/held.bpf.h"
 
 /* The position of the highest bit that is set. */
@@ -99,17 +100,37 @@ static __always_inline void count_bucket(__u32 group, __u32 kind, __u64 duration
 
 /*
  * held is what is known of the run, or NULL. The programs of the probes pass a
- * constant NULL, so that what is not theirs is not compiled into them.
+ * constant NULL, so that what is not theirs is not compiled into them. user_ctx
+ * says that ctx has the registers of user space.
  */
 static __always_inline void send(void *ctx, struct thread_state *thread, __u32 kind, __u64 now,
-				 __u64 duration, __u32 unseen, struct held_state *held)
+				 __u64 duration, __u32 unseen, struct held_state *held, int user_ctx)
 {
 	struct loop_record *record;
 	/* The stack of a wait would always be that of the main loop. take_stack() has none of an unseen run. */
 	int with_stack = targ_stack && kind == KIND_RUN && !unseen;
+	__u32 tid = bpf_get_current_pid_tgid(), has_copy = 0, at = STACK_AT_END;
+	struct block *block = NULL;
 	void *stack;
 
 	thread->lines[kind]++;
+	if (held)
+		settle_now(held);
+	if (with_stack) {
+		block = held && held->longest ? longest_block(held) : NULL;
+		/* A stack past the threshold does not explain a run that was blocked for most of its time. */
+		if (block && block->user_size > 0 &&
+		    (thread->stack_size <= 0 || held->longest > duration / 2)) {
+			at = STACK_AT_BLOCK;
+			has_copy = send_copy(tid, SLOT_BLOCK + (held->longest_at & 1), now);
+		} else if (thread->stack_size > 0) {
+			at = STACK_AT_THRESHOLD;
+			has_copy = send_copy(tid, SLOT_RUN, now);
+		} else {
+			copy_stack(tid, SLOT_RUN, ctx, user_ctx);
+			has_copy = send_copy(tid, SLOT_RUN, now);
+		}
+	}
 	if (held && with_stack)
 		record = bpf_ringbuf_reserve(&ring, sizeof(*record) + sizeof(struct held) +
 					     sizeof(thread->stack), 0);
@@ -133,29 +154,23 @@ static __always_inline void send(void *ctx, struct thread_state *thread, __u32 k
 	record->duration = duration;
 	record->unseen = unseen;
 	record->stack_size = 0;
-	record->stack_at = STACK_AT_THRESHOLD;
+	record->stack_at = at;
 	record->group = thread->group;
 	record->has_held = !!held;
-	record->unused = 0;
+	record->has_copy = has_copy;
 	stack = record->data;
 	if (held) {
 		fill_held((struct held *)record->data, held);
 		stack = record->data + sizeof(struct held);
 	}
 	if (with_stack) {
-		struct block *block = held && held->longest ? longest_block(held) : NULL;
-
-		record->stack_size = thread->stack_size;
-		/* A stack past the threshold does not explain a run that was blocked for most of its time. */
-		if (block && block->user_size > 0 &&
-		    (thread->stack_size <= 0 || held->longest > duration / 2)) {
-			record->stack_at = STACK_AT_BLOCK;
+		if (at == STACK_AT_BLOCK && block) {
 			record->stack_size = block->user_size;
 			__builtin_memcpy(stack, block->user, sizeof(block->user));
-		} else if (thread->stack_size > 0) {
+		} else if (at == STACK_AT_THRESHOLD) {
+			record->stack_size = thread->stack_size;
 			__builtin_memcpy(stack, thread->stack, sizeof(thread->stack));
 		} else {
-			record->stack_at = STACK_AT_END;
 			record->stack_size = bpf_get_stack(ctx, stack, sizeof(thread->stack),
 							   BPF_F_USER_STACK);
 		}
@@ -175,6 +190,8 @@ static __always_inline int first_turn(void *ctx, __u32 tid, __u32 group, __u32 e
 		count_lost(LOST_PROBE_NO_THREAD);
 		return 0;
 	}
+	if (targ_stack)
+		make_stack_slots(tid);
 	thread->group = group;
 	thread->min[KIND_RUN] = ~0ULL;
 	thread->min[KIND_WAIT] = ~0ULL;
@@ -182,13 +199,13 @@ static __always_inline int first_turn(void *ctx, __u32 tid, __u32 group, __u32 e
 	thread->kind = !ends;
 	duration = attached && now > attached ? now - attached : 0;
 	if (duration >= targ_threshold[ends])
-		send(ctx, thread, ends, now, duration, 1, NULL);
+		send(ctx, thread, ends, now, duration, 1, NULL, 0);
 	return 0;
 }
 
 /* The thread ends an interval of one kind and begins one of the other. held is what is known of a run, or NULL. */
 static __always_inline int turn(void *ctx, struct thread_state *thread, __u32 ends, __u64 now,
-				struct held_state *held)
+				struct held_state *held, int user_ctx)
 {
 	__u64 since, duration;
 	__u32 was;
@@ -212,7 +229,7 @@ static __always_inline int turn(void *ctx, struct thread_state *thread, __u32 en
 			thread->max[ends] = duration;
 		count_bucket(thread->group, ends, duration);
 		if (duration >= targ_threshold[ends])
-			send(ctx, thread, ends, now, duration, 0, held);
+			send(ctx, thread, ends, now, duration, 0, held, user_ctx);
 		if (targ_count && ends == KIND_RUN && thread->count[KIND_RUN] >= targ_count)
 			done = 1;
 	}
@@ -231,11 +248,24 @@ static __always_inline int probed(void *ctx, __u32 ends)
 
 	if (!thread)
 		return first_turn(ctx, tid, GROUP_MAIN, ends, now);
-	return turn(ctx, thread, ends, now, NULL);
+	return turn(ctx, thread, ends, now, NULL, 1);
 }
 
 UPROBE_PROGRAMS(run_start, probed(ctx, KIND_WAIT))
 UPROBE_PROGRAMS(poll_block, probed(ctx, KIND_RUN))
+
+/* By the registers with which a program's context begins. */
+static __always_inline int in_user_mode(void *ctx)
+{
+	__u64 mode = ((volatile __u64 *)ctx)[USER_MODE];
+
+#if defined(__TARGET_ARCH_arm64)
+	/* PSR_MODE_MASK, PSR_MODE_EL0t */
+	return !(mode & 0xf);
+#else
+	return (mode & 3) == 3;
+#endif
+}
 
 /* A clock event of the traced thread: it runs in an interrupt, on top of the thread. */
 SEC("perf_event")
@@ -250,6 +280,11 @@ int take_stack(void *ctx)
 		return 0;
 	thread->stack_size = bpf_get_stack(ctx, thread->stack, sizeof(thread->stack),
 					   BPF_F_USER_STACK);
+	/* If it was in the kernel, these are the kernel's registers. */
+	if (in_user_mode(ctx))
+		copy_stack(tid, SLOT_RUN, ctx, 1);
+	else
+		copy_stack(tid, SLOT_RUN, ctx, 0);
 	return 0;
 }
 

@@ -43,6 +43,24 @@ enum bridge_loop_limit {
 	MAX_FRAMES = 64,
 	/* The innermost ones of a stack in the kernel. */
 	KERNEL_FRAMES = 24,
+	/* Bytes of a stack that are copied at most. */
+	STACK_COPY = 16384,
+	/* head.kind of a struct stack_copy, which is no interval. */
+	KIND_STACK_COPY = 2,
+	/*
+	 * The words of struct user_pt_regs (arch/arm64/include/uapi/asm/ptrace.h)
+	 * or of struct pt_regs (arch/x86/include/uapi/asm/ptrace.h), and which
+	 * of them is the stack pointer, and which says where it was: cs, pstate.
+	 */
+#if defined(__TARGET_ARCH_arm64)
+	USER_REGS = 34,
+	USER_SP = 31,
+	USER_MODE = 33,
+#else
+	USER_REGS = 21,
+	USER_SP = 19,
+	USER_MODE = 17,
+#endif
 };
 
 /* When the stack of a run was taken. */
@@ -117,6 +135,14 @@ struct held {
 	__u64 kernel[KERNEL_FRAMES];
 };
 
+/* A thread's stack. It is sent before the record of the run that it was taken in. */
+struct stack_copy {
+	struct event_head head;
+	__u32 size; /* bytes that follow, from the stack pointer upwards */
+	__u32 unused;
+	__u64 regs[USER_REGS];
+};
+
 /* An interval that ended. */
 struct loop_record {
 	struct event_head head; /* of its end; kind is an enum interval_kind */
@@ -128,7 +154,7 @@ struct loop_record {
 	__u16 stack_at; /* enum stack_at */
 	__u16 group; /* enum thread_group */
 	__u16 has_held;
-	__u32 unused;
+	__u32 has_copy; /* a struct stack_copy of the thread was sent before */
 	__u8 data[]; /* a struct held, if has_held; then the stack */
 };
 
@@ -138,6 +164,7 @@ BINDINGS(struct, held);
 BINDINGS(enum, interval_kind);
 BINDINGS(enum, bridge_loop_lost);
 BINDINGS(enum, bridge_loop_limit);
+BINDINGS(struct, stack_copy);
 BINDINGS(struct, loop_record);
 
 #endif /* __BRIDGE_LOOP_H__ */

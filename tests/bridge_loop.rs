@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use common::{BRIDGE_LOOP, Monitor, Output, StandIn, is_installed, is_root, trial};
 use libtest_mimic::Arguments;
+use ovs_tracers::trace::kernel::{has_kernel_btf, kernel_version};
 use schema::Schema;
 use serde_json::Value;
 
@@ -52,6 +53,12 @@ fn main() -> ExitCode {
             $(trials.push(trial(stringify!($name), $name, &[root, tracefs]));)*
         };
     }
+    let has_registers = kernel_version() >= (5, 15) && has_kernel_btf();
+    trials.push(trial(
+        "callers",
+        callers,
+        &[root, ("Linux 5.15 with BTF", has_registers)],
+    ));
     kernel_trials!(
         kernel_against_probes,
         interrupted_waits,
@@ -543,6 +550,84 @@ fn stacks() {
     assert_eq!(text.matches("      main_loop+0x").count(), 5, "{text}");
 }
 
+/// The runs of a stand-in whose stacks were taken past the threshold, as JSON with the names of the frames.
+#[track_caller]
+fn past_threshold(standin: &str, args: &[&str]) -> Vec<(Value, Vec<String>)> {
+    let lengths = ["--run", "20000000", "--poll", "1000000"];
+    let mut target = StandIn::start(standin, &[&lengths[..], args].concat());
+    let options = "--threshold 5ms --only run --stack -c 9 --format json";
+    let options: Vec<&str> = options.split(' ').collect();
+    let monitor = Monitor::attach_tool(BRIDGE_LOOP, target.pid, &options);
+    target.go();
+    let runs = objects(&monitor.output(), "run").into_iter();
+    let named = |run: Value| {
+        let frames = run["stack"].as_array().expect("a stack").iter();
+        let name = |frame: &Value| {
+            frame
+                .as_str()
+                .unwrap()
+                .split('+')
+                .next()
+                .unwrap()
+                .to_string()
+        };
+        (frames.map(name).collect(), run)
+    };
+    let past = runs.filter(|run| run["stack_at"] == "threshold").map(named);
+    let past: Vec<_> = past.map(|(frames, run)| (run, frames)).collect();
+    // One that had to leave the CPU to others was not seen there for 5 ms.
+    assert!(!past.is_empty());
+    past
+}
+
+/// Where `names` begin in a stack, one directly after the other.
+fn position(frames: &[String], names: &[&str]) -> Option<usize> {
+    frames
+        .windows(names.len())
+        .position(|window| window == names)
+}
+
+/// Check that all callers are found in a program without frame pointers, as -O2 makes it, and in one with them; that
+/// where the stack was not copied to its end, the callers up to there are found and it is said; and that without
+/// .eh_frame callers are said to be uncertain.
+fn callers() {
+    let chain = [
+        "busy_run",
+        "deep_3",
+        "deep_2",
+        "deep_1",
+        "main_loop",
+        "main",
+    ];
+    for standin in ["standin-loop-nofp", "standin-loop"] {
+        for (run, frames) in past_threshold(standin, &["--deep"]) {
+            // The clock may come before.
+            assert!(position(&frames, &chain).is_some(), "{run}");
+            assert_eq!(run["stack_end"], "outermost", "{run}");
+            assert_eq!(run["stack_certain"], frames.len(), "{run}");
+        }
+    }
+    for (run, frames) in past_threshold("standin-loop-nofp", &["--wide"]) {
+        let chain = ["busy_run", "deep_3", "deep_2", "deep_1", "deep_0"];
+        let at = position(&frames, &chain).unwrap_or_else(|| panic!("{run}"));
+        assert_eq!(frames.len(), at + chain.len(), "{run}");
+        assert_eq!(run["stack_end"], "copy", "{run}");
+        assert_eq!(run["stack_certain"], frames.len(), "{run}");
+    }
+    let found = past_threshold("standin-loop-nocfi", &["--deep"]);
+    for (run, frames) in &found {
+        assert!(
+            run["stack_certain"].as_u64() < Some(frames.len() as u64),
+            "{run}"
+        );
+    }
+    // In the clock, which has no frame pointers, they lead past its caller.
+    let whole = found
+        .iter()
+        .filter(|(_, frames)| position(frames, &chain).is_some());
+    assert_ne!(whole.count(), 0, "{found:?}");
+}
+
 /// Check that each interval has its own figures, whose sum is not more than all.
 fn intervals() {
     let mut target = StandIn::start("standin-loop", &["--rate", "2000", "--run", "50000"]);
@@ -942,6 +1027,8 @@ fn blocked_stack() {
     let runs = objects(&run(&["--format", "json"]), "run");
     let blocked = runs.iter().filter(|run| run["stack_at"] == "block");
     assert_eq!(blocked.count(), 4, "{runs:?}");
+    let whole = runs.iter().filter(|run| run["stack_end"] == "outermost");
+    assert_eq!(whole.count(), 4, "{runs:?}");
 }
 
 /// Check that a daemon without probes is timed from the kernel, and that this is said.

@@ -83,6 +83,7 @@ fn main() -> ExitCode {
     trial!(follow);
     trial!(follow_an_upgrade);
     trial!(follow_waits);
+    trial!(follow_detached);
     libtest_mimic::run(&args, trials).exit_code()
 }
 
@@ -1706,4 +1707,59 @@ fn follow_waits() {
     assert_eq!(lines.last(), Some(&"status 0"), "{text}");
     let rows = lines.iter().filter(|line| line.contains(" handler1 "));
     assert_eq!(rows.count(), 7, "{text}");
+}
+
+/// Check that --follow takes the daemon that `--detach` starts, and not the parent that waits until the daemon is ready,
+/// without a word of waiting if it runs already; and that without -p it is the daemon, too.
+fn follow_detached() {
+    const SCRIPT: &str = r#"
+        start() { "$standin" --comm ovs-vswitchd --detach "$@" <go >fifo & parent=$!; read -r _ pid <fifo; }
+        mkfifo fifo go errors
+        # Opened for both directions, it is not at its end while nobody writes.
+        exec 4<>go
+        start --wait; beside=$pid
+        "$monitor" --duration 1ns 2>&1 >/dev/null | sed -n "s/.*of process $beside (.*/found/p"
+        # It ends in any case, so that this fails and does not hang.
+        timeout 100 "$monitor" -p $beside --follow -c 7 2>errors >rows &
+        monitor_pid=$!
+        exec 3<errors
+        said() {
+            while read -r line <&3; do
+                echo "$line" | sed "s/ $beside / beside /; s/ $parent / parent /; s/ $pid / child /"
+                case $line in attached*) break;; esac
+            done
+        }
+        said
+        start --wait; echo "parent and child: $([ $parent -ne $pid ] && kill -0 $parent && kill -0 $pid && echo two)"
+        kill -KILL $beside
+        said
+        kill -USR1 $pid
+        wait $monitor_pid; echo "status $?"
+        wait $parent; echo "parent $?"
+        grep -c ' handler1 ' rows
+        kill $pid
+    "#;
+    let text = in_pid_namespace(SCRIPT);
+    let attached = |which: &str| {
+        format!("attached to dpif_recv:recv_upcall of process {which} (2 sites); Ctrl-C ends it")
+    };
+    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<&str> = lines
+        .into_iter()
+        .filter(|line| !line.starts_with("warning: ") && !line.starts_with("  "))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "found",
+            &attached("beside"),
+            "parent and child: two",
+            "process beside has exited",
+            &attached("child"),
+            "status 0",
+            "parent 0",
+            "7",
+        ],
+        "{text}"
+    );
 }

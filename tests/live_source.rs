@@ -40,6 +40,7 @@ fn main() -> ExitCode {
     trial!(auto);
     trial!(one_without_probes);
     trial!(usdt_is_asked_for);
+    trial!(code_moved_away);
     trial!(no_datapath_module, no_datapath);
     trial!(no_type_information, no_datapath);
     trial!(capabilities, ("setpriv", is_installed("setpriv")));
@@ -348,6 +349,83 @@ fn several_daemons() {
         assert_eq!(by[part]["name"], format!("6 of {pid}"));
         assert_eq!(by[part]["upcalls"], *count);
     }
+}
+
+/// Check that a daemon whose code is not mapped from its file is traced from the kernel, with the reason, and by its
+/// probes not at all; and that of one with a part of its code moved, the kernel shows all, and the probes the rest, with
+/// a warning.
+fn code_moved_away() {
+    let start = |what: &str| {
+        let args = [
+            "--netlink",
+            "--rate",
+            "5000",
+            "--count",
+            "109",
+            "--move-code",
+            what,
+        ];
+        StandIn::start("standin-pages", &args)
+    };
+    let file = standins().join("standin-pages");
+    let all = start("file");
+    let pid = all.pid.to_string();
+    let mut command = Command::new(UPCALL_MONITOR);
+    command.args(["-p", &pid, "--source", "usdt"]);
+    let fact = format!(
+        "process {pid} has the probe dpif_recv:recv_upcall, but its code is not mapped from {file:?}"
+    );
+    assert_eq!(
+        refused(&mut command),
+        format!(
+            "error: {fact}\n  it runs a copy, on huge pages for example, where no uprobe can be; \
+             --source kernel needs none\n"
+        )
+    );
+    let mut command = Command::new(UPCALL_MONITOR);
+    command.args(["-p", &pid, "--format", "json"]).args(NETLINK);
+    let mut monitor = Monitor::spawn(command);
+    let line = monitor.await_line("attached");
+    let why = format!("of process {pid}, by the kernel's own functions ({fact})");
+    assert!(line.contains(&why), "{line}");
+    all.run();
+    assert!(events(&monitor.output()).keys().copied().eq(0..109));
+
+    let part = start("second");
+    let pid = part.pid.to_string();
+    let fact = format!(
+        "process {pid} has 1 of the 2 sites of dpif_recv:recv_upcall in code that is not mapped from {file:?}"
+    );
+    let attach = |args: &[&str]| {
+        let mut command = Command::new(UPCALL_MONITOR);
+        command.args(["-p", &pid, "--format", "json"]).args(args);
+        let mut monitor = Monitor::spawn(command);
+        let line = monitor.await_line("attached");
+        (monitor, line)
+    };
+    let (probes, line) = attach(&["--source", "usdt"]);
+    assert!(
+        line.contains("dpif_recv:recv_upcall of process") && line.contains("(1 site)"),
+        "{line}"
+    );
+    let (kernel, line) = attach(NETLINK);
+    assert!(
+        line.contains(&format!("by the kernel's own functions ({fact})")),
+        "{line}"
+    );
+    part.run();
+    let (probes, kernel) = (probes.output(), kernel.output());
+    let warning =
+        format!("warning: {fact}\n  what passes there is not seen; --source kernel shows all\n");
+    assert!(probes.stderr.starts_with(&warning), "{}", probes.stderr);
+    let kernel = events(&kernel);
+    assert!(kernel.keys().copied().eq(0..109));
+    let misses = kernel
+        .into_iter()
+        .filter(|(_, event)| event["type_name"] == "miss");
+    let misses: Vec<u64> = misses.map(|(number, _)| number).collect();
+    assert!((1..109).contains(&misses.len()), "{misses:?}");
+    assert!(events(&probes).keys().eq(&misses));
 }
 
 /// Check that --follow takes the upcalls of each daemon from the source that it has: a daemon with probes, one without,

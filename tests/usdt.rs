@@ -18,8 +18,8 @@ use ovs_tracers::trace::object::Object;
 use ovs_tracers::trace::process::find_ovs_vswitchd;
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::usdt::{
-    Arg, Error, Machine, Operand, Probe, Probes, Register, Site, parse_arg, parse_args, probes,
-    split_args,
+    Arg, Error, Form, Machine, Operand, Probe, Probes, Register, Site, parse_arg, parse_args,
+    probes, split_args,
 };
 use proptest::prelude::*;
 
@@ -651,6 +651,7 @@ fn classes_and_byte_orders() {
             .probe([0x1023f, 0x10230, 0], b"dpif_recv\0recv_upcall\x004@%ecx\0")
             .probe([0x10204, 0x10230, 0], b"dpif_recv\0recv_upcall\x008@%rax\0");
         let expected = Probes {
+            form: Form::Linked,
             probes: vec![
                 Probe {
                     provider: "a".into(),
@@ -708,6 +709,7 @@ fn prelinked() {
 #[test]
 fn no_probes() {
     let none = Probes {
+        form: Form::Linked,
         probes: vec![],
         warnings: vec![],
     };
@@ -1050,6 +1052,7 @@ fn against_readelf() {
             let any = probes(&cache).is_ok_and(|found| {
                 found
                     != Probes {
+                        form: Form::Linked,
                         probes: vec![],
                         warnings: vec![],
                     }
@@ -1313,7 +1316,7 @@ fn not_a_process() {
     child.wait().unwrap();
     if let Ok(target) = target {
         let err = target.objects().unwrap_err();
-        assert!(matches!(err, trace::Error::NoProcess(_)), "{err}");
+        assert!(matches!(err, trace::Error::Gone(_)), "{err}");
     }
 }
 

@@ -17,7 +17,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::LazyLock;
 
-use common::{Monitor, StandIn, is_installed, run, standins};
+use common::{
+    BRIDGE_LOOP, DPIF_OPS, Monitor, StandIn, UPCALL_COST, UPCALL_MONITOR, is_installed, run,
+    standins,
+};
 use elf::Elf;
 use libtest_mimic::{Arguments, Failed, Trial};
 use ovs_tracers::trace::{self, process};
@@ -63,6 +66,9 @@ fn main() -> ExitCode {
     trial!(nothing_to_list);
     trial!(patterns);
     trial!(hostile_names);
+    let binutils = is_installed("objcopy") && is_installed("readelf");
+    trial!(debug_file, "objcopy and readelf (binutils)" if binutils);
+    trial!(not_linked, "cc and readelf (binutils)" if is_installed("cc") && binutils);
     trial!(closed_pipe);
     trial!(manual_and_help);
     let tracefs = Path::new(UPROBE_EVENTS).exists();
@@ -74,6 +80,9 @@ fn main() -> ExitCode {
     trial!(attached_by_bpftrace, "root" if root, "bpftrace" if is_installed("bpftrace"));
     trial!(library_of_a_process, "root" if root);
     trial!(deleted_binary, "root" if root);
+    trial!(code_moved_away, "root" if root);
+    trial!(library_twice, "root" if root);
+    trial!(exit_meanwhile, "root" if root);
     trial!(without_privilege, "root" if root);
     trial!(check, "root" if root);
     let alone = matches!(process::find_ovs_vswitchd(), Err(trace::Error::NotFound));
@@ -310,11 +319,11 @@ fn segments(path: &Path) -> Vec<(u64, u64, u64)> {
         .collect()
 }
 
-/// Check that the sites of a file are those of `readelf -n`, with their semaphores and arguments to the letter.
-fn against_readelf(path: &Path) {
-    standins();
+/// The probes of a file as `readelf -n` lists them.
+#[track_caller]
+fn of_readelf(path: &Path) -> Vec<Line> {
     let text = run("readelf", &["-nW".as_ref(), path.as_os_str()]);
-    let mut theirs = BTreeSet::new();
+    let mut theirs = Vec::new();
     let mut lines = text.lines().map(str::trim);
     while let Some(line) = lines.next() {
         let Some((_, provider)) = line.split_once("Provider: ") else {
@@ -335,16 +344,25 @@ fn against_readelf(path: &Path) {
         else {
             panic!("{addresses}");
         };
-        theirs.insert((format!("{provider}:{name}"), location, semaphore, args));
+        theirs.push((format!("{provider}:{name}"), location, semaphore, args));
     }
-    let written = |site: &Value| {
-        let args = site["arguments"].as_array().expect("arguments");
-        let args: Vec<_> = args
-            .iter()
-            .map(|arg| arg["text"].as_str().expect("text"))
-            .collect();
-        args.join(" ")
-    };
+    theirs
+}
+
+/// The arguments of a site as the compiler wrote them.
+fn written(site: &Value) -> String {
+    let args = site["arguments"].as_array().expect("arguments");
+    let args: Vec<_> = args
+        .iter()
+        .map(|arg| arg["text"].as_str().expect("text"))
+        .collect();
+    args.join(" ")
+}
+
+/// Check that the sites of a file are those of `readelf -n`, with their semaphores and arguments to the letter.
+fn against_readelf(path: &Path) {
+    standins();
+    let theirs: BTreeSet<_> = of_readelf(path).into_iter().collect();
     assert_eq!(ours(path, written), theirs);
     // Both could be blind: these have probes wherever they are.
     let fixtures = repository().join("fixtures");
@@ -467,7 +485,7 @@ fn golden_json() {
     let (version, machine) = (env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
     let expected = format!(
         r#"{{"record":"start","schema":1,"tool":"usdt-probes","tool_version":"{version}","machine":"{machine}"}}
-{{"record":"probe","provider":"forms","name":"element","object":"{path}","machine":"aarch64","pid":null,"sites":[{{"address":"0x554","offset":"0x554","mapped":null,"semaphore":null,"bytes":"1f 20 03 d5","instruction":"nop","armed":null,"arguments":[{{"text":"-8@x1","words":"8 bytes signed in x1","size":8,"signed":true}},{{"text":"-8@[x0, 24]","words":"8 bytes signed at 24 + x0","size":8,"signed":true}}],"attached":{attached}}}]}}
+{{"record":"probe","provider":"forms","name":"element","object":"{path}","machine":"aarch64","pid":null,"sites":[{{"address":"0x554","offset":"0x554","mapped":null,"semaphore":null,"bytes":"1f 20 03 d5","instruction":"nop","armed":null,"copies":[],"arguments":[{{"text":"-8@x1","words":"8 bytes signed in x1","size":8,"signed":true}},{{"text":"-8@[x0, 24]","words":"8 bytes signed at 24 + x0","size":8,"signed":true}}],"cannot_attach":null,"attached":{attached}}}]}}
 "#
     );
     assert_eq!(output.stdout, expected);
@@ -665,6 +683,164 @@ fn nothing_to_list() {
             output.stderr
         );
     }
+}
+
+/// What nothing can be attached to, listed: names, addresses and arguments, in the file's order. All sites have the same
+/// obstacle.
+#[track_caller]
+fn unattachable(path: &str, obstacle: &str, why: &str) -> Vec<(String, u64, String)> {
+    let found = json(&["-l", path]);
+    let listed = found.iter().flat_map(|probe| {
+        let name = format!("{}:{}", probe["provider"], probe["name"]).replace('"', "");
+        let site = move |site: &Value| {
+            assert_eq!(site["cannot_attach"], obstacle, "{site}");
+            (name.clone(), number(&site["address"]), written(site))
+        };
+        sites(probe).iter().map(site)
+    });
+    let listed = listed.collect();
+    let warning = probes(&["-l", path]).stderr;
+    assert_eq!(
+        warning,
+        format!("warning: nothing can be attached to {path}: {why}\n")
+    );
+    listed
+}
+
+/// Check that a debug file is listed as the program that it was made of, but without what it does not have, and that it
+/// is said that nothing can be attached to it.
+fn debug_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, file) = (
+        standins().join("standin-semaphore"),
+        folder.path().join("x.debug"),
+    );
+    let only = "--only-keep-debug".as_ref();
+    run("objcopy", &[only, program.as_os_str(), file.as_os_str()]);
+    let path = file.to_str().unwrap();
+    let why = "it is a debug file; the code is in the program or library that it was made of";
+    let listed = unattachable(path, "debug_file", why);
+    let theirs = of_readelf(&file).into_iter();
+    let theirs: Vec<_> = theirs
+        .map(|(name, address, _, args)| (name, address, args))
+        .collect();
+    assert_eq!(listed, theirs);
+    assert_eq!(listed.len(), 2);
+    let of_program = json(&["-l", program.to_str().unwrap()]);
+    let addresses = |sites: &[Value]| {
+        sites
+            .iter()
+            .map(|site| site["address"].clone())
+            .collect::<Vec<_>>()
+    };
+    let of_file = json(&["-l", path]);
+    assert_eq!(
+        addresses(sites(&of_file[0])),
+        addresses(sites(&of_program[0]))
+    );
+    for site in sites(&of_file[0]) {
+        for field in ["offset", "bytes", "instruction", "armed"] {
+            assert!(site[field].is_null(), "{site}");
+        }
+        assert_eq!(
+            site["semaphore"],
+            serde_json::json!({"offset": null, "value": null})
+        );
+    }
+    let text = probes(&["-v", "-l", path]).stdout;
+    let first = &sites(&of_program[0])[0]["address"];
+    let site = format!(
+        "  site 1 of 2: address {}\n    semaphore  it has one\n",
+        first.as_str().unwrap()
+    );
+    assert!(text.contains(&site), "{text}");
+    // A probe of a function that the linker dropped is not one of a debug file either.
+    let dropped = probes(&["-l", path]).stderr;
+    assert!(!dropped.contains("is in no segment"), "{dropped}");
+}
+
+/// Check that what is not linked is listed as `readelf -n` lists it: a `.o` file, and those of an archive, also of a
+/// thin one, whose members are beside it; with their code, which is where it is in the file.
+fn not_linked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let source = repository().join("fixtures/standin/fire.c");
+    let source = source.to_str().unwrap();
+    for (object, flags) in [
+        ("a.o", ["-O2", "-DSEMAPHORE"]),
+        ("b.o", ["-O0", "-DONE_SITE"]),
+    ] {
+        let sections = "-ffunction-sections";
+        run(
+            "cc",
+            &[
+                flags[0],
+                flags[1],
+                sections,
+                "-c",
+                "-o",
+                &path(object),
+                source,
+            ],
+        );
+    }
+    fs::write(path("c.o"), "no ELF").unwrap();
+    let why = "it is not linked; attach to the program or library that it becomes a part of";
+    let theirs = |name: &str| -> Vec<(String, u64, String)> {
+        let found = of_readelf(Path::new(&path(name))).into_iter();
+        found
+            .map(|(name, address, _, args)| (name, address, args))
+            .collect()
+    };
+    let (a, b) = (theirs("a.o"), theirs("b.o"));
+    assert_eq!((a.len(), b.len()), (2, 1));
+    // Each in a section of its own.
+    assert_ne!(a[0].1, 0);
+    assert_eq!(unattachable(&path("a.o"), "relocatable", why), a);
+    for (archive, operation) in [("x.a", "rc"), ("thin.a", "rcT")] {
+        let mut ar = Command::new("ar");
+        ar.args([operation, archive, "a.o", "b.o"])
+            .current_dir(&folder);
+        assert!(ar.status().unwrap().success());
+        let listed = unattachable(&path(archive), "relocatable", why);
+        assert_eq!(listed, [&a[..], &b[..]].concat(), "{archive}");
+        let found = json(&["-l", &path(archive)]);
+        let objects: Vec<_> = found
+            .iter()
+            .map(|probe| probe["object"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            objects,
+            ["a.o", "b.o"].map(|name| format!("{}({name})", path(archive)))
+        );
+        let native = if cfg!(target_arch = "x86_64") {
+            "nop1"
+        } else {
+            "nop"
+        };
+        for probe in &found {
+            all(probe, "instruction", &native.into());
+        }
+        assert_eq!(
+            sites(&found[0])[0]["semaphore"],
+            serde_json::json!({"offset": null, "value": null})
+        );
+        assert!(sites(&found[1])[0]["semaphore"].is_null());
+    }
+    run("ar", &["rc", &path("x.a"), &path("c.o")]);
+    let output = probes(&["-l", &path("x.a")]);
+    assert_eq!(output.code, Some(0));
+    let warning = format!(
+        "warning: {}(c.o): failed to read the ELF file: ",
+        path("x.a")
+    );
+    assert!(output.stderr.starts_with(&warning), "{}", output.stderr);
+    fs::remove_file(path("a.o")).unwrap();
+    let output = probes(&["-l", &path("thin.a")]);
+    let warning = format!("warning: {}(a.o): No such file", path("thin.a"));
+    assert!(output.stderr.starts_with(&warning), "{}", output.stderr);
+    fs::write(path("cut.a"), &fs::read(path("x.a")).unwrap()[..100]).unwrap();
+    assert_eq!(probes(&["-l", &path("cut.a")]).code, Some(1));
 }
 
 /// Check which probes a pattern keeps.
@@ -1050,6 +1226,183 @@ fn deleted_binary() {
     }
     monitor.signal("INT");
     monitor.output();
+}
+
+/// Check that code which a program has moved away from its file, all of it or that of one site, is listed as what
+/// nothing can be attached to, also of a program that was replaced since, and that --check says so.
+fn code_moved_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let binary = folder.path().join("vswitchd");
+    fs::copy(standins().join("standin-pages"), &binary).unwrap();
+    let file = binary.to_str().unwrap();
+    for (what, count) in [("file", 2), ("code", 2), ("second", 1)] {
+        let mut command = Command::new(&binary);
+        command.args(["--move-code", what]);
+        let target = StandIn::spawn(command);
+        if what == "second" {
+            fs::remove_file(&binary).unwrap();
+            fs::write(&binary, "a newer one").unwrap();
+        }
+        let probe = of_process(target.pid);
+        assert_eq!(probe["object"], file);
+        assert_eq!(sites(&probe).len(), 2);
+        for site in sites(&probe) {
+            // It fires one site for upcalls of one type only.
+            let is_second = site["arguments"][1]["words"] == "4 bytes, always 1";
+            if what != "second" || is_second {
+                assert_eq!(site["cannot_attach"], "not_mapped", "{what}: {site}");
+                assert!(
+                    site["mapped"].is_null() && site["armed"].is_null(),
+                    "{site}"
+                );
+            } else {
+                assert!(site["cannot_attach"].is_null(), "{what}: {site}");
+                assert_eq!(site["armed"], false);
+            }
+        }
+        let pid = target.pid.to_string();
+        let table = probes(&["-p", &pid]);
+        let armed = if what == "second" { '0' } else { '-' };
+        let line = format!("dpif_recv:recv_upcall      2      {armed}     6  {file}\n");
+        assert!(table.stdout.ends_with(&line), "{}", table.stdout);
+        assert_eq!(
+            table.stderr,
+            format!(
+                "warning: nothing can be attached to {count} of the 2 sites in {file}: process {pid} runs a copy of \
+                 their code, which is not mapped from the file\n"
+            )
+        );
+        let text = probes(&["-v", "-p", &pid]).stdout;
+        let unmapped = ", not mapped: nothing can be attached to it\n";
+        assert_eq!(text.matches(unmapped).count(), count, "{text}");
+        let lack = match what {
+            "file" | "code" => format!("code not mapped from {file}, so no uprobe can be there"),
+            _ => {
+                format!("code of 1 of the 2 sites of dpif_recv:recv_upcall not mapped from {file}")
+            }
+        };
+        let answers = checked(target.pid);
+        let of_monitor = answers.iter().find(|(tool, _)| tool == "upcall-monitor");
+        assert!(of_monitor.unwrap().1.contains(&lack), "{answers:?}");
+    }
+}
+
+/// Check that both places of a library that a process has loaded twice are shown, and that both are armed and fire when
+/// it is attached to once.
+fn library_twice() {
+    let target = StandIn::start("standin-copies", &["--count", "100"]);
+    let pid = target.pid;
+    let monitor = Monitor::attach(pid, &[]);
+    let probe = of_process(pid);
+    assert_eq!(sites(&probe).len(), 2);
+    let mut places = BTreeSet::new();
+    for site in sites(&probe) {
+        assert_eq!(site["armed"], true, "{site}");
+        assert_eq!(site["attached"].as_array().unwrap().len(), 1, "{site}");
+        let [copy] = &site["copies"].as_array().unwrap()[..] else {
+            panic!("{site}");
+        };
+        for (field, of_copy) in [
+            ("armed", "armed"),
+            ("bytes", "bytes"),
+            ("instruction", "instruction"),
+        ] {
+            assert_eq!(site[field], copy[of_copy], "{site}");
+        }
+        places.extend([number(&site["mapped"]), number(&copy["mapped"])]);
+    }
+    assert_eq!(places.len(), 4);
+    let text = probes(&["-v", "-p", &pid.to_string(), "dpif_recv:*"]).stdout;
+    for site in sites(&probe) {
+        let (mapped, copy) = (
+            site["mapped"].as_str().unwrap(),
+            site["copies"][0]["mapped"].as_str().unwrap(),
+        );
+        let lines = [
+            format!(", in memory at {mapped}\n"),
+            format!("\n    and in memory at {copy}\n"),
+        ];
+        assert!(lines.iter().all(|line| text.contains(line)), "{text}");
+    }
+    let table = probes(&["-p", &pid.to_string(), "dpif_recv:*"]).stdout;
+    assert!(
+        table.contains("recv_upcall      2      2     6  "),
+        "{table}"
+    );
+    assert_eq!(target.run(), 100);
+    let output = monitor.output();
+    assert_eq!((output.rows().len(), output.figure("lost")), (100, 0));
+}
+
+/// Check that a process which exits at any time while a tool looks for its probes and attaches to them is said to have
+/// exited, and nothing else of it.
+///
+/// It is killed later and later, until the tool has come to the end of what is checked.
+fn exit_meanwhile() {
+    let tools = [
+        (USDT_PROBES, &["-v"][..]),
+        (USDT_PROBES, &["--check"]),
+        (UPCALL_MONITOR, &["--source", "usdt"]),
+        (UPCALL_MONITOR, &["--netlink", "2:27"]),
+        (UPCALL_COST, &["--source", "usdt"]),
+        (
+            BRIDGE_LOOP,
+            &["--source", "kernel", "--threshold", "1ms", "--stack"],
+        ),
+        (DPIF_OPS, &["--source", "usdt"]),
+    ];
+    for (tool, args) in tools {
+        for later in 0.. {
+            let target = match tool {
+                DPIF_OPS | UPCALL_COST => StandIn::start("standin-ops", &[]),
+                _ => StandIn::start("standin-shared", &[]),
+            };
+            let pid = target.pid;
+            let mut command = Command::new(tool);
+            command.args(["-p", &pid.to_string()]).args(args);
+            let running = Monitor::spawn(command);
+            std::thread::sleep(std::time::Duration::from_millis(7 * later));
+            drop(target);
+            let output = running.output();
+            let text = &output.stderr;
+            let gone = [
+                format!(
+                    "error: process {pid} has exited before it could be traced; start it again"
+                ),
+                format!(
+                    "error: process {pid} has exited, only its parent has not noticed yet; start it again"
+                ),
+                format!(
+                    "error: no process has the id {pid}; -p takes that of a running ovs-vswitchd"
+                ),
+            ];
+            // --check fails if any tracer cannot run.
+            let shown = tool == USDT_PROBES && !output.stdout.is_empty();
+            let done = text.contains("attached to ") || shown;
+            let mut lines = text
+                .lines()
+                .filter(|line| !done && !line.starts_with("warning: ") && !line.starts_with("  "));
+            let said = lines.next();
+            assert!(
+                done || said.is_some_and(|line| gone.iter().any(|gone| gone == line)),
+                "{tool} {args:?}: {text}"
+            );
+            assert_eq!(lines.next(), None, "{tool} {args:?}: {text}");
+            // All that it says of a process that has exited, whenever that was.
+            for word in [
+                "No such",
+                "/proc",
+                "not permitted",
+                "failed to",
+                "without probes",
+            ] {
+                assert!(!text.contains(word), "{tool} {args:?}: {text}");
+            }
+            if done {
+                break;
+            }
+        }
+    }
 }
 
 /// Check what a user without privilege sees, and which warnings come.

@@ -83,15 +83,20 @@ static __always_inline void begin_held(struct held_state *held)
 	held->longest = 0;
 }
 
-/* At the end of a run of the current thread. */
+static __always_inline void settle_now(struct held_state *held)
+{
+	struct task_struct___held *task = (void *)bpf_get_current_task();
+
+	settle(held, BPF_CORE_READ(task, sched_info.run_delay));
+}
+
+/* At the end of a run of the current thread, once it is settled. */
 static __always_inline void fill_held(struct held *to, struct held_state *held)
 {
 	struct task_struct___held *task = (void *)bpf_get_current_task();
 	__u64 run_delay = BPF_CORE_READ(task, sched_info.run_delay);
-	struct block *block;
+	struct block *block = longest_block(held);
 
-	settle(held, run_delay);
-	block = longest_block(held);
 	to->off_cpu = held->off_cpu;
 	to->runnable = run_delay - held->delay_at_begin;
 	/* They are of different clocks. */
@@ -148,9 +153,11 @@ static __always_inline void leave_cpu(__u64 *ctx, struct task_struct___held *tas
 		block->syscall = syscall_of(task);
 		block->kernel_size = bpf_get_stack(ctx, block->kernel, sizeof(block->kernel), 0);
 		block->user_size = 0;
-		if (targ_stack)
+		if (targ_stack) {
 			block->user_size = bpf_get_stack(ctx, block->user, sizeof(block->user),
 							 BPF_F_USER_STACK);
+			copy_stack(task->pid, SLOT_BLOCK + !(held->longest_at & 1), ctx, 0);
+		}
 	}
 	held->off_since = now;
 }

@@ -110,7 +110,7 @@ static __always_inline int poll_turn(void *ctx, struct thread_state *thread, __u
 	if (ends == KIND_WAIT && held)
 		/* Before the run begins, which is when switched() begins to look. */
 		begin_held(held);
-	return turn(ctx, thread, ends, now, ends == KIND_RUN ? held : NULL);
+	return turn(ctx, thread, ends, now, ends == KIND_RUN ? held : NULL, 0);
 }
 
 /*

@@ -97,6 +97,7 @@ usdt_arg!(upcall_cost);
 plain! {
     bridge_loop::loop_record before data,
     bridge_loop::held,
+    bridge_loop::stack_copy,
     bridge_loop::thread_state,
     dpif_ops::event_head,
     dpif_ops::dpif_op_record before data,

@@ -8,6 +8,8 @@ use std::time::Duration;
 use super::figures::Figures;
 use super::held::Held;
 use super::record::Record;
+use super::stack::Stack;
+use super::unwind::End;
 use super::{Group, Kind};
 use crate::bpf::bridge_loop::types::stack_at;
 use crate::run::loss::Lost;
@@ -30,7 +32,7 @@ impl Json {
         self.line.write(out)
     }
 
-    /// Writes one run or wait. `frames` are the frames of its stack. `grouped` says that the kernel is the source, so
+    /// Writes one run or wait. `grouped` says that the kernel is the source, so
     /// that there may be several groups of threads.
     pub fn record(
         &mut self,
@@ -38,7 +40,7 @@ impl Json {
         record: &Record<'_>,
         grouped: bool,
         held: Option<&Held>,
-        frames: &[String],
+        stack: Option<&Stack>,
     ) -> io::Result<()> {
         let (line, header) = (&mut self.line, &record.header);
         line.record(record.kind.name());
@@ -61,19 +63,28 @@ impl Json {
                 line.field("longest_block_ns", block.duration);
                 line.field("blocked_in", &block.function);
                 line.field("syscall", &block.syscall);
-                if !frames.is_empty() {
+                if stack.is_some() {
                     line.field("kernel_stack", &block.frames);
                 }
             }
         }
-        if !frames.is_empty() {
+        if let Some(stack) = stack {
             let at = match stack_at(u32::from(header.stack_at)) {
                 stack_at::STACK_AT_THRESHOLD => "threshold",
                 stack_at::STACK_AT_BLOCK => "block",
                 _ => "end",
             };
             line.field("stack_at", at);
-            line.field("stack", frames);
+            line.field("stack", &stack.frames);
+            line.field("stack_certain", stack.certain);
+            let end = match stack.end {
+                End::Outermost => "outermost",
+                End::Copy => "copy",
+                End::NoInformation => "no_information",
+                End::TooMany => "too_many",
+                End::FramePointers => "frame_pointers",
+            };
+            line.field("stack_end", end);
         }
         line.write(out)
     }
@@ -167,15 +178,19 @@ mod tests {
         let bytes = record(0, 0, 3_723_000_209_759, odd, &[0x10, 0x20]);
         let record = Record::from_bytes(&bytes).unwrap();
         let mut out = Vec::new();
-        let frames = ["f\x1b+0x1 (x)".to_string()];
+        let stack = Stack {
+            frames: vec!["f\x1b+0x1 (x)".into()],
+            certain: 1,
+            end: End::Copy,
+        };
         Json::default()
-            .record(&mut out, &record, false, None, &frames)
+            .record(&mut out, &record, false, None, Some(&stack))
             .unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"record\":\"run\",\"end_ns\":5000000000,\"duration_ns\":3723000209759,\"begun_before\":false,\
              \"pid\":41,\"tid\":42,\"comm\":\"a\\\"\\n\\\\\u{fffd}\",\"stack_at\":\"threshold\",\
-             \"stack\":[\"f\\u001b+0x1 (x)\"]}\n"
+             \"stack\":[\"f\\u001b+0x1 (x)\"],\"stack_certain\":1,\"stack_end\":\"copy\"}\n"
         );
     }
 

@@ -1,5 +1,6 @@
 //! What bridge-loop shows: the runs of ovs-vswitchd's main loop and its waits, as records, figures, lines and JSON.
 
+mod code;
 pub mod figures;
 pub mod held;
 pub mod json;
@@ -9,6 +10,7 @@ pub mod record;
 pub mod stack;
 pub mod syscall;
 pub mod text;
+pub mod unwind;
 
 use clap::ValueEnum;
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::figures::{Figures, LONG};
 use super::held::Held;
 use super::record::Record;
+use super::stack::Stack;
+use super::unwind::End;
 use super::{Group, Kind};
 use crate::bpf::bridge_loop::types::stack_at;
 use crate::run::session::Past;
@@ -14,13 +16,12 @@ use crate::show::columns::At;
 use crate::show::escape::{Escaped, escape};
 use crate::show::histogram::{self, human};
 
-/// Appends the line of a run or wait, as bridge_loop.bt prints it, and below it what held the run up and the frames of
-/// its stack.
+/// Appends the line of a run or wait, as bridge_loop.bt prints it, and below it what held the run up and its stack.
 pub fn record(
     text: &mut String,
     record: &Record<'_>,
     held: Option<&Held>,
-    frames: &[String],
+    stack: Option<&Stack>,
 ) -> fmt::Result {
     let header = &record.header;
     write!(text, "- [{}@", header.head.tid)?;
@@ -41,7 +42,7 @@ pub fn record(
     if let Some(held) = held {
         self::held(text, held)?;
     }
-    if !frames.is_empty() {
+    if let Some(stack) = stack {
         let at = stack_at(u32::from(header.stack_at));
         text.push_str(match at {
             stack_at::STACK_AT_THRESHOLD => "    past the threshold it was in\n",
@@ -51,10 +52,33 @@ pub fn record(
         let block = held.and_then(|held| held.longest.as_ref());
         let kernel = block.filter(|_| at == stack_at::STACK_AT_BLOCK);
         let kernel = kernel.map_or(&[][..], |block| &block.frames);
-        for frame in kernel.iter().chain(frames) {
+        for frame in kernel {
             writeln!(text, "      {}", Escaped::text(frame))?;
         }
+        self::stack(text, stack)?;
     }
+    Ok(())
+}
+
+/// Appends the frames of a stack, and what is not known of it.
+fn stack(text: &mut String, stack: &Stack) -> fmt::Result {
+    for (i, frame) in stack.frames.iter().enumerate() {
+        let doubt = if i < stack.certain { "" } else { "? " };
+        writeln!(text, "      {doubt}{}", Escaped::text(frame))?;
+    }
+    if stack.certain < stack.frames.len() {
+        text.push_str(
+            "      ?: by frame pointers, which code that is built with -O2 does not have\n",
+        );
+    }
+    text.push_str(match stack.end {
+        End::Outermost | End::FramePointers => "",
+        End::Copy => "      ... its callers are beyond the part of the stack that was copied\n",
+        End::NoInformation => {
+            "      ... its callers are not known: the last one says nothing of its frame\n"
+        }
+        End::TooMany => "      ... and more callers\n",
+    });
     Ok(())
 }
 
@@ -187,19 +211,45 @@ mod tests {
         let odd = b"a\"\n\\\xff\0garbage...";
         let bytes = tests::record(0, 0, 3_723_000_209_759, odd, &[0x10, 0x20]);
         let mut text = String::new();
-        let frames = ["f\x1b+0x1 (x)".to_string()];
-        record(
-            &mut text,
-            &Record::from_bytes(&bytes).unwrap(),
-            None,
-            &frames,
-        )
-        .unwrap();
+        let mut stack = Stack {
+            frames: vec!["f\x1b+0x1 (x)".into()],
+            certain: 1,
+            end: End::Outermost,
+        };
+        let run = Record::from_bytes(&bytes).unwrap();
+        record(&mut text, &run, None, Some(&stack)).unwrap();
         assert_eq!(
             text,
             "- [42@a\"\\n\\\\xff] bridge run loop time  : 1:02:03.000209759\n    \
              past the threshold it was in\n      f\\u{1b}+0x1 (x)\n"
         );
+        stack.frames.push("g+0x2 (x)".into());
+        for (certain, end, expected) in [
+            (2, End::Outermost, "      g+0x2 (x)\n"),
+            (2, End::FramePointers, "      g+0x2 (x)\n"),
+            (
+                2,
+                End::TooMany,
+                "      g+0x2 (x)\n      ... and more callers\n",
+            ),
+            (
+                2,
+                End::Copy,
+                "      g+0x2 (x)\n      ... its callers are beyond the part of the stack that was copied\n",
+            ),
+            (
+                1,
+                End::NoInformation,
+                "      ? g+0x2 (x)\n      ?: by frame pointers, which code that is built with -O2 does not have\n      \
+                 ... its callers are not known: the last one says nothing of its frame\n",
+            ),
+        ] {
+            (stack.certain, stack.end) = (certain, end);
+            text.clear();
+            record(&mut text, &run, None, Some(&stack)).unwrap();
+            let (_, below) = text.split_once("0x1 (x)\n").unwrap();
+            assert_eq!(below, expected);
+        }
     }
 
     /// Check that the line of what began before its thread was seen says so.
@@ -207,7 +257,7 @@ mod tests {
     fn begun_before() {
         let bytes = tests::record(1, 1, 7, b"ovs-vswitchd\0\0\0\0", &[1, 2]);
         let mut text = String::new();
-        record(&mut text, &Record::from_bytes(&bytes).unwrap(), None, &[]).unwrap();
+        record(&mut text, &Record::from_bytes(&bytes).unwrap(), None, None).unwrap();
         assert_eq!(
             text,
             "- [42@ovs-vswitchd] poll_block() wait time: at least 0:00:00.000000007 (begun before, not counted)\n"
@@ -231,13 +281,13 @@ mod tests {
         };
         let bytes = tests::record(0, 0, 7, b"ovs-vswitchd\0\0\0\0", &[1, 2]);
         let run = Record::from_bytes(&bytes).unwrap();
-        let below = |held: &Held, frames: &[String]| {
+        let below = |held: &Held| {
             let mut text = String::new();
-            record(&mut text, &run, Some(held), frames).unwrap();
+            record(&mut text, &run, Some(held), None).unwrap();
             text.split_once('\n').unwrap().1.to_string()
         };
         assert_eq!(
-            below(&held, &[]),
+            below(&held),
             "    on a CPU 3.00 ms (user 1.00 ms, system 2.00 ms)\n    waiting for a CPU 40.00 us\n    \
              blocked 1.500 s, longest for 1.400 s in pipe_read() (read)\n"
         );
@@ -249,7 +299,7 @@ mod tests {
             frames: Vec::new(),
         });
         assert_eq!(
-            below(&held, &[]),
+            below(&held),
             "    on a CPU 3.00 ms\n    waiting for a CPU 40.00 us\n    \
              blocked 1.500 s, longest for 5 ns (no system call)\n"
         );

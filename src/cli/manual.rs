@@ -73,7 +73,8 @@ does not know is absent.
 
 usdt: {probes} of ovs-vswitchd. It has USDT probes if it is Open vSwitch 2.17 or later and was built with
 --enable-usdt-probes, as Fedora's package is, and as those of Debian and Ubuntu are not; usdt-probes --check says
-whether it was. The kernel must have uprobes (CONFIG_UPROBE_EVENTS).
+whether it was. The kernel must have uprobes (CONFIG_UPROBE_EVENTS). The code must be mapped from its file: a program
+that has moved it to huge pages runs a copy, in which no uprobe can be.
 
 kernel: {functions}, whatever ovs-vswitchd was built with. {needs}
 

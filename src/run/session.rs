@@ -100,6 +100,8 @@ impl Daemon {
         match ports.failure() {
             // They are asked for again at once.
             None | Some(ports::Error::Moving) => {}
+            // There is more to say of it than that.
+            Some(_) if target.has_exited() => {}
             Some(error @ ports::Error::Namespace { .. }) => note(format_args!(
                 "warning: {error}, so its ports have numbers only; {} to see their names",
                 error.way_out()

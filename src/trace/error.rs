@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::usdt;
+use super::{process, usdt};
 use crate::ovs::release::{Release, since};
 use crate::show::escape::Escaped;
 use crate::show::message::cause;
@@ -26,6 +26,9 @@ pub enum Error {
     /// A zombie.
     #[error("process {0} has exited, only its parent has not noticed yet; start it again")]
     Exited(u32),
+    /// It ran when it was named, and exited before it was traced.
+    #[error("process {0} has exited before it could be traced; start it again")]
+    Gone(u32),
     /// The process that `--monitor` keeps to restart the daemon. It receives no upcalls.
     #[error(
         "process {pid} is the --monitor of ovs-vswitchd; use {}",
@@ -37,8 +40,8 @@ pub enum Error {
         /// The process that it watches, if its title says.
         child: Option<u32>,
     },
-    /// A kernel thread, or a process that exited just now.
-    #[error("process {0} runs no program: it is a kernel thread, or has just exited")]
+    /// A kernel thread.
+    #[error("process {0} runs no program: it is a kernel thread")]
     NoObjects(u32),
     /// There is no process to trace by default.
     #[error("no ovs-vswitchd is running here; start it, or name its process with -p")]
@@ -87,6 +90,24 @@ pub enum Error {
         pid: u32,
         /// Its executable.
         path: PathBuf,
+    },
+    /// Sites of a probe are in code that the process has not mapped from its file, so that no uprobe can be there.
+    #[error("{}\n{}", moved_fact(*pid, path, probe, *moved, *of), match moved == of {
+        true => "it runs a copy, on huge pages for example, where no uprobe can be; --source kernel needs none",
+        false => "it runs a copy, where no uprobe can be; --source kernel shows all, --source usdt what passes the other \
+                  sites",
+    })]
+    Moved {
+        /// The process.
+        pid: u32,
+        /// The file.
+        path: PathBuf,
+        /// `provider:name`.
+        probe: String,
+        /// How many sites are not mapped.
+        moved: usize,
+        /// How many sites the probe has.
+        of: usize,
     },
     /// There are no probes, and the kernel's own functions cannot be used either.
     #[error("{probes}, and the kernel's own functions cannot be used instead: {kernel}\n{way_out}")]
@@ -228,13 +249,31 @@ impl Error {
         text.lines().next().unwrap_or_default().to_string()
     }
 
-    /// The second line, if there is one.
+    /// The second line, if there is one, or what else helps to have probes where the kernel cannot be used.
     pub(super) fn way_out(&self) -> String {
+        match self {
+            Error::Moved { moved, of, .. } if moved == of => {
+                return "start it so that it does not move its code to huge pages; usdt-probes --check says more".into();
+            }
+            Error::Moved { .. } => {
+                return "--source usdt shows what passes the other sites".into();
+            }
+            _ => {}
+        }
         let text = self.to_string();
         text.lines()
             .nth(1)
             .unwrap_or("usdt-probes --check says more")
             .to_string()
+    }
+
+    /// That a process has exited, if one of `pids` has: whatever else is the matter with it has no other cause.
+    #[must_use]
+    pub(super) fn or_gone(self, pids: &[u32]) -> Self {
+        match pids.iter().find(|pid| process::has_exited(**pid)) {
+            Some(pid) => Error::Gone(*pid),
+            None => self,
+        }
     }
 
     pub(super) fn read(path: impl Into<PathBuf>, source: io::Error) -> Self {
@@ -248,6 +287,17 @@ impl Error {
     }
 }
 
+fn moved_fact(pid: u32, path: &Path, probe: &str, moved: usize, of: usize) -> String {
+    match of {
+        of if of == moved => {
+            format!("process {pid} has the probe {probe}, but its code is not mapped from {path:?}")
+        }
+        of => format!(
+            "process {pid} has {moved} of the {of} sites of {probe} in code that is not mapped from {path:?}"
+        ),
+    }
+}
+
 /// A process that could be meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
@@ -255,6 +305,14 @@ pub struct Candidate {
     pub pid: u32,
     /// Its command line, arguments separated by blanks.
     pub command: String,
+}
+
+impl Candidate {
+    /// Whether it was started with an option for which it forks before it is a daemon: as the parent it may exit soon.
+    pub fn forks(&self) -> bool {
+        let mut words = self.command.split(' ');
+        words.any(|word| word.starts_with("--detach") || word.starts_with("--monitor"))
+    }
 }
 
 impl fmt::Display for Candidate {

@@ -13,6 +13,7 @@ pub mod kernel;
 pub mod libbpf_log;
 pub mod netlink;
 pub mod object;
+mod places;
 pub mod plan;
 pub mod privilege;
 pub mod probes;

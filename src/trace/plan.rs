@@ -75,6 +75,17 @@ impl Plan {
         targets: &[Target],
         only: Option<&str>,
     ) -> Result<Self, Error> {
+        let pids: Vec<u32> = targets.iter().map(Target::pid).collect();
+        let plan = Self::of_running(asked, groups, targets, only);
+        plan.map_err(|error| error.or_gone(&pids))
+    }
+
+    fn of_running(
+        asked: Option<Source>,
+        groups: impl Fn(Source) -> Vec<&'static Group>,
+        targets: &[Target],
+        only: Option<&str>,
+    ) -> Result<Self, Error> {
         let asked = asked.or(groups(Source::Kernel).is_empty().then_some(Source::Usdt));
         let chosen = source::Choice::new(asked, &groups(Source::Usdt), targets)?;
         let groups = groups(chosen.source);
@@ -149,7 +160,8 @@ impl Plan {
     /// way fails, it calls `load` again for the next one.
     ///
     /// # Errors
-    /// Those of `load` if no other way remains, and [`Error::Unseen`].
+    /// Those of `load` if no other way remains, and [`Error::Unseen`]; [`Error::Gone`] if it failed because one of the
+    /// processes has exited.
     pub fn load<'obj, T>(
         &mut self,
         storage: &'obj mut Storage,
@@ -164,7 +176,7 @@ impl Plan {
                     self.groups.iter().for_each(Choice::warn);
                     return Ok(loaded);
                 }
-                Err(error) => self.fall_back(error, verbose)?,
+                Err(error) => self.fall_back(error.or_gone(&self.pids), verbose)?,
             }
         }
     }

@@ -1,7 +1,10 @@
 //! Processes: what `/proc` says of one, and which of them are ovs-vswitchd.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::{Candidate, Error};
@@ -9,7 +12,8 @@ use super::error::{Candidate, Error};
 /// The daemon's `comm`.
 const OVS_VSWITCHD: &str = "ovs-vswitchd";
 
-/// `PF_KTHREAD` of `include/linux/sched.h`, in the flags of `/proc/PID/stat`.
+/// Of `include/linux/sched.h`, in the flags of `/proc/PID/stat`.
+const PF_EXITING: u32 = 0x0000_0004;
 const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// Finds the one ovs-vswitchd that runs here.
@@ -35,15 +39,16 @@ pub fn only(candidates: Vec<Candidate>) -> Result<u32, Error> {
 /// Every ovs-vswitchd that runs here, in the order of their ids.
 ///
 /// It looks at the processes that have this name, in containers too, and at those that a pidfile of
-/// `$OVS_RUNDIR`, `/var/run/openvswitch` or `/run/openvswitch` names. The parent process that
-/// `--monitor` keeps to restart the daemon is not one of them.
+/// `$OVS_RUNDIR`, `/var/run/openvswitch` or `/run/openvswitch` names. The parent processes are
+/// none of them: that which `--monitor` keeps to restart the daemon, and that which waits with
+/// `--detach` until the daemon is ready.
 ///
 /// # Errors
 /// [`Error::Read`] and [`Error::Permission`] if `/proc` cannot be listed, or if a process cannot be read and none of the
 /// others is one: then that one may be.
 pub fn ovs_vswitchds() -> Result<Vec<Candidate>, Error> {
     let unlisted = |err| Error::read("/proc", err);
-    let mut candidates = Vec::new();
+    let mut named = Vec::new();
     let mut unread = None;
     let pidfiles = pidfiles();
     for entry in fs::read_dir("/proc").map_err(unlisted)? {
@@ -60,18 +65,38 @@ pub fn ovs_vswitchds() -> Result<Vec<Candidate>, Error> {
                 continue;
             }
         };
-        if process.is_ovs_vswitchd(pidfiles.contains(&pid)) {
-            candidates.push(Candidate {
-                pid,
-                command: process.command,
-            });
+        if process.is_named_so(pidfiles.contains(&pid)) {
+            named.push((pid, process));
         }
     }
-    candidates.sort_by_key(|candidate| candidate.pid);
+    named.sort_by_key(|(pid, _)| *pid);
+    let daemons = daemons(named);
     match unread {
-        Some(error) if candidates.is_empty() => Err(error),
-        _ => Ok(candidates),
+        Some(error) if daemons.is_empty() => Err(error),
+        _ => Ok(daemons),
     }
+}
+
+/// Those that are daemons among processes that have its name.
+///
+/// A process that has one of them as its child is none: `daemonize_start()` of lib/daemon-unix.c forks, for `--detach`
+/// and then for `--monitor`, before it forbids the daemon ever to do so.
+fn daemons(named: Vec<(u32, Process)>) -> Vec<Candidate> {
+    let parents: Vec<u32> = named.iter().map(|(_, process)| process.parent).collect();
+    let daemons = named
+        .into_iter()
+        .filter(|(pid, process)| !process.is_monitor() && !parents.contains(pid));
+    let candidate = |(pid, process): (u32, Process)| Candidate {
+        pid,
+        command: process.command,
+    };
+    daemons.map(candidate).collect()
+}
+
+/// Whether a process has exited, or is about to, so that little of it can be read any more.
+pub(super) fn has_exited(pid: u32) -> bool {
+    let process = Process::look_at(pid);
+    process.is_ok_and(|process| process.is_none_or(|process| process.exited))
 }
 
 /// The processes that the pidfiles name.
@@ -90,7 +115,9 @@ fn pidfiles() -> Vec<u32> {
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) tgid: u32,
+    parent: u32,
     comm: String,
+    /// Or is about to: it has no memory and no files any more, or loses them now.
     pub(super) exited: bool,
     kernel: bool,
     /// Arguments separated by blanks.
@@ -98,11 +125,6 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// `None` if there is no such process, or if it cannot be read.
-    pub(super) fn read(pid: u32) -> Option<Self> {
-        Self::look_at(pid).ok().flatten()
-    }
-
     /// `None` if there is no such process.
     ///
     /// # Errors
@@ -128,27 +150,29 @@ impl Process {
         let (comm, fields) = after.rsplit_once(')')?;
         let mut fields = fields.split_ascii_whitespace();
         let state = fields.next()?;
-        // Between them: ppid, pgrp, session, tty_nr, tpgid.
-        let flags: u32 = fields.nth(5)?.parse().ok()?;
+        let parent = fields.next()?.parse().ok()?;
+        // Between them: pgrp, session, tty_nr, tpgid.
+        let flags: u32 = fields.nth(4)?.parse().ok()?;
         let status = String::from_utf8_lossy(status);
         let tgid = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
         let command = String::from_utf8_lossy(cmdline);
         Some(Process {
             tgid: tgid.trim_ascii().parse().ok()?,
+            parent,
             comm: comm.into(),
-            exited: matches!(state, "Z" | "X"),
+            exited: matches!(state, "Z" | "X") || flags & PF_EXITING != 0,
             kernel: flags & PF_KTHREAD != 0,
             command: command.trim_end_matches('\0').replace('\0', " "),
         })
     }
 
-    /// Whether this is a daemon. A pidfile may be stale and its number in use again, so what it
-    /// names must at least be called something like it (`lt-ovs-vswitchd`, say).
-    fn is_ovs_vswitchd(&self, in_pidfile: bool) -> bool {
+    /// Whether this has the name of a daemon, as it has itself and its parents. A pidfile may be stale and its number
+    /// in use again, so what it names must at least be called something like it (`lt-ovs-vswitchd`, say).
+    fn is_named_so(&self, in_pidfile: bool) -> bool {
         let program = self.command.split(' ').next().unwrap_or_default();
         let named = self.comm == OVS_VSWITCHD
             || in_pidfile && (self.comm.contains(OVS_VSWITCHD) || program.contains(OVS_VSWITCHD));
-        named && !self.exited && !self.kernel && !self.is_monitor()
+        named && !self.exited && !self.kernel
     }
 
     /// Whether this is the process that `--monitor` keeps: `monitor_daemon()` of lib/daemon-unix.c titles itself
@@ -170,14 +194,43 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
+/// The program that a process runs.
+#[derive(Debug)]
+pub(super) struct Program {
+    /// As the process saw it, in its own mount namespace.
+    pub(super) path: PathBuf,
+    /// Whether that path no longer leads to it.
+    pub(super) deleted: bool,
+    pub(super) inode: u64,
+}
+
+impl Program {
+    /// By `/proc/PID/exe`, which needs no part of the file to be mapped. `None` of a kernel thread, or if the process
+    /// has exited or is another user's.
+    pub(super) fn of(pid: u32) -> Option<Self> {
+        let exe = proc(pid, "exe");
+        let path = fs::read_link(&exe).ok()?;
+        let bytes = path.as_os_str().as_bytes();
+        let (path, deleted) = match bytes.strip_suffix(b" (deleted)") {
+            Some(path) => (path, true),
+            None => (bytes, false),
+        };
+        Some(Self {
+            path: PathBuf::from(OsStr::from_bytes(path)),
+            deleted,
+            inode: fs::metadata(&exe).ok()?.ino(),
+        })
+    }
+}
+
 /// The id that a process has in its own pid namespace, if that is not the one of this `/proc`.
 ///
 /// # Errors
-/// [`Error::NoProcess`], [`Error::Read`], [`Error::Permission`].
+/// [`Error::Gone`], [`Error::Read`], [`Error::Permission`].
 pub(super) fn inner_id(pid: u32) -> Result<Option<u32>, Error> {
     let path = proc(pid, "status");
     let status = fs::read_to_string(&path).map_err(|error| match is_gone(&error) {
-        true => Error::NoProcess(pid),
+        true => Error::Gone(pid),
         false => Error::read(path, error),
     })?;
     Ok(inner_of(&status))
@@ -200,28 +253,33 @@ pub(super) fn proc(pid: u32, file: &str) -> PathBuf {
 mod tests {
     use super::*;
 
+    /// A process whose parent is `parent`. `stat` as on Linux 6.18, cut after its flags.
+    fn process(comm: &str, state: &str, parent: u32, flags: u32, command: &str) -> Process {
+        let stat = format!("12 ({comm}) {state} {parent} 12 12 0 -1 {flags} 0");
+        let status = b"Name:\tx\nUmask:\t0022\nTgid:\t12\nPid:\t12\n";
+        Process::parse(stat.as_bytes(), status, command.as_bytes()).unwrap()
+    }
+
+    const USUAL: &str = "ovs-vswitchd\0unix:/run/openvswitch/db.sock\0";
+    const MONITOR: &str = "ovs-vswitchd: monitoring pid 13 (healthy)\0\0\0";
+
     /// Check that a process is known whatever its name, and which ones are daemons.
     ///
-    /// `stat` as on Linux 6.18, cut after its flags; the command line of the monitor is OVS's.
+    /// The command line of the monitor is OVS's.
     #[test]
-    fn daemons() {
-        let process = |comm: &str, state: &str, flags: u32, command: &str| {
-            let stat = format!("12 ({comm}) {state} 1 12 12 0 -1 {flags} 0");
-            let status = b"Name:\tx\nUmask:\t0022\nTgid:\t12\nPid:\t12\n";
-            Process::parse(stat.as_bytes(), status, command.as_bytes()).unwrap()
-        };
-        let odd = process("a) Z (b", "S", 0, "x\0-y\0\0");
+    fn names() {
+        let odd = process("a) Z (b", "S", 7, 0, "x\0-y\0\0");
         assert_eq!(
-            (odd.comm.as_str(), odd.exited, odd.tgid),
-            ("a) Z (b", false, 12)
+            (odd.comm.as_str(), odd.exited, odd.tgid, odd.parent),
+            ("a) Z (b", false, 12, 7)
         );
         assert_eq!(odd.command, "x -y");
+        // It has given up its memory, but is not a zombie yet.
+        assert!(process("x", "R", 1, 0x40_0144, "").exited);
 
-        let usual = "ovs-vswitchd\0unix:/run/openvswitch/db.sock\0";
-        let monitor = "ovs-vswitchd: monitoring pid 13 (healthy)\0\0\0";
         for (comm, state, flags, command, anyhow, in_pidfile) in [
-            ("ovs-vswitchd", "S", 0x40_0140, usual, true, true),
-            ("ovs-vswitchd", "S", 0x40_0140, monitor, false, false),
+            ("ovs-vswitchd", "S", 0x40_0140, USUAL, true, true),
+            ("ovs-vswitchd", "S", 0x40_0140, MONITOR, false, false),
             ("ovs-vswitchd", "Z", 0x40_014c, "", false, false),
             ("ovs-vswitchd", "S", 0x20_8040, "", false, false),
             (
@@ -242,11 +300,48 @@ mod tests {
             ),
             ("grep", "R", 0, "grep\0ovs-vswitchd\0", false, false),
         ] {
-            let process = process(comm, state, flags, command);
-            assert_eq!(process.is_ovs_vswitchd(false), anyhow, "{process:?}");
-            assert_eq!(process.is_ovs_vswitchd(true), in_pidfile, "{process:?}");
+            for (named_in_pidfile, expected) in [(false, anyhow), (true, in_pidfile)] {
+                let process = process(comm, state, 1, flags, command);
+                let text = format!("{process:?}");
+                let named = process
+                    .is_named_so(named_in_pidfile)
+                    .then_some((12, process));
+                let found = daemons(named.into_iter().collect());
+                assert_eq!(found.len(), usize::from(expected), "{text}");
+            }
         }
         assert!(Process::parse(b"", b"", b"").is_none());
+    }
+
+    /// Check that a process which waits for its child is no daemon, with `--detach`, `--monitor` and both, at each step
+    /// of the start of one of two daemons, and that another daemon is one meanwhile.
+    #[test]
+    fn parents() {
+        let found = |processes: &[(u32, u32, &str)]| -> Vec<u32> {
+            let named = processes.iter().map(|(pid, parent, command)| {
+                let process = process("ovs-vswitchd", "S", *parent, 0, command);
+                (*pid, process)
+            });
+            let other = (90, process("ovs-vswitchd", "S", 1, 0, USUAL));
+            let found = daemons(named.chain([other]).collect());
+            found.into_iter().map(|daemon| daemon.pid).collect()
+        };
+        let (parent, monitor) = ((12, 7, USUAL), (13, 12, USUAL));
+        assert_eq!(found(&[parent]), [12, 90]);
+        assert_eq!(found(&[parent, (13, 12, USUAL)]), [13, 90]);
+        assert_eq!(found(&[(13, 1, USUAL)]), [13, 90]);
+        assert_eq!(found(&[parent, monitor, (14, 13, USUAL)]), [14, 90]);
+        let monitor = (13, 12, MONITOR);
+        assert_eq!(found(&[parent, monitor, (14, 13, USUAL)]), [14, 90]);
+        assert_eq!(found(&[(13, 1, MONITOR), (14, 13, USUAL)]), [14, 90]);
+        for (options, forks) in [
+            ("--pidfile --detach", true),
+            ("--monitor=yes", true),
+            ("--pidfile", false),
+        ] {
+            let command = format!("ovs-vswitchd {options}");
+            assert_eq!(Candidate { pid: 1, command }.forks(), forks, "{options}");
+        }
     }
 
     /// Check that a process has another id only in a pid namespace of its own. The lines are those of Linux 6.18.

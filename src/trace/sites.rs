@@ -7,6 +7,7 @@ use super::target::Target;
 use super::usdt::{Arg, Machine, Site, parse_args};
 use super::{Error, kernel};
 use crate::ovs::release::{Release, release};
+use crate::show::message::note;
 
 /// The sites of several probes.
 #[derive(Debug, Default)]
@@ -28,7 +29,7 @@ struct Found {
 type InObject = (Object, Vec<(Site, u64)>);
 
 impl Sites {
-    /// Finds a probe in each of the processes.
+    /// Finds a probe in each of the processes, and warns of sites at which no uprobe can be.
     ///
     /// # Errors
     /// Those of [`Target::find_probe`]; [`Error::Arguments`], [`Error::TooManySpecs`]; [`Error::NoCookie`] if
@@ -42,13 +43,23 @@ impl Sites {
         };
         for target in targets {
             let mut objects = Vec::new();
-            for (object, of_object) in target.find_probe(probe.provider, probe.name)? {
+            let everywhere = target.find_probe(probe.provider, probe.name)?;
+            if let Some(moved) = target.moved(&everywhere) {
+                let fact = moved.fact();
+                note(format_args!(
+                    "warning: {fact}\n  what passes there is not seen; --source kernel shows all"
+                ));
+            }
+            for (object, of_object) in everywhere {
                 let mut sites = Vec::new();
-                for site in of_object.sites {
+                let mapped = |site: &Site| object.code(site.offset).next().is_some();
+                for site in of_object.sites.into_iter().filter(mapped) {
                     let spec = found.spec(&site.args, of_object.machine)?;
                     sites.push((site, spec as u64));
                 }
-                objects.push((object, sites));
+                if !sites.is_empty() {
+                    objects.push((object, sites));
+                }
             }
             found.targets.push(objects);
         }

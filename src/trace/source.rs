@@ -14,10 +14,10 @@ pub(super) struct Choice {
 
 impl Choice {
     /// Takes the source that was asked for. If none was, these are the probes if each of the processes has all that
-    /// `groups` attach to, and the kernel if not.
+    /// `groups` attach to where uprobes can be, and the kernel if not.
     ///
     /// # Errors
-    /// [`Error::NoProcess`] if one of the processes is gone.
+    /// [`Error::Gone`] if one of the processes is gone.
     pub fn new(
         asked: Option<Source>,
         groups: &[&'static Group],
@@ -32,13 +32,14 @@ impl Choice {
         }
         for probe in groups.iter().flat_map(|group| group.probes()) {
             for target in targets {
-                match target.find_probe(probe.provider, probe.name) {
-                    Ok(_) => {}
-                    Err(gone @ Error::NoProcess(_)) => return Err(gone),
-                    Err(error) => {
-                        choice.source = Source::Kernel;
-                        choice.without_probes.get_or_insert(error);
-                    }
+                let lacks = match target.find_probe(probe.provider, probe.name) {
+                    Ok(found) => target.moved(&found),
+                    Err(gone @ Error::Gone(_)) => return Err(gone),
+                    Err(error) => Some(error),
+                };
+                if let Some(error) = lacks {
+                    choice.source = Source::Kernel;
+                    choice.without_probes.get_or_insert(error);
                 }
             }
         }

@@ -1,9 +1,8 @@
-//! The traced process: which one it is, what code it has mapped, and where a probe of it is.
+//! The traced process: which one it is, what code it runs, and where a probe of it is.
 //!
 //! Everything is read through `/proc/PID`, so a process in a container, or one whose files have
 //! been replaced by an upgrade since it started, is seen as it is and not as the path says.
 use std::fs;
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -12,8 +11,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::object::Object;
-use super::process::{Process, find_ovs_vswitchd, inner_id, proc};
-use super::usdt::{self, Probe, Probes};
+use super::process::{Process, Program, find_ovs_vswitchd, has_exited, inner_id, proc};
+use super::usdt::{self, Form, Probe, Probes};
 use super::{Error, kernel};
 
 /// Providers of the C and C++ run-time libraries. Their probes do not show how Open vSwitch was
@@ -82,20 +81,28 @@ impl Target {
         self.pid
     }
 
-    /// Whether it has exited.
+    /// Whether it has exited, or is about to.
     pub fn has_exited(&self) -> bool {
         let mut fds = [PollFd::new(self, PollFlags::IN)];
-        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+        let exited = poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0);
+        exited || has_exited(self.pid)
+    }
+
+    /// [`Error::Gone`] if one of the processes has exited, which then is why something else failed.
+    pub fn gone(targets: &[Self]) -> Option<Error> {
+        let gone = targets.iter().find(|target| target.has_exited())?;
+        Some(Error::Gone(gone.pid))
     }
 
     /// The inode number of its network namespace, by which the kernel's own structures identify it.
     ///
     /// # Errors
     ///
-    /// [`Error::Read`], [`Error::Permission`].
+    /// [`Error::Read`], [`Error::Permission`], [`Error::Gone`].
     pub fn network_namespace(&self) -> Result<u32, Error> {
         let path = PathBuf::from(format!("/proc/{}/ns/net", self.pid));
-        let metadata = fs::metadata(&path).map_err(|err| Error::read(&path, err))?;
+        let metadata = fs::metadata(&path);
+        let metadata = metadata.map_err(|err| Error::read(&path, err).or_gone(&[self.pid]))?;
         Ok(u32::try_from(metadata.ino()).unwrap_or_default())
     }
 
@@ -106,7 +113,7 @@ impl Target {
     /// this program is not in the first one, ids are those of the namespace that the process is in, perhaps another.
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::Permission`].
+    /// [`Error::Read`], [`Error::Permission`], [`Error::Gone`].
     pub fn install(
         targets: &[Self],
         ids: &mut [u32],
@@ -119,7 +126,9 @@ impl Target {
             *namespace = own.into();
             if let Some(inner) = inner_id(target.pid)? {
                 let path = proc(target.pid, "ns/pid");
-                let metadata = fs::metadata(&path).map_err(|err| Error::read(&path, err))?;
+                let metadata = fs::metadata(&path);
+                let metadata =
+                    metadata.map_err(|err| Error::read(&path, err).or_gone(&[target.pid]))?;
                 *id = inner;
                 *namespace = [metadata.dev(), metadata.ino()];
             }
@@ -127,32 +136,31 @@ impl Target {
         Ok(())
     }
 
-    /// Every file that the process has mapped as code, once each, in the order of addresses: the
-    /// executable, then its libraries.
+    /// Every file that the process runs code of, once each: its program, then the libraries in the order of addresses.
+    /// Of a file whose code was moved to other memory, no code is mapped.
     ///
     /// # Errors
-    /// [`Error::Permission`] for another user's process, [`Error::NoProcess`] and
-    /// [`Error::NoObjects`] for one that is gone, [`Error::Read`].
+    /// [`Error::Permission`] for another user's process, [`Error::NoObjects`] for a kernel thread, [`Error::Gone`],
+    /// [`Error::Read`].
     pub fn objects(&self) -> Result<Vec<Object>, Error> {
+        let pids = &[self.pid];
         let path = proc(self.pid, "maps");
-        let maps = fs::read(&path).map_err(|err| match err.kind() {
-            ErrorKind::NotFound => Error::NoProcess(self.pid),
-            _ => Error::read(path, err),
-        })?;
-        let objects = Object::list(self.pid, &maps);
+        let maps = fs::read(&path).map_err(|err| Error::read(path, err).or_gone(pids))?;
+        let objects = Object::list(self.pid, &maps, Program::of(self.pid));
         if objects.is_empty() {
-            Err(Error::NoObjects(self.pid))
+            Err(Error::NoObjects(self.pid).or_gone(pids))
         } else {
             Ok(objects)
         }
     }
 
     /// The files that have the probe `provider:name`, and the probe: at least one, and more than
-    /// one if the process has mapped several copies of a library.
+    /// one if the process runs several versions of a library. Nothing can be attached to a site of it that the process
+    /// has not mapped as code ([`Object::code`]); to at least one site it can, and [`Target::moved`] says if not to all.
     ///
     /// # Errors
-    /// Those of [`Target::objects`]. If no file has the probe: what kept the first file from being
-    /// read, or [`Error::Usdt`] if its note is of no use, or [`Error::NoProbes`], or
+    /// Those of [`Target::objects`]; [`Error::Moved`] if no site is mapped. If no file has the probe: what kept the
+    /// first file from being read, or [`Error::Usdt`] if its note is of no use, or [`Error::NoProbes`], or
     /// [`Error::NoProbe`].
     pub fn find_probe(&self, provider: &str, name: &str) -> Result<Vec<(Object, Probe)>, Error> {
         let objects = self.objects()?;
@@ -161,10 +169,15 @@ impl Target {
         let mut present = Vec::new();
         let mut failure = None;
         for object in objects {
-            let Probes { probes, warnings } = match object.probes() {
-                Ok(probes) => probes,
+            let Probes {
+                probes, warnings, ..
+            } = match object.probes() {
+                Ok(found) if found.form != Form::Linked => continue,
+                Ok(found) => found,
                 // Code need not come from an ELF file: a JIT compiler's comes from a memfd.
                 Err(Error::Usdt { .. }) => continue,
+                // What is mapped without code need not be a library.
+                Err(_) if !object.has_code() && object.path != executable => continue,
                 Err(err) => {
                     failure.get_or_insert(err);
                     continue;
@@ -188,15 +201,14 @@ impl Target {
                 }
             }
         }
-        if !found.is_empty() {
-            return Ok(found);
-        }
         let pid = self.pid;
-        Err(match failure {
-            // The files of a process are gone once it has exited.
-            Some(_) if Process::read(pid).is_none_or(|process| process.exited) => {
-                Error::NoProcess(pid)
-            }
+        if !found.is_empty() {
+            return match self.moved(&found) {
+                Some(error @ Error::Moved { moved, of, .. }) if moved == of => Err(error),
+                _ => Ok(found),
+            };
+        }
+        let error = match failure {
             Some(failure) => failure,
             None if present.is_empty() => Error::NoProbes {
                 pid,
@@ -207,6 +219,28 @@ impl Target {
                 probe: format!("{provider}:{name}"),
                 present,
             },
+        };
+        // The files of a process are gone once it has exited.
+        Err(error.or_gone(&[pid]))
+    }
+
+    /// An [`Error::Moved`] if the process has not mapped all sites of a probe that was found as code.
+    pub fn moved(&self, found: &[(Object, Probe)]) -> Option<Error> {
+        let sites = found.iter().flat_map(|(object, probe)| {
+            let sites = probe.sites.iter();
+            sites.map(move |site| (object, site))
+        });
+        let mut moved = sites
+            .clone()
+            .filter(|(object, site)| object.code(site.offset).next().is_none());
+        let (object, _) = moved.next()?;
+        let (_, probe) = found.first()?;
+        Some(Error::Moved {
+            pid: self.pid,
+            path: object.path.clone(),
+            probe: format!("{}:{}", probe.provider, probe.name),
+            moved: 1 + moved.count(),
+            of: sites.count(),
         })
     }
 }

@@ -7,11 +7,12 @@
 //! string into something that a BPF program can follow.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
-use object::elf::{EM_AARCH64, EM_X86_64, FileHeader32, FileHeader64, NoteType, PF_X, PT_LOAD};
-use object::read::elf::{FileHeader, Note, ProgramHeader, SectionHeader};
+use object::elf::{EM_AARCH64, EM_X86_64, FileHeader32, FileHeader64, NoteType, SHT_NOTE};
+use object::read::elf::{FileHeader, Note, NoteIterator, SectionHeader};
 use object::{Endian, Endianness, FileKind, ReadRef};
+
+use super::places::{Places, Relocations};
 
 /// `n_type` of a probe's note (`_SDT_NOTE_TYPE`).
 const NT_STAPSDT: NoteType = NoteType(3);
@@ -67,9 +68,22 @@ pub enum Machine {
     Other(u16),
 }
 
+/// What kind of ELF file the sites are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A program or a library: what can be loaded, and so the only form in which something can be attached to a site.
+    Linked,
+    /// What `objcopy --only-keep-debug` and its like leave of one: its notes, and none of its code.
+    DebugFile,
+    /// What a compiler makes, a `.o` file: the linker decides where its code comes to be.
+    Relocatable,
+}
+
 /// Everything that a file's `.note.stapsdt` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probes {
+    /// What kind of file it is.
+    pub form: Form,
     /// Sorted by provider, then name.
     pub probes: Vec<Probe>,
     /// Notes that could not be used ([`Error::Note`], [`Error::Unmapped`]), in the file's order.
@@ -92,11 +106,13 @@ pub struct Probe {
 /// A place in the code that fires a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
-    /// Address as linked, corrected for a prelinked file: what `readelf -n` and `objdump` show.
+    /// Address as linked, corrected for a prelinked file: what `readelf -n` and `objdump` show. In a
+    /// [`Form::Relocatable`] file it counts from the beginning of its section.
     pub address: u64,
-    /// The same place as a file offset: what a uprobe is attached to.
+    /// The same place as a file offset: what a uprobe is attached to. 0 in a [`Form::DebugFile`], which has no code.
     pub offset: u64,
-    /// File offset of the probe's 16-bit semaphore, if it has one: the uprobe's reference counter.
+    /// File offset of the probe's 16-bit semaphore, if it has one: the uprobe's reference counter. 0 if the file is
+    /// not [`Form::Linked`].
     pub semaphore: Option<u64>,
     /// Argument specifications as the compiler wrote them, for [`parse_args`].
     pub args: String,
@@ -175,8 +191,8 @@ where
         EM_AARCH64 => Machine::Aarch64,
         other => Machine::Other(other.0),
     };
-    let segments = Segments::new(header.program_headers(endian, data)?, endian);
     let sections = header.sections(endian, data)?;
+    let places = Places::new(header, &sections, data)?;
     let base = sections
         .section_by_name(endian, b".stapsdt.base")
         .map(|(_, s)| s.sh_addr(endian));
@@ -185,20 +201,29 @@ where
     let mut sites: BTreeMap<(String, String), Vec<Site>> = BTreeMap::new();
     let mut warnings = Vec::new();
     let mut index = 0;
-    for section in sections.iter() {
-        if sections.section_name(endian, section) != Ok(b".note.stapsdt") {
+    for (number, section) in sections.enumerate() {
+        if sections.section_name(endian, section) != Ok(b".note.stapsdt")
+            || section.sh_type(endian) != SHT_NOTE
+        {
             continue;
         }
-        let Some(notes) = section.notes(endian, data)? else {
-            continue;
+        let relocations = match places.form {
+            Form::Relocatable => Relocations::new(endian, &sections, number, data)?,
+            _ => Relocations::default(),
         };
+        let bytes = section.data(endian, data)?;
+        let notes = NoteIterator::<Elf>::new(endian, section.sh_addralign(endian), bytes)?;
         for note in notes {
             match note.map_err(|_| "it is longer than its section") {
                 Ok(note) if note.name() != b"stapsdt" || note.n_type(endian) != NT_STAPSDT => {}
                 note => {
-                    let fields = note.and_then(|note| Fields::new(&note, endian));
+                    let fields = note.and_then(|note| Fields::new(&note, bytes, endian));
                     let fields = fields.map_err(|reason| Error::Note { index, reason });
-                    match fields.and_then(|fields| fields.site(base, &segments)) {
+                    let site = fields.and_then(|fields| match places.form {
+                        Form::Relocatable => fields.unlinked_site(&relocations),
+                        _ => fields.site(base, &places),
+                    });
+                    match site {
                         Ok((name, site)) => {
                             let sites = sites.entry(name).or_default();
                             // Identical functions that the linker folded leave identical notes:
@@ -223,11 +248,19 @@ where
             sites,
         })
         .collect();
-    Ok(Probes { probes, warnings })
+    let form = places.form;
+    Ok(Probes {
+        form,
+        probes,
+        warnings,
+    })
 }
 
 /// A probe's note, taken apart.
 struct Fields<'data> {
+    /// Where its words are in the section, and how many bytes each has.
+    at: u64,
+    word: u64,
     address: u64,
     base: u64,
     semaphore: u64,
@@ -237,11 +270,17 @@ struct Fields<'data> {
 }
 
 impl<'data> Fields<'data> {
-    fn new<Elf>(note: &Note<'data, Elf>, endian: Endianness) -> Result<Self, &'static str>
+    /// `section` is what the note is a part of.
+    fn new<Elf>(
+        note: &Note<'data, Elf>,
+        section: &[u8],
+        endian: Endianness,
+    ) -> Result<Self, &'static str>
     where
         Elf: FileHeader<Endian = Endianness>,
     {
         let mut desc = note.desc();
+        let at = desc.as_ptr().addr().wrapping_sub(section.as_ptr().addr());
         let mut words = [0; 3];
         for word in &mut words {
             let (value, rest) = if Elf::is_type_64_sized() {
@@ -266,6 +305,8 @@ impl<'data> Fields<'data> {
         let [address, base, semaphore] = words;
         let [provider, name, args] = strings;
         Ok(Fields {
+            at: at as u64,
+            word: if Elf::is_type_64_sized() { 8 } else { 4 },
             address,
             base,
             semaphore,
@@ -277,7 +318,7 @@ impl<'data> Fields<'data> {
 
     /// The site, and the provider and name that it belongs to. `base` is where `.stapsdt.base` is
     /// in this file, or 0.
-    fn site(&self, base: u64, segments: &Segments) -> Result<((String, String), Site), Error> {
+    fn site(&self, base: u64, places: &Places) -> Result<((String, String), Site), Error> {
         // Prelink moves a file's addresses but not what its notes say of them.
         let moved = if base != 0 && self.base != 0 {
             base.wrapping_sub(self.base)
@@ -286,14 +327,9 @@ impl<'data> Fields<'data> {
         };
         let find = |what, address: u64, code| {
             let address = address.wrapping_add(moved);
-            match segments.offset(address, code) {
+            match places.offset(address, code) {
                 Some(offset) => Ok((address, offset)),
-                None => Err(Error::Unmapped {
-                    what,
-                    provider: self.provider.into(),
-                    name: self.name.into(),
-                    address,
-                }),
+                None => Err(self.unmapped(what, address)),
             }
         };
         let (address, offset) = find("site", self.address, true)?;
@@ -301,51 +337,40 @@ impl<'data> Fields<'data> {
             0 => None,
             semaphore => Some(find("semaphore", semaphore, false)?.1),
         };
+        Ok(self.named(address, offset, semaphore))
+    }
+
+    /// The same in a file that is not linked yet.
+    fn unlinked_site(&self, relocations: &Relocations) -> Result<((String, String), Site), Error> {
+        let Some(to) = relocations.at(self.at) else {
+            return Err(self.unmapped("site", self.address));
+        };
+        let address = match to.in_place {
+            true => to.address.wrapping_add(self.address),
+            false => to.address,
+        };
+        let semaphore = relocations.at(self.at + 2 * self.word).map(|_| 0);
+        let offset = to.section.saturating_add(address);
+        Ok(self.named(address, offset, semaphore))
+    }
+
+    fn named(&self, address: u64, offset: u64, semaphore: Option<u64>) -> ((String, String), Site) {
         let site = Site {
             address,
             offset,
             semaphore,
             args: self.args.into(),
         };
-        Ok(((self.provider.into(), self.name.into()), site))
-    }
-}
-
-/// What of the file is loaded, and where.
-struct Segments(Vec<Segment>);
-
-struct Segment {
-    addresses: Range<u64>,
-    offset: u64,
-    code: bool,
-}
-
-impl Segments {
-    fn new<P: ProgramHeader<Endian = Endianness>>(headers: &[P], endian: Endianness) -> Self {
-        let loaded = headers
-            .iter()
-            .filter(|header| header.p_type(endian) == PT_LOAD);
-        Segments(
-            loaded
-                .map(|header| {
-                    let start: u64 = header.p_vaddr(endian).into();
-                    Segment {
-                        addresses: start..start.saturating_add(header.p_filesz(endian).into()),
-                        offset: header.p_offset(endian).into(),
-                        code: header.p_flags(endian).contains(PF_X),
-                    }
-                })
-                .collect(),
-        )
+        ((self.provider.into(), self.name.into()), site)
     }
 
-    /// The file offset of a loaded address, among code or data only.
-    fn offset(&self, address: u64, code: bool) -> Option<u64> {
-        let mut segments = self.0.iter();
-        let segment = segments.find(|s| s.code == code && s.addresses.contains(&address))?;
-        segment
-            .offset
-            .checked_add(address - segment.addresses.start)
+    fn unmapped(&self, what: &'static str, address: u64) -> Error {
+        Error::Unmapped {
+            what,
+            provider: self.provider.into(),
+            name: self.name.into(),
+            address,
+        }
     }
 }
 

@@ -39,6 +39,9 @@ use crate::report::{self, Report};
 /// How far past the threshold a stack may be taken, as the CPU time of the thread.
 const STACK_PERIOD: Duration = Duration::from_millis(1);
 
+/// As many as are timed.
+const MAX_THREADS: u32 = types::bridge_loop_limit::MAX_THREADS.0;
+
 /// `enum bridge_loop_lost` of bpf/bridge_loop.h, in its order.
 pub const LOST: &[Reason] = &[
     Reason {
@@ -110,10 +113,15 @@ fn trace(args: &Args) -> anyhow::Result<()> {
                 Ok(clock) => {
                     // The link closes it.
                     let link = skel.progs.take_stack.attach_perf_event(clock.into_raw_fd());
-                    attached.links.push(link?);
+                    attached.links.push(link.map_err(|error| {
+                        Target::gone(&targets).map_or(error.into(), anyhow::Error::from)
+                    })?);
                 }
                 Err(error) => failed = Some(error),
             }
+        }
+        if let Some(gone) = Target::gone(&targets) {
+            return Err(gone.into());
         }
         if let Some(error) = failed {
             note(format_args!(
@@ -252,7 +260,8 @@ fn load<'obj>(
     let mut builder = BridgeLoopSkelBuilder::default();
     let in_kernel = plan.source() == Source::Kernel;
     // Opened until the object is loaded.
-    let _empty = if in_kernel {
+    // Those of the kernel say whether a program can ask for a thread's registers.
+    let _empty = if in_kernel || args.stack {
         EmptyBtf::provide(&mut builder.obj_builder)?
     } else {
         Some(EmptyBtf::instead(&mut builder.obj_builder)?)
@@ -261,6 +270,16 @@ fn load<'obj>(
     let stack: &[&str] = if args.stack { &["take_stack"] } else { &[] };
     plan.select(open.open_object_mut(), stack);
     ring::resize(&mut open.maps.ring, ring_bytes)?;
+    if args.stack {
+        let threads = threads(targets[0].pid(), &args.groups()).len();
+        let room = u32::try_from(2 * threads)
+            .unwrap_or(u32::MAX)
+            .saturating_add(8);
+        let copies = &mut open.maps.stack_copies;
+        copies
+            .set_max_entries(room.min(MAX_THREADS))
+            .map_err(explain)?;
+    }
     let holds = plan.way(&SWITCHES).is_some();
     if !holds {
         open.maps.held_states.set_max_entries(1).map_err(explain)?;

@@ -124,9 +124,16 @@ With the kernel as the source, a run that was blocked for more than half of its 
 tick past the threshold but was blocked, has the stack of the longest such time instead: first the functions of the
 kernel, from the one that waits, then those of the daemon.
 
-The kernel follows frame pointers. If Open vSwitch was compiled without -fno-omit-frame-pointer, only the innermost
-frame is reliable; frames outside the daemon's memory are not shown. Names come from the symbol tables of what the
-process has mapped. An address is shown if there is no symbol for it, or if the process has exited.";
+With each stack up to 16 KiB of the thread's stack are copied. The callers are found in the copy by what the compiler
+wrote down of each function's frame (.eh_frame), which programs have with and without frame pointers. Where that ends,
+the last line says why: further callers are beyond the part that was copied (those of recv_upcalls() are, which itself
+has more than that on the stack), or a function says nothing of its frame. Frames that are found by frame pointers only
+are marked with a question mark: code that is built with -O2 has no frame pointers, and the frames may be anything.
+Before Linux 5.15, on a kernel without BTF, or if the ring buffer has no room for the copy, all but the innermost frame
+are of that kind.
+
+Names come from the symbol tables of what the process has mapped. An address is shown if there is no symbol for it, or
+if the process has exited.";
 
 const JSON: &str = "\
 The records are
@@ -134,12 +141,15 @@ The records are
     start     the tool, its version, machine, kernel and pid
     run       a run: end_ns (CLOCK_MONOTONIC), duration_ns, begun_before,
               pid, tid, comm; with --stack, stack_at (threshold, end,
-              block) and stack, the frames; with the kernel as the
-              source, threads (main, handler, revalidator, other), and
-              with --threshold cpu_ns, cpu_user_ns and cpu_system_ns
-              (null without a tick), runnable_ns, blocked_ns; if it
-              was blocked longest_block_ns, blocked_in, syscall (both
-              null if not known), and with --stack kernel_stack
+              block), stack, the frames, stack_certain, how many of
+              them are certain, and stack_end, why there are no more
+              (outermost, copy, no_information, too_many,
+              frame_pointers); with the kernel as the source, threads
+              (main, handler, revalidator, other), and with --threshold
+              cpu_ns, cpu_user_ns and cpu_system_ns (null without a
+              tick), runnable_ns, blocked_ns; if it was blocked
+              longest_block_ns, blocked_in, syscall (both null if not
+              known), and with --stack kernel_stack
     wait      a wait, with the same fields
     interval  with --interval: time_ns and wall_time, when it ended;
               with the kernel as the source threads, and a record for
@@ -168,7 +178,8 @@ const OVERHEAD: &str = "\
 A run and its wait are two uprobes, of some 0.6 us each. Ten loops a second cost nothing that can be measured; a
 daemon that loops 100,000 times a second spends an eighth of its time on being watched. A line costs the daemon some
 100 ns more. It wakes nobody: bridge-loop looks into the ring 50 times a second. With -q nothing is sent at all.
---stack adds a thousand interrupts for each second that a thread which is timed computes.
+--stack adds a thousand interrupts for each second that a thread which is timed computes. With the kernel as the source
+and a --threshold, it copies the stack each time that such a thread blocks within a run.
 
 With the kernel as the source, other processes pay too. --threshold adds some 60 ns to every context switch of the
 machine, to find out what holds runs up. fentry and kprobes slow every poll() of the machine, and nothing else;

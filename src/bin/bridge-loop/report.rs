@@ -61,26 +61,34 @@ impl Report {
         Ok(report)
     }
 
-    /// Shows one record of the kernel; false if its bytes make no sense.
+    /// Shows one record of the kernel; false if it is not that of a line.
     pub fn line(&mut self, record: &[u8]) -> io::Result<bool> {
+        if self
+            .stacks
+            .as_mut()
+            .is_some_and(|stacks| stacks.take(record))
+        {
+            return Ok(false);
+        }
         let Some(record) = Record::from_bytes(record) else {
             return Ok(false);
         };
-        let frames = match &self.stacks {
-            Some(stacks) if record.kind == Kind::Run => stacks.frames(&record.stack),
-            _ => Vec::new(),
+        let stack = match &mut self.stacks {
+            Some(stacks) if record.kind == Kind::Run => stacks.of(&record),
+            _ => None,
         };
+        let stack = stack.as_ref();
         let held = match (&record.held, &self.symbols) {
             (Some(held), Some(symbols)) => Some(Held::new(held, record.header.duration, symbols)),
             _ => None,
         };
         let held = held.as_ref();
         match &mut self.json {
-            Some(json) => json.record(&mut self.out, &record, self.grouped, held, &frames)?,
+            Some(json) => json.record(&mut self.out, &record, self.grouped, held, stack)?,
             None => {
                 self.text.clear();
                 // Writing to a String cannot fail.
-                let _ = text::record(&mut self.text, &record, held, &frames);
+                let _ = text::record(&mut self.text, &record, held, stack);
                 self.out.write_all(self.text.as_bytes())?;
             }
         }

@@ -29,12 +29,17 @@ pub fn next_daemon(
         ResultFilter::Error => None,
         ResultFilter::Ok | ResultFilter::Any => Some(args.trace.source),
     };
-    // The process that had no probes when it was last looked at.
-    let mut without_probes = None;
-    let mut next = || -> Result<Target, trace::Error> {
+    // The process that was found when it was last looked for, and that had no probes then.
+    let (mut found, mut without_probes) = (None, None);
+    let mut next = || -> Result<Option<Target>, trace::Error> {
         let mut daemons = process::ovs_vswitchds()?;
         daemons.retain(|daemon| others.iter().all(|other| other.pid != daemon.pid));
+        let forks = daemons.iter().any(Candidate::forks);
         let target = Target::from_pid(process::only(daemons)?)?;
+        let pid = Some(target.pid());
+        if found.replace(target.pid()) != pid && forks {
+            return Ok(None);
+        }
         let probes = || target.find_probe(RECV_UPCALL.provider, RECV_UPCALL.name);
         match source {
             None => {}
@@ -42,24 +47,33 @@ pub fn next_daemon(
             Some(SourceArg::Kernel) => drop(upcall_messages(args)?),
             Some(SourceArg::Auto) => {
                 if let Err(error) = probes() {
-                    // One that has just started maps the library with the probes a moment later.
-                    let pid = Some(target.pid());
-                    if without_probes.replace(target.pid()) != pid || !has_kernel_btf() {
+                    if !has_kernel_btf() {
                         return Err(error);
+                    }
+                    // One that has just started maps the library with the probes a moment later.
+                    if without_probes.replace(target.pid()) != pid {
+                        return Ok(None);
                     }
                     upcall_messages(args)?;
                 }
             }
         }
-        Ok(target)
+        Ok(Some(target))
     };
     let mut obstacle = String::new();
     let mut since = Instant::now();
-    let mut reported = false;
+    let (mut waiting, mut reported) = (false, false);
     loop {
         match next() {
-            Ok(target) => return Ok(Some(target)),
-            Err(trace::Error::NotFound) => obstacle.clear(),
+            Ok(Some(target)) => return Ok(Some(target)),
+            Ok(None) => {}
+            Err(trace::Error::NotFound) => {
+                obstacle.clear();
+                if !waiting {
+                    waiting = true;
+                    note("waiting for the next ovs-vswitchd");
+                }
+            }
             // A daemon that is about to exit, or to start its child, is an obstacle only for a moment.
             Err(error) if error.to_string() == obstacle => {
                 if !reported && since.elapsed() >= FOLLOW_PATIENCE {

@@ -64,11 +64,10 @@ fn trace(args: &Args) -> anyhow::Result<()> {
                     if let Some((session, monitor)) = run {
                         monitor.finish(session)?;
                     }
-                    return Err(error);
+                    return Err(Target::gone(&targets).map_or(error, Into::into));
                 }
             }
         }
-        note("waiting for the next ovs-vswitchd");
         match next_daemon(args, &others, &until)? {
             Some(target) => targets = vec![target],
             None => break,

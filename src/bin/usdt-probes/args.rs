@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(value_name = "PROVIDER:NAME")]
     pub pattern: Option<Pattern>,
 
-    /// List the probes of a file: a program, a library or an object of any machine
+    /// List the probes of a file: a program, a library, an object or an archive of any machine, or a debug file
     #[arg(short, long, value_name = "PATH", conflicts_with_all = ["pid", "check"])]
     pub list: Option<PathBuf>,
 

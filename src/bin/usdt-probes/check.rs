@@ -173,6 +173,10 @@ fn find(target: &Target, probe: &Usdt) -> Found {
         Ok(found) => found,
         Err(error) => return lacking(&error),
     };
+    // The tracers take the kernel instead.
+    if let Some(error) = target.moved(&found) {
+        return lacking(&error);
+    }
     let mut strings: Vec<&str> = Vec::new();
     for (_, probe) in &found {
         for site in &probe.sites {
@@ -195,6 +199,22 @@ fn lacking(error: &trace::Error) -> Found {
         trace::Error::NoProbes { .. } => {
             "built without probes (./configure --enable-usdt-probes)".into()
         }
+        trace::Error::Moved {
+            path, moved, of, ..
+        } if moved == of => format!(
+            "code not mapped from {}, so no uprobe can be there",
+            path.display()
+        ),
+        trace::Error::Moved {
+            path,
+            probe,
+            moved,
+            of,
+            ..
+        } => format!(
+            "code of {moved} of the {of} sites of {probe} not mapped from {}",
+            path.display()
+        ),
         trace::Error::Permission(path) => {
             format!("no privilege to read {} (CAP_SYS_PTRACE)", path.display())
         }
@@ -309,12 +329,16 @@ pub fn check(pid: Option<u32>) -> anyhow::Result<Report> {
         .iter()
         .map(|tool| answer(tool, &kernel, |probe| find(&target, probe)))
         .collect();
-    Ok(Report {
-        pid: target.pid(),
-        process: describe(&target),
-        kernel,
-        answers,
-    })
+    let process = describe(&target);
+    match Target::gone(std::slice::from_ref(&target)) {
+        Some(gone) => Err(gone.into()),
+        None => Ok(Report {
+            pid: target.pid(),
+            process,
+            kernel,
+            answers,
+        }),
+    }
 }
 
 /// The program, and how old it is by its probes.

@@ -1,11 +1,9 @@
 //! The bytes at a site: what the compiler left there, and what the kernel made of it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use ovs_tracers::trace::object::Object;
 use ovs_tracers::trace::usdt::Machine;
 use serde::Serialize;
 
@@ -94,7 +92,7 @@ impl Code {
         machine: Machine,
     ) -> io::Result<Self> {
         let linked = Self::of_file(file, offset, machine)?;
-        let mut code = Self::new(machine, &read(&memory.file, address)?);
+        let mut code = Self::new(machine, &read(&memory.0, address)?);
         // A breakpoint is no longer than the nop that it replaces, and often shorter.
         let armed = code != linked;
         code.armed = Some(armed);
@@ -122,82 +120,19 @@ fn read(file: &File, offset: u64) -> io::Result<Vec<u8>> {
     Ok(bytes[..len].to_vec())
 }
 
-/// The memory of a process, and which files are mapped where.
-pub struct Memory {
-    mappings: Vec<Mapping>,
-    file: File,
-}
-
-struct Mapping {
-    range: Range<u64>,
-    offset: u64,
-    device: (u32, u32),
-    inode: u64,
-    executable: bool,
-    writable: bool,
-}
+/// The memory of a process.
+pub struct Memory(File);
 
 impl Memory {
     pub fn open(pid: u32) -> io::Result<Self> {
-        let maps = fs::read(format!("/proc/{pid}/maps"))?;
-        Ok(Self {
-            mappings: maps
-                .split(|&b| b == b'\n')
-                .filter_map(Mapping::parse)
-                .collect(),
-            file: File::open(format!("/proc/{pid}/mem"))?,
-        })
+        Ok(Self(File::open(format!("/proc/{pid}/mem"))?))
     }
 
-    /// Where the process has mapped an offset of a file as code.
-    pub fn code(&self, object: &Object, offset: u64) -> Option<u64> {
-        self.address(object, offset, |mapping| mapping.executable)
-    }
-
-    /// The 16-bit counter of a semaphore, by its offset in a file.
-    pub fn semaphore(&self, object: &Object, offset: u64) -> Option<u16> {
-        // Segments share the page at which one ends and the next begins: only the data can be written.
-        let address = self.address(object, offset, |mapping| mapping.writable)?;
+    /// The 16-bit counter of a semaphore.
+    pub fn semaphore(&self, address: u64) -> Option<u16> {
         let mut bytes = [0; 2];
-        self.file.read_exact_at(&mut bytes, address).ok()?;
+        self.0.read_exact_at(&mut bytes, address).ok()?;
         Some(u16::from_ne_bytes(bytes))
-    }
-
-    fn address(
-        &self,
-        object: &Object,
-        offset: u64,
-        fits: impl Fn(&Mapping) -> bool,
-    ) -> Option<u64> {
-        self.mappings.iter().find_map(|mapping| {
-            let same = mapping.inode == object.inode && mapping.device == object.device;
-            let inside = offset.checked_sub(mapping.offset)?;
-            let address = mapping.range.start.checked_add(inside)?;
-            (same && fits(mapping) && mapping.range.contains(&address)).then_some(address)
-        })
-    }
-}
-
-impl Mapping {
-    fn parse(line: &[u8]) -> Option<Self> {
-        let line = String::from_utf8_lossy(line);
-        let mut fields = line.split_ascii_whitespace();
-        let hex = |digits| u64::from_str_radix(digits, 16).ok();
-        let (start, end) = fields.next()?.split_once('-')?;
-        let perms = fields.next()?;
-        let offset = hex(fields.next()?)?;
-        let (major, minor) = fields.next()?.split_once(':')?;
-        Some(Self {
-            range: hex(start)?..hex(end)?,
-            offset,
-            device: (
-                u32::from_str_radix(major, 16).ok()?,
-                u32::from_str_radix(minor, 16).ok()?,
-            ),
-            inode: fields.next()?.parse().ok()?,
-            executable: perms.contains('x'),
-            writable: perms.contains('w'),
-        })
     }
 }
 

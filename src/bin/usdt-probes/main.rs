@@ -49,15 +49,21 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         return Ok(report.all_can_run());
     }
 
-    let mut listing = match &args.list {
-        Some(path) => Listing::of_file(path)?,
-        None => Listing::of_process(&Target::find(args.daemon.pid)?)?,
+    let (mut listing, target) = match &args.list {
+        Some(path) => (Listing::of_file(path)?, None),
+        None => {
+            let target = Target::find(args.daemon.pid)?;
+            (Listing::of_process(&target)?, Some(target))
+        }
     };
     for warning in &listing.warnings {
         // It names files that a process has mapped.
         note(format_args!("warning: {}", Escaped::text(warning)));
     }
     listing.keep(args.pattern.as_ref())?;
+    for obstacle in listing.obstacles() {
+        note(format_args!("warning: {}", Escaped::text(&obstacle)));
+    }
     let detailed = args.verbose || args.format == Format::Json;
     let attachments = if detailed {
         Attachments::query()
@@ -71,6 +77,9 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         ));
     }
     let probes = listing.probes(&attachments);
+    if let Some(gone) = Target::gone(target.as_slice()) {
+        return Err(gone.into());
+    }
     match args.format {
         Format::Json => show::json(&mut out, &probes, &attachments)?,
         Format::Text if args.verbose => show::sites(&mut out, &probes, &attachments)?,

@@ -34,12 +34,23 @@ A line for each probe of each file.
     SITES   places in the code that fire it: a compiler may copy a
             function, and its probe with it
     ARMED   of a process: how many of these places are not as in the
-            file; ? if its memory cannot be read
+            file; ? if its memory cannot be read, - if nothing can be
+            attached to any of them
     ARGS    how many arguments it has
     OBJECT  the program or library; of a process, its path as the
-            process saw it
+            process saw it; of an archive, the member in parentheses
 
-Warnings on standard error report notes that are damaged, or that belong to code which the linker dropped.";
+Warnings on standard error report notes that are damaged, or that belong to code which the linker dropped, and sites to
+which nothing can be attached:
+
+    in a debug file  what objcopy --only-keep-debug leaves has notes and
+                     no code
+    in a .o or .a    the linker decides where the code comes to be; the
+                     addresses are those in its section
+    in code that a   the process runs a copy: a program can move its own
+    process has not  code, to huge pages for example. A uprobe is in
+    mapped from its  what is mapped from a file, and nowhere else. The
+    file             tracers take the kernel as their source then";
 
 const SITES: &str = "\
 With -v each site is shown:
@@ -47,7 +58,10 @@ With -v each site is shown:
     address      as linked, what objdump shows; corrected for a
                  prelinked file
     file offset  what a uprobe is attached to
-    in memory    its address in the process
+    in memory    its address in the process; several if the process has
+                 loaded the library several times (dlmopen(3)). What is
+                 attached to the file is attached to each of them, but
+                 of their semaphores the kernel counts only in the first
     code         the instruction there, and whether it is armed
     semaphore    the counter of the probe's armed sites: while it is 0,
                  the program skips the probe
@@ -71,6 +85,7 @@ one of the two; the answer says from which it can, and what the other lacks.
     built without probes    Open vSwitch was configured without
                             --enable-usdt-probes
     no main:run_start ...   it is older than the probe
+    code not mapped ...     the process runs a copy of it, see above
     no openvswitch module   the tracer would run, but there is nothing
                             that it could show
     no privilege            the capabilities that are missing are named
@@ -104,8 +119,13 @@ and each site
     instruction      nop1, nop5, int3, call (x86); nop, brk (aarch64)
     armed            whether the process has something else there than
                      the file
+    copies           of a library that the process has loaded several
+                     times, of each copy after the first: mapped,
+                     semaphore_value, bytes, instruction, armed
     arguments        of each: text (as written), words, size in bytes,
                      signed
+    cannot_attach    why nothing can be attached to it: not_mapped (not
+                     mapped from the file), debug_file, relocatable
     attached         of each: by (uprobe_multi, perf_event, tracefs),
                      link (its id), program (name of the BPF program or
                      of the event), pid (the only process that it is

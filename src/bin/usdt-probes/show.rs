@@ -13,7 +13,7 @@ use serde::{Serialize, Serializer};
 
 use crate::attached::{Attachment, Attachments, By, Holder};
 use crate::code::{Code, Instruction};
-use crate::listing::{Probe, Site};
+use crate::listing::{Obstacle, Place, Probe, Site};
 
 /// Text before others in a column.
 fn name(probe: &Probe<'_>) -> String {
@@ -49,16 +49,25 @@ pub fn table(out: &mut impl Write, probes: &[Probe<'_>]) -> io::Result<()> {
     Ok(())
 }
 
-/// How many are armed, or `?` if one of them cannot be read.
+/// How many are armed, or `?` if one of them cannot be read, or `-` if nothing can be attached to any of them.
 fn armed_sites(sites: &[Site<'_>]) -> String {
-    let mut count = 0;
-    for site in sites {
-        match site.code.as_ref().ok().and_then(|code| code.armed) {
-            Some(armed) => count += u32::from(armed),
-            None => return "?".into(),
-        }
+    let mut sites = sites
+        .iter()
+        .filter(|site| site.obstacle.is_none())
+        .peekable();
+    if sites.peek().is_none() {
+        return "-".into();
     }
-    count.to_string()
+    let armed: Option<Vec<bool>> = sites.map(armed).collect();
+    let count = |armed: Vec<bool>| armed.into_iter().filter(|armed| *armed).count();
+    armed.map_or("?".into(), |armed| count(armed).to_string())
+}
+
+/// Whether it is armed where it is mapped, at least once.
+fn armed(site: &Site<'_>) -> Option<bool> {
+    let armed = |place: &Place| place.code.as_ref().ok()?.armed;
+    let places: Option<Vec<bool>> = site.places().map(armed).collect();
+    Some(places?.contains(&true))
 }
 
 /// Every site of each probe.
@@ -85,18 +94,19 @@ pub fn sites(
                 "  site {number} of {count}: address {:#x}",
                 site.site.address
             )?;
-            write!(out, ", file offset {:#x}", site.site.offset)?;
-            match site.mapped {
-                Some(address) => writeln!(out, ", in memory at {address:#x}")?,
-                None => writeln!(out)?,
+            if site.obstacle != Some(Obstacle::DebugFile) {
+                write!(out, ", file offset {:#x}", site.site.offset)?;
             }
-            writeln!(out, "    {:<10} {}", "code", code(&site.code))?;
-            if let Some(offset) = site.site.semaphore {
-                write!(out, "    {:<10} at file offset {offset:#x}", "semaphore")?;
-                match site.semaphore {
-                    Some(value) => writeln!(out, ", {value} now")?,
+            if site.obstacle == Some(Obstacle::NotMapped) {
+                write!(out, ", not mapped: nothing can be attached to it")?;
+            }
+            for (number, place) in site.places().enumerate() {
+                match place.mapped {
+                    Some(address) if number == 0 => writeln!(out, ", in memory at {address:#x}")?,
+                    Some(address) => writeln!(out, "    and in memory at {address:#x}")?,
                     None => writeln!(out)?,
                 }
+                self::place(out, site, place)?;
             }
             let args: Vec<_> = split_args(&site.site.args)
                 .map(|text| {
@@ -115,10 +125,7 @@ pub fn sites(
             for attachment in &site.attached {
                 writeln!(out, "    {:<10} {}", "attached", attached(attachment))?;
             }
-            let armed = site
-                .code
-                .as_ref()
-                .is_ok_and(|code| code.armed == Some(true));
+            let armed = armed(site) == Some(true);
             if site.attached.is_empty() && armed && attachments.unknown.is_empty() {
                 writeln!(
                     out,
@@ -129,6 +136,30 @@ pub fn sites(
         }
     }
     Ok(())
+}
+
+/// The code there, and the semaphore.
+fn place(out: &mut impl Write, site: &Site<'_>, place: &Place) -> io::Result<()> {
+    if !matches!(
+        site.obstacle,
+        Some(Obstacle::DebugFile | Obstacle::NotMapped)
+    ) {
+        writeln!(out, "    {:<10} {}", "code", code(&place.code))?;
+    }
+    let Some(offset) = site.site.semaphore else {
+        return Ok(());
+    };
+    match (site.obstacle, place.semaphore) {
+        (Some(Obstacle::DebugFile | Obstacle::Relocatable), _) => {
+            writeln!(out, "    {:<10} it has one", "semaphore")
+        }
+        (_, Some(value)) => writeln!(
+            out,
+            "    {:<10} at file offset {offset:#x}, {value} now",
+            "semaphore"
+        ),
+        (_, None) => writeln!(out, "    {:<10} at file offset {offset:#x}", "semaphore"),
+    }
 }
 
 fn machine(machine: Machine) -> String {
@@ -284,21 +315,33 @@ pub fn json_start(out: &mut impl Write, line: &mut Line, pid: Option<u32>) -> io
 #[derive(Serialize)]
 struct JsonSite<'a> {
     address: Address,
-    offset: Address,
+    offset: Option<Address>,
     mapped: Option<Address>,
     semaphore: Option<JsonSemaphore>,
     bytes: Option<String>,
     instruction: Option<Instruction>,
     armed: Option<bool>,
+    /// Where else the process has loaded it.
+    copies: Vec<JsonCopy>,
     arguments: Vec<JsonArgument<'a>>,
+    cannot_attach: Option<Obstacle>,
     /// `None` if there may be some that are not known.
     attached: Option<&'a [&'a Attachment]>,
 }
 
 #[derive(Serialize)]
 struct JsonSemaphore {
-    offset: Address,
+    offset: Option<Address>,
     value: Option<u16>,
+}
+
+#[derive(Serialize)]
+struct JsonCopy {
+    mapped: Option<Address>,
+    semaphore_value: Option<u16>,
+    bytes: Option<String>,
+    instruction: Option<Instruction>,
+    armed: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -340,19 +383,27 @@ fn json_site<'a>(
     machine: Machine,
     attachments: &Attachments,
 ) -> JsonSite<'a> {
-    let Site { site, code, .. } = described;
-    let code = code.as_ref().ok();
+    let Site {
+        site,
+        place,
+        obstacle,
+        ..
+    } = described;
+    let code = place.code.as_ref().ok();
+    let is_linked = matches!(obstacle, None | Some(Obstacle::NotMapped));
     JsonSite {
         address: Address(site.address),
-        offset: Address(site.offset),
-        mapped: described.mapped.map(Address),
+        offset: (*obstacle != Some(Obstacle::DebugFile)).then_some(Address(site.offset)),
+        mapped: place.mapped.map(Address),
         semaphore: site.semaphore.map(|offset| JsonSemaphore {
-            offset: Address(offset),
-            value: described.semaphore,
+            offset: is_linked.then_some(Address(offset)),
+            value: place.semaphore,
         }),
         bytes: code.map(|code| hex(&code.bytes)),
         instruction: code.and_then(|code| code.instruction),
         armed: code.and_then(|code| code.armed),
+        copies: described.copies.iter().map(json_copy).collect(),
+        cannot_attach: *obstacle,
         arguments: split_args(&site.args)
             .map(|text| {
                 let arg = parse_arg(text, machine).ok();
@@ -366,6 +417,17 @@ fn json_site<'a>(
             .collect(),
         attached: (!described.attached.is_empty() || attachments.unknown.is_empty())
             .then_some(&described.attached),
+    }
+}
+
+fn json_copy(place: &Place) -> JsonCopy {
+    let code = place.code.as_ref().ok();
+    JsonCopy {
+        mapped: place.mapped.map(Address),
+        semaphore_value: place.semaphore,
+        bytes: code.map(|code| hex(&code.bytes)),
+        instruction: code.and_then(|code| code.instruction),
+        armed: code.and_then(|code| code.armed),
     }
 }
 

@@ -1,0 +1,141 @@
+//! What a process has mapped as code, and what is known of the frames of its functions.
+
+use std::fs::{self, File};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+
+use gimli::{
+    BaseAddresses, EhFrame, EhFrameHdr, FrameDescriptionEntry, LittleEndian, UnwindSection,
+};
+use object::elf::{FileHeader64, PF_X, PT_LOAD};
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
+use object::{Endianness, ReadCache, ReadRef};
+
+use super::unwind::Bytes;
+use crate::trace::target::Target;
+
+/// A segment of code in the memory of a process.
+pub(super) struct Code {
+    pub(super) range: Range<u64>,
+    /// How much further up it is than it was linked for.
+    pub(super) bias: u64,
+    pub(super) frames: Rc<Frames>,
+}
+
+/// What a file says of the frames of its functions.
+pub(super) struct Frames {
+    pub(super) eh_frame: Vec<u8>,
+    /// The same, sorted.
+    eh_frame_hdr: Option<Vec<u8>>,
+    pub(super) bases: BaseAddresses,
+    /// Offsets and addresses of its code.
+    segments: Vec<(Range<u64>, u64)>,
+}
+
+impl Code {
+    /// All that can be read; nothing of a process that has exited.
+    pub(super) fn of_process(pid: u32) -> Vec<Self> {
+        let objects = Target::from_pid(pid).and_then(|target| target.objects());
+        let mut all = Vec::new();
+        for object in objects.unwrap_or_default() {
+            let frames = object
+                .open()
+                .ok()
+                .and_then(|file| Frames::new(&ReadCache::new(file)));
+            let Some(frames) = frames.map(Rc::new) else {
+                continue;
+            };
+            let code = object
+                .mappings
+                .into_iter()
+                .filter(|mapping| mapping.executable);
+            all.extend(code.filter_map(|code| Self::new(code.range, code.offset, &frames)));
+        }
+        all.extend(Self::of_kernel(pid));
+        all
+    }
+
+    fn new(range: Range<u64>, offset: u64, frames: &Rc<Frames>) -> Option<Self> {
+        let linked = frames.linked(offset)?;
+        Some(Self {
+            bias: range.start.wrapping_sub(linked),
+            range,
+            frames: Rc::clone(frames),
+        })
+    }
+
+    /// The vDSO, which is a file in memory only.
+    fn of_kernel(pid: u32) -> Option<Self> {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+        let line = maps.lines().find(|line| line.ends_with("[vdso]"))?;
+        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+        let [start, end] = [start, end].map(|digits| u64::from_str_radix(digits, 16).ok());
+        let range = start?..end?;
+        let mut bytes = vec![0; usize::try_from(range.end.checked_sub(range.start)?).ok()?];
+        let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
+        memory.read_exact_at(&mut bytes, range.start).ok()?;
+        let frames = Rc::new(Frames::new(bytes.as_slice())?);
+        Self::new(range, 0, &frames)
+    }
+}
+
+impl Frames {
+    fn new<'data, R: ReadRef<'data>>(data: R) -> Option<Self> {
+        let header = FileHeader64::<Endianness>::parse(data).ok()?;
+        let endian = header.endian().ok()?;
+        let headers = header.program_headers(endian, data).ok()?.iter();
+        let code = headers.filter(|header| {
+            header.p_type(endian) == PT_LOAD && header.p_flags(endian).contains(PF_X)
+        });
+        let segments = code.map(|header| {
+            let offset = header.p_offset(endian);
+            let end = offset.saturating_add(header.p_filesz(endian));
+            (offset..end, header.p_vaddr(endian))
+        });
+        let sections = header.sections(endian, data).ok()?;
+        let find = |name: &[u8]| {
+            let (_, section) = sections.section_by_name(endian, name)?;
+            let bytes = section.data(endian, data).ok()?;
+            Some((section.sh_addr(endian), bytes.to_vec()))
+        };
+        let (at, eh_frame) = find(b".eh_frame")?;
+        let mut bases = BaseAddresses::default().set_eh_frame(at);
+        let hdr = find(b".eh_frame_hdr");
+        if let Some((at, _)) = hdr {
+            bases = bases.set_eh_frame_hdr(at);
+        }
+        Some(Self {
+            eh_frame,
+            eh_frame_hdr: hdr.map(|(_, bytes)| bytes),
+            bases,
+            segments: segments.collect(),
+        })
+    }
+
+    /// The address for which the code at an offset of the file was linked. A segment is mapped from the beginning of
+    /// the page that it begins in, which may be one of 64 KiB.
+    fn linked(&self, offset: u64) -> Option<u64> {
+        let mut segments = self.segments.iter();
+        let (from, address) = segments
+            .find(|(from, _)| offset < from.end && offset >= from.start.saturating_sub(0xffff))?;
+        Some(address.wrapping_sub(from.start).wrapping_add(offset))
+    }
+
+    /// The entry of the function at an address as linked.
+    pub(super) fn find<'a>(
+        &'a self,
+        eh_frame: &EhFrame<Bytes<'a>>,
+        address: u64,
+    ) -> Option<FrameDescriptionEntry<Bytes<'a>>> {
+        let bases = &self.bases;
+        let cie = EhFrame::cie_from_offset;
+        let hdr = self.eh_frame_hdr.as_deref();
+        let hdr = hdr.and_then(|hdr| EhFrameHdr::new(hdr, LittleEndian).parse(bases, 8).ok());
+        let sorted = hdr.as_ref().and_then(|hdr| hdr.table());
+        match sorted {
+            Some(table) => table.fde_for_address(eh_frame, bases, address, cie).ok(),
+            None => eh_frame.fde_for_address(bases, address, cie).ok(),
+        }
+    }
+}
