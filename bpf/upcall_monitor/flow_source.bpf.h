@@ -139,7 +139,7 @@ static __always_inline int next_attr(struct key_walk *walk, enum memory memory, 
 		if (next > USDT_WINDOW - sizeof(*attr))
 			return 0;
 		*attr = *(struct key_attr *)((void *)walk->scratch->window + next);
-	} else if (read_memory(memory, attr, sizeof(*attr), walk->addr + next)) {
+	} else if (read_field(memory, attr, sizeof(*attr), walk->addr + next)) {
 		return 0;
 	}
 	if (attr->len < NLA_HDRLEN)
