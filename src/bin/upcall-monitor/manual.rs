@@ -178,10 +178,11 @@ Then the part of the packet that the filter looks at is captured, or more if som
 daemon nothing, and only little room in the ring; lost upcalls are counted whatever their packets were. With --replay
 the filter is applied in that way too.
 
-A packet of which less was captured than the filter looks at does not match, not even \"not udp\", nor does one of which
-it is not known whether it begins with an Ethernet header. That is so if the packet or its flow key could not be read, if the kernel has the rest in pages, or, where the filter is not applied
-in the kernel, if --packet-size cut it off, perhaps when a recording was made. A warning at the end says how many those
-were, and they are counted as filtered like the rest. --record and --pcap keep only what matches.
+A packet of which less was captured than the filter looks at does not match, not even \"not udp\", nor does one of
+which it is not known whether it begins with an Ethernet header. That is so if the packet or its flow key could not be
+read, if the kernel has the rest in pages, or, where the filter is not applied in the kernel, if --packet-size cut it
+off, perhaps when a recording was made. A warning at the end says how many those were, and they are counted as filtered
+like the rest. --record and --pcap keep only what matches.
 
 Names of hosts are looked up in /etc/hosts and DNS, those of ports and protocols in /etc/services and /etc/protocols;
 other sources of /etc/nsswitch.conf are not asked.";
