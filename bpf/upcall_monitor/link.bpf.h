@@ -41,8 +41,7 @@ static __noinline __u32 link_of_task_key(struct scratch *scratch, __u64 addr, __
 	return find_link(scratch, OF_TASK, addr, len);
 }
 
-/* A global function: the verifier follows it once, not for each message that it can imagine. */
-__noinline __u32 link_of_kernel_key(__u64 addr, __u64 len)
+static __noinline __u32 link_of_kernel_key(__u64 addr, __u64 len)
 {
 	return find_link(NULL, OF_KERNEL, addr, len);
 }

@@ -24,38 +24,25 @@ extern int bpf_dynptr_from_skb(struct __sk_buff *skb, __u64 flags,
 /* What of a message comes before its packet: key and other attributes. */
 #define MAX_BEFORE_PACKET (MAX_KEY + MAX_GAP)
 
-/* What the filters let through. The arguments are those that the probe would have. */
-static __always_inline int message_is_wanted(const struct upcall_message *message, int filter,
-					     struct received_upcall *upcall)
+/* What the filters let through, but for --dp. */
+static __always_inline int message_is_wanted(const struct upcall_message *message, __u32 target,
+					     int filter)
 {
-	__u64 *args = upcall->args;
-	__u64 readable;
+	__u64 key = message->data + message->key_at, readable;
 
-	args[ARG_TYPE] = upcall_type(message->cmd);
-	args[ARG_KEY] = message->data + message->key_at;
-	args[ARG_KEY_SIZE] = message->key_size;
-	args[ARG_PACKET] = message->data + message->packet_at;
-	args[ARG_PACKET_SIZE] = message->packet_size;
-	if (targ_by_type && (__u32)args[ARG_TYPE] != targ_type)
+	if (targ_by_type && upcall_type(message->cmd) != targ_type)
 		return 0;
-	if (args[ARG_PACKET_SIZE] < targ_min_size)
-		return 0;
-	if (targ_by_datapath || !targ_count_only)
-		name_datapath(upcall->datapath, upcall->target, message->dp_ifindex);
-	/* Where the name is not known yet, user space decides. */
-	if (targ_by_datapath && upcall->datapath[0] &&
-	    !same(upcall->datapath, targ_datapath, sizeof(upcall->datapath)))
+	if (message->packet_size < targ_min_size)
 		return 0;
 	if (targ_by_port &&
-	    !passes_port(upcall->target,
-			 port_of_key(NULL, OF_KERNEL, args[ARG_KEY], args[ARG_KEY_SIZE])))
+	    !passes_port(target, port_of_key(NULL, OF_KERNEL, key, message->key_size)))
 		return 0;
 	readable = message->linear > message->packet_at ? message->linear - message->packet_at : 0;
 	if (readable > message->packet_size)
 		readable = message->packet_size;
-	return !filter || passes_packet_filter(OF_KERNEL, args[ARG_PACKET], args[ARG_PACKET_SIZE],
-					       readable,
-					       link_of_kernel_key(args[ARG_KEY], args[ARG_KEY_SIZE]));
+	return !filter || passes_packet_filter(OF_KERNEL, message->data + message->packet_at,
+					       message->packet_size, readable,
+					       link_of_kernel_key(key, message->key_size));
 }
 
 /* A message whose end is in pages, until it has been copied to the daemon. */
@@ -139,6 +126,16 @@ static __always_inline void lose_message(const struct upcall_message *message,
 		count_lost_upcall(OF_KERNEL, upcall, message->dp_ifindex);
 }
 
+/* Its variable is on a stack of its own: receive_message() is as large as it may be. */
+static __noinline long read_pages(const struct sk_buff *skb, __u8 *to, __u64 len, __u64 at)
+{
+	struct bpf_dynptr dynptr;
+	long err;
+
+	err = bpf_dynptr_from_skb((void *)skb, 0, &dynptr);
+	return err ?: bpf_dynptr_read(to, len, &dynptr, at, 0);
+}
+
 /* Copies len bytes of the message, from its key on, to a reservation that has room for them. */
 static __always_inline long copy_message(__u8 *to, __u64 len, __u64 room, const struct sk_buff *skb,
 					 const struct upcall_message *message, enum pages pages)
@@ -147,13 +144,8 @@ static __always_inline long copy_message(__u8 *to, __u64 len, __u64 room, const 
 	/* The clamp changes nothing; the verifier needs it. */
 	if (len > room)
 		len = room;
-	if (pages == PAGES_BY_DYNPTR && message->key_at + len > message->linear) {
-		struct bpf_dynptr dynptr;
-		long err;
-
-		err = bpf_dynptr_from_skb((void *)skb, 0, &dynptr);
-		return err ?: bpf_dynptr_read(to, len, &dynptr, message->key_at, 0);
-	}
+	if (pages == PAGES_BY_DYNPTR && message->key_at + len > message->linear)
+		return read_pages(skb, to, len, message->key_at);
 	return bpf_probe_read_kernel(to, len, (void *)(message->data + message->key_at));
 }
 
@@ -196,7 +188,7 @@ static __always_inline int send_message(const struct sk_buff *skb,
 }
 
 /* Counts an upcall instead of sending it. */
-static __always_inline int count_upcall(const struct upcall_message *message, __u32 target)
+static __noinline int count_upcall(const struct upcall_message *message, __u32 target)
 {
 	__u32 slot = bpf_get_smp_processor_id() % FILTERED_SLOTS;
 	struct counted_flow flow = { .from.port = NO_PORT };
@@ -223,13 +215,45 @@ static __always_inline int count_upcall(const struct upcall_message *message, __
 	return 0;
 }
 
+/*
+ * A wanted upcall, with the arguments that the probe would have. It is a
+ * function of its own because the stack has no room for its variables beside
+ * those of a packet filter.
+ */
+static __noinline int receive_message(const struct sk_buff *skb,
+				      const struct upcall_message *message, __u32 target,
+				      enum pages pages)
+{
+	struct received_upcall upcall = { .target = target };
+	__u64 *args = upcall.args;
+
+	args[ARG_TYPE] = upcall_type(message->cmd);
+	args[ARG_KEY] = message->data + message->key_at;
+	args[ARG_KEY_SIZE] = message->key_size;
+	args[ARG_PACKET] = message->data + message->packet_at;
+	args[ARG_PACKET_SIZE] = message->packet_size;
+	if (targ_by_datapath || !targ_count_only)
+		name_datapath(upcall.datapath, target, message->dp_ifindex);
+	/* Where the name is not known yet, user space decides. */
+	if (targ_by_datapath && upcall.datapath[0] &&
+	    !same(upcall.datapath, targ_datapath, sizeof(upcall.datapath)))
+		return filter_out();
+	if (targ_count_only && bpf_ksym_exists(bpf_rdonly_cast) &&
+	    (!targ_by_datapath || upcall.datapath[0])) {
+		count_upcall(message, target);
+		return 0;
+	}
+	upcall.time = bpf_ktime_get_ns();
+	return send_message(skb, message, &upcall, pages);
+}
+
 static __always_inline int handle_message(const struct sk_buff *skb, enum pages pages,
 					  int filter)
 {
-	struct received_upcall upcall = {};
 	struct upcall_message message;
+	__u32 target;
 
-	if (!is_upcall(skb, &upcall.target))
+	if (!is_upcall(skb, &target))
 		return 0;
 	if (!passes_thread())
 		return filter_out();
@@ -237,15 +261,9 @@ static __always_inline int handle_message(const struct sk_buff *skb, enum pages 
 		count_lost(LOST_ARGUMENTS);
 		return 0;
 	}
-	if (!message_is_wanted(&message, filter, &upcall))
+	if (!message_is_wanted(&message, target, filter))
 		return filter_out();
-	if (targ_count_only && bpf_ksym_exists(bpf_rdonly_cast) &&
-	    (!targ_by_datapath || upcall.datapath[0])) {
-		count_upcall(&message, upcall.target);
-		return 0;
-	}
-	upcall.time = bpf_ktime_get_ns();
-	return send_message(skb, &message, &upcall, pages);
+	return receive_message(skb, &message, target, pages);
 }
 
 #define MESSAGE_PROGRAM(name, pages, filter)				\
