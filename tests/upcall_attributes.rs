@@ -89,6 +89,9 @@ fn fields(attributes: &UpcallAttributes<'_>) -> Value {
         line.field("length", 0);
         line.field("captured", 0);
         line.field("error", -14);
+        if name == "packet" {
+            line.field("link", "ethernet");
+        }
         line.end(b'}');
     }
     attributes.json(no_names, &mut line);
