@@ -199,6 +199,21 @@ pub(super) fn attributes_at(run: &[u8], at: usize) -> Attributes<'_> {
     }
 }
 
+/// Whether a run has the header of an attribute of this type. It looks at nothing else, for it is asked of each upcall.
+pub(crate) fn has(mut run: &[u8], kind: u16) -> bool {
+    while let Some(&[l0, l1, k0, k1]) = run.first_chunk::<NLA_HDRLEN>() {
+        let len = usize::from(u16::from_ne_bytes([l0, l1]));
+        if len < NLA_HDRLEN {
+            return false;
+        }
+        if u16::from_ne_bytes([k0, k1]) & !NLA_F_MASK == kind {
+            return true;
+        }
+        run = run.get(len.next_multiple_of(4)..).unwrap_or_default();
+    }
+    false
+}
+
 /// Which IPv6 extension headers the packet has, for which Open vSwitch's flow syntax has no word: the bits
 /// `OFPIEH12_*` (`net/openvswitch/flow.h` of Linux 5.18 and later).
 pub fn ipv6_exthdrs(key: &[u8]) -> Option<u16> {

@@ -2,6 +2,7 @@
 
 use crate::ovs::flow_key::{
     Attribute, OVS_KEY_ATTR_ETHERNET, OVS_KEY_ATTR_ETHERTYPE, OVS_KEY_ATTR_PACKET_TYPE, attributes,
+    has,
 };
 
 /// What a packet begins with, which its bytes do not say: its flow key does.
@@ -40,11 +41,13 @@ impl Link {
     /// ovs-vswitchd reads it so (`parse_odp_packet()`, `lib/dpif-netlink.c`). `OVS_KEY_ATTR_PACKET_TYPE`, which only
     /// the userspace datapath writes, says it in so many words.
     pub fn of_key(key: &[u8]) -> Self {
+        // Its payload does not matter.
+        if has(key, OVS_KEY_ATTR_ETHERNET) {
+            return Self::Ethernet;
+        }
         let mut link = Self::Unknown;
         for attribute in attributes(key).filter(says_link) {
             match (attribute.kind, attribute.payload) {
-                // Its payload does not matter.
-                (OVS_KEY_ATTR_ETHERNET, _) => return Self::Ethernet,
                 (OVS_KEY_ATTR_ETHERTYPE, &[t0, t1]) if link == Self::Unknown => {
                     link = Self::Network(u16::from_be_bytes([t0, t1]));
                 }
