@@ -212,18 +212,62 @@ fn cut_masked_keys_say_where_they_stop() {
 fn ipv6_extension_headers() {
     let exthdrs = attribute(32, &0x10u16.to_ne_bytes());
     let plain = [attribute(3, &[1, 0, 0, 0]), exthdrs.clone()].concat();
-    assert_eq!(flow_key::ipv6_exthdrs(&plain), Some(0x10));
+    assert_eq!(flow_key::beside_odp(&plain).ipv6_exthdrs, Some(0x10));
     assert_eq!(odp(&plain), "in_port(1)");
     let vlan = [attribute(3, &[1, 0, 0, 0]), attribute(1, &exthdrs)].concat();
-    assert_eq!(flow_key::ipv6_exthdrs(&vlan), Some(0x10));
+    assert_eq!(flow_key::beside_odp(&vlan).ipv6_exthdrs, Some(0x10));
     assert_eq!(odp(&vlan), "in_port(1),encap()");
-    assert_eq!(flow_key::ipv6_exthdrs(&attribute(3, &[1, 0, 0, 0])), None);
+    assert_eq!(
+        flow_key::beside_odp(&attribute(3, &[1, 0, 0, 0])).ipv6_exthdrs,
+        None
+    );
     // Cut, it is not guessed at.
-    assert_eq!(flow_key::ipv6_exthdrs(&plain[..plain.len() - 3]), None);
+    assert_eq!(
+        flow_key::beside_odp(&plain[..plain.len() - 3]).ipv6_exthdrs,
+        None
+    );
     assert_eq!(
         odp(&plain[..plain.len() - 3]),
         "in_port(1),key32(<cut at byte 8: 1 of 2 bytes: 10>)"
     );
+}
+
+/// Check that the first field which ofproto/trace does not take is named, in a VLAN too, and none where it takes all.
+#[test]
+fn not_for_trace() {
+    let said = |key: &[u8]| {
+        flow_key::beside_odp(key)
+            .not_for_trace
+            .map(|what| what.to_string())
+    };
+    let (port, nsh, new) = (
+        attribute(3, &[1, 0, 0, 0]),
+        attribute(28, &[]),
+        attribute(40, &[7]),
+    );
+    assert_eq!(said(&port), None);
+    let ends = [port.clone(), nsh.clone(), new.clone()].concat();
+    assert_eq!(said(&ends).as_deref(), Some("nsh(...)"));
+    let vlan = [attribute(1, &[new, nsh].concat()), port].concat();
+    assert_eq!(said(&vlan).as_deref(), Some("key40(...)"));
+    assert_eq!(said(&ends[..6]).as_deref(), Some("what is cut"));
+    let mut refused = 0;
+    for vector in vectors(WHOLE) {
+        let text = odp(&vector.key);
+        let named = said(&vector.key);
+        let is_number = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit());
+        let mut words = text.split(['(', ',']);
+        let unknown = words.any(|word| word.strip_prefix("key").is_some_and(is_number));
+        let expected = unknown || ["nsh(", "unspec("].iter().any(|field| text.contains(field));
+        assert_eq!(
+            named.is_some(),
+            expected,
+            "{}: {named:?}: {text}",
+            vector.name
+        );
+        refused += usize::from(expected);
+    }
+    assert!(refused > 0);
 }
 
 /// Check that the texts which differ from Open vSwitch's are those that the documentation lists.
@@ -253,7 +297,9 @@ fn a_prefix_of_a_key_reads_as_a_prefix_of_its_text() {
                 .at;
             let context = format!("{} cut at {end}: {text}", vector.name);
             // The attribute that is not shown adds no comma.
-            let left_out = flow_key::ipv6_exthdrs(&prefix[start..]).is_some();
+            let left_out = flow_key::beside_odp(&prefix[start..])
+                .ipv6_exthdrs
+                .is_some();
             if start > 0 {
                 let comma = if left_out { "" } else { "," };
                 assert!(

@@ -195,8 +195,12 @@ pub fn key_lines(text: &mut String, key: &Captured<'_>, decode: Decode) -> fmt::
             write!(text, "{:INDENT$}", "")?;
             flow_key::odp(key.bytes, text)?;
             text.push('\n');
-            if let Some(headers) = flow_key::ipv6_exthdrs(key.bytes) {
+            let beside = flow_key::beside_odp(key.bytes);
+            if let Some(headers) = beside.ipv6_exthdrs {
                 writeln!(text, "{:INDENT$}and ipv6_exthdrs({headers:#06x})", "")?;
+            }
+            if let Some(what) = beside.not_for_trace {
+                writeln!(text, "{:INDENT$}ofproto/trace does not take {what}", "")?;
             }
             Ok(())
         }

@@ -282,6 +282,7 @@ Which port's upcalls wait the longest?
         jq -r 'select(.by == \"port\") | [.queue.p99_ns, .name] | @tsv' |
         sort -n
 
-What would Open vSwitch do with the slowest one? Paste its flow key:
+What would Open vSwitch do with the slowest one? Paste its flow key, unless the line below it says that ofproto/trace does
+not take it:
 
     ovs-appctl ofproto/trace ovs-system 'recirc_id(0),...'";

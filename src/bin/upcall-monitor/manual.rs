@@ -118,7 +118,8 @@ is with upcalls that failed, if their recording was made before it had this.
 With the kernel as the source, -k shows the other attributes of the message on a line below the flow key.
 
 -k odp shows the attribute OVS_KEY_ATTR_IPV6_EXTHDRS on a line of its own. Linux 5.18 and later add it to the key of
-every IPv6 packet, and ofproto/trace does not take it.";
+every IPv6 packet, and ofproto/trace does not take it. Nor does it take nsh(...), attributes that Open vSwitch does not
+know, and what is cut: if a key has any of these, a line below it says so and names the first.";
 
 const FAILED: &str = "\
 The kernel cannot always hand an upcall to the daemon: the socket is full because the daemon does not keep up (-11,

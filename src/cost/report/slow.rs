@@ -58,6 +58,9 @@ pub(super) fn slowest(text: &mut String, analysis: &Analysis) -> std::fmt::Resul
             text.push_str("       ");
             flow_key::odp(&slow.key, text)?;
             text.push('\n');
+            if let Some(what) = flow_key::beside_odp(&slow.key).not_for_trace {
+                writeln!(text, "       ofproto/trace does not take {what}")?;
+            }
         }
         write!(text, "       packet of {} bytes", slow.packet_len)?;
         if slow.packet.len() < slow.packet_len as usize {

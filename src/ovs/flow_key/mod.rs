@@ -214,19 +214,74 @@ pub(crate) fn has(mut run: &[u8], kind: u16) -> bool {
     false
 }
 
-/// Which IPv6 extension headers the packet has, for which Open vSwitch's flow syntax has no word: the bits
-/// `OFPIEH12_*` (`net/openvswitch/flow.h` of Linux 5.18 and later).
-pub fn ipv6_exthdrs(key: &[u8]) -> Option<u16> {
-    fn find(attributes: Attributes<'_>, depth: u32) -> Option<u16> {
-        // Not by `key()`, which would decode all of them.
-        attributes
-            .into_iter()
-            .find_map(|attribute| match attribute.kind {
-                OVS_KEY_ATTR_ENCAP if depth < MAX_NESTED => find(attribute.nested(), depth + 1),
-                _ => exthdrs(&attribute),
-            })
+/// What there is to say beside the text of [`odp`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Which IPv6 extension headers the packet has, for which Open vSwitch's flow syntax has no word: the bits
+    /// `OFPIEH12_*` (`net/openvswitch/flow.h` of Linux 5.18 and later).
+    pub ipv6_exthdrs: Option<u16>,
+    /// The first thing in the text that `ovs-appctl ofproto/trace` does not take.
+    pub not_for_trace: Option<NotForTrace>,
+}
+
+/// Why `ovs-appctl ofproto/trace` of Open vSwitch 3.1 does not take a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotForTrace {
+    /// It has no form of this attribute that it takes: `nsh`, or one that it does not know.
+    Attribute(u16),
+    /// It does not know this attribute of a tunnel.
+    TunnelAttribute(u16),
+    /// The key is cut, or ends in nonsense.
+    Cut,
+}
+
+impl std::fmt::Display for NotForTrace {
+    /// The attribute as [`odp`] calls it: `nsh(...)`, `key40(...)`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Self::Attribute(kind) => match key_name(kind) {
+                Some(name) => write!(f, "{name}(...)"),
+                None => write!(f, "key{kind}(...)"),
+            },
+            Self::TunnelAttribute(kind) => write!(f, "key{kind}(...) of a tunnel"),
+            Self::Cut => f.write_str("what is cut"),
+        }
     }
-    find(attributes(key), 0)
+}
+
+/// Looks through a key for what [`odp`] cannot say.
+pub fn beside_odp(key: &[u8]) -> Beside {
+    fn look(mut attributes: Attributes<'_>, depth: u32, beside: &mut Beside) {
+        // Not by `key()`, which would decode all of them.
+        for attribute in attributes.by_ref() {
+            let refused = match attribute.kind {
+                OVS_KEY_ATTR_ENCAP if depth < MAX_NESTED => {
+                    look(attribute.nested(), depth + 1, beside);
+                    None
+                }
+                OVS_KEY_ATTR_TUNNEL => attribute
+                    .nested()
+                    .find(|attribute| matches!(attribute.tunnel_key(), TunnelKey::Unknown))
+                    .map(|attribute| NotForTrace::TunnelAttribute(attribute.kind)),
+                OVS_KEY_ATTR_IPV6_EXTHDRS if exthdrs(&attribute).is_some() => {
+                    beside.ipv6_exthdrs = beside.ipv6_exthdrs.or_else(|| exthdrs(&attribute));
+                    None
+                }
+                kind @ (OVS_KEY_ATTR_UNSPEC | OVS_KEY_ATTR_NSH) => {
+                    Some(NotForTrace::Attribute(kind))
+                }
+                kind if key_name(kind).is_none() => Some(NotForTrace::Attribute(kind)),
+                _ => None,
+            };
+            beside.not_for_trace = beside.not_for_trace.or(refused);
+        }
+        if attributes.stopped().is_some() && beside.not_for_trace.is_none() {
+            beside.not_for_trace = Some(NotForTrace::Cut);
+        }
+    }
+    let mut beside = Beside::default();
+    look(attributes(key), 0, &mut beside);
+    beside
 }
 
 pub(crate) fn exthdrs(attribute: &Attribute<'_>) -> Option<u16> {

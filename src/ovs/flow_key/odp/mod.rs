@@ -34,7 +34,7 @@ use super::*;
 /// * `erspan(...,hwid=)` has all six bits of the hardware ID, not the lower four.
 /// * `OVS_KEY_ATTR_IPV6_EXTHDRS`, which Linux 5.18 and later put into every IPv6 key, is not shown:
 ///   Open vSwitch prints it as `key32(...)`, which `ofproto/trace` does not take.
-///   [`super::ipv6_exthdrs`] has it.
+///   [`super::beside_odp`] has it.
 /// * Attributes of `nsh` that have no place in its text follow it as `keyN(...)`.
 /// * A payload of a wrong length follows the attribute's name: `eth(bad key length 2, expected
 ///   12)(00 01)`. An attribute that should have none, `unspec`, shows it as an unknown one does.
@@ -45,7 +45,7 @@ use super::*;
 ///   header bytes>`, one that goes on with nonsense in `<nla_len L < 4 at byte N>`.
 ///
 /// `ofproto/trace` takes neither the last three nor `keyN(...)`: delete them before you paste. Nor
-/// does it take `nsh(...)`.
+/// does it take `nsh(...)`. [`super::beside_odp`] says whether a key has any of these but a wrong length.
 ///
 /// # Errors
 ///
