@@ -61,6 +61,7 @@ check:
 	$(call install-packages,$(BUILD_PACKAGES))
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 TOOLS := upcall-monitor upcall-cost bridge-loop dpif-ops usdt-probes
 

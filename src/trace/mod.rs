@@ -1,6 +1,6 @@
 //! How a process is traced.
 //!
-//! [`probes`] is what a tool declares to attach to, [`source`] whether
+//! [`probes`] is what a tool declares to attach to, `source` whether
 //! the daemon's probes or the kernel are its source, and [`plan`] the way that is taken on this kernel. [`target`] is the
 //! traced process, [`object`] a file that it has mapped, and [`usdt`] the probes in such a file. [`sites`] finds the
 //! declared probes there, and [`attach`] attaches programs to them. [`ring`] hands out what the programs send until
