@@ -81,4 +81,16 @@ static __always_inline long read_field(enum memory memory, void *to, const __u64
 	return 0;
 }
 
+/* Returns the four bytes at addr; 0 where they cannot be read. */
+static __always_inline __u32 read_word(enum memory memory, __u64 addr)
+{
+	__u32 word = 0;
+
+	if (memory == OF_KERNEL)
+		return READ_AT(addr, nlmsghdr, nlmsg_len);
+	if (bpf_probe_read_user(&word, sizeof(word), (void *)addr))
+		return 0;
+	return word;
+}
+
 #endif /* __MEMORY_BPF_H__ */

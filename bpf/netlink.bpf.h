@@ -28,14 +28,15 @@ struct datapath_message {
 	__u32 dp_ifindex; /* struct ovs_header of include/uapi/linux/openvswitch.h */
 };
 
-/* struct nlattr of include/uapi/linux/netlink.h */
-struct attribute_head {
-	__u16 len;
-	__u16 type;
-};
-
+/*
+ * struct nlattr of include/uapi/linux/netlink.h as one number, which takes one
+ * read: nla_len, and above it nla_type. A length below NLA_HDRLEN is none; so
+ * is 0, what read_word() returns for what cannot be read.
+ */
 #define NLA_HDRLEN 4
 #define NLA_TYPE_MASK 0x3fff
 #define NLA_ALIGN(len) (((len) + 3) & ~3)
+#define NLA_LEN(head) ((__u64)(head) & 0xffff)
+#define NLA_TYPE(head) ((head) >> 16 & NLA_TYPE_MASK)
 
 #endif /* __NETLINK_BPF_H__ */

@@ -89,12 +89,14 @@ static __always_inline int find_parts(const struct sk_buff *skb, struct upcall_m
 	message->packet_at = 0;
 	message->userdata_at = 0;
 	for (int i = 0; i < MAX_PACKET_ATTRS; i++) {
-		__u16 len, type;
+		__u64 len, type;
+		__u32 head;
 
 		if (at + NLA_HDRLEN > message->linear)
 			break;
-		len = READ_AT(data + at, nlattr, nla_len);
-		type = READ_AT(data + at, nlattr, nla_type) & NLA_TYPE_MASK;
+		head = read_word(OF_KERNEL, data + at);
+		len = NLA_LEN(head);
+		type = NLA_TYPE(head);
 		if (len < NLA_HDRLEN)
 			break;
 		if (type == OVS_PACKET_ATTR_KEY) {

@@ -30,24 +30,28 @@ enum {
 /* The most attributes that are read; a key has about 25 at most. */
 #define MAX_KEY_ATTRS 32
 
-/* Reads port, types and addresses from the netlink attributes at addr, as far as it can. */
-static __noinline int flow_of_key(enum memory memory, __u64 addr, __u64 len, struct flow_source *flow)
+/*
+ * Reads port, types and addresses from the netlink attributes at addr, as far
+ * as it can. It is a function for each kind of memory: with one for both, each
+ * attribute would take twice the instructions.
+ */
+static __always_inline void find_flow(enum memory memory, __u64 addr, __u64 len,
+				      struct flow_source *flow)
 {
 	__u64 end = addr + len;
 
 	for (int i = 0; i < MAX_KEY_ATTRS; i++) {
-		__u16 header[2];
-		__u64 at = addr + NLA_HDRLEN;
-		__u32 size;
+		__u64 at = addr + NLA_HDRLEN, size;
+		__u32 head;
 
-		if (at > end || read_field(memory, header, sizeof(header), addr) ||
-		    header[0] < NLA_HDRLEN)
-			break;
-		size = header[0] - NLA_HDRLEN;
-		addr += NLA_ALIGN(header[0]);
-		if (at + size > end)
-			break;
-		switch (header[1] & NLA_TYPE_MASK) {
+		if (at > end)
+			return;
+		head = read_word(memory, addr);
+		if (NLA_LEN(head) < NLA_HDRLEN || addr + NLA_LEN(head) > end)
+			return;
+		size = NLA_LEN(head) - NLA_HDRLEN;
+		addr += NLA_ALIGN(NLA_LEN(head));
+		switch (NLA_TYPE(head)) {
 		case OVS_KEY_ATTR_ENCAP:
 			/* Goes on with its attributes as if they were outside. */
 			addr = at;
@@ -68,7 +72,7 @@ static __noinline int flow_of_key(enum memory memory, __u64 addr, __u64 len, str
 				read_field(memory, &flow->proto, 1, at + 8);
 			}
 			/* What follows is of the transport layer. */
-			return 0;
+			return;
 		case OVS_KEY_ATTR_IPV6:
 			/* struct ovs_key_ipv6: src, dst, label, proto */
 			if (size >= 37) {
@@ -76,7 +80,7 @@ static __noinline int flow_of_key(enum memory memory, __u64 addr, __u64 len, str
 				read_field(memory, flow->dst, 16, at + 16);
 				read_field(memory, &flow->proto, 1, at + 36);
 			}
-			return 0;
+			return;
 		case OVS_KEY_ATTR_ARP:
 			/* struct ovs_key_arp: sip, tip */
 			if (size >= 8) {
@@ -86,6 +90,17 @@ static __noinline int flow_of_key(enum memory memory, __u64 addr, __u64 len, str
 			break;
 		}
 	}
+}
+
+static __noinline int flow_of_task_key(__u64 addr, __u64 len, struct flow_source *flow)
+{
+	find_flow(OF_TASK, addr, len, flow);
+	return 0;
+}
+
+static __noinline int flow_of_kernel_key(__u64 addr, __u64 len, struct flow_source *flow)
+{
+	find_flow(OF_KERNEL, addr, len, flow);
 	return 0;
 }
 
@@ -98,16 +113,6 @@ struct key_walk {
 	__u64 addr;
 	__u64 len;
 	__u64 next; /* where the next attribute begins */
-};
-
-/* Header of an attribute, and the first four bytes behind it. */
-struct key_attr {
-	__u16 len;
-	__u16 type;
-	union {
-		__u32 number;
-		__u16 half;
-	};
 };
 
 static __always_inline void begin_walk(struct key_walk *walk, struct scratch *scratch,
@@ -127,25 +132,30 @@ static __always_inline void begin_walk(struct key_walk *walk, struct scratch *sc
 	walk->next = 0;
 }
 
-/* Returns whether there is one more. */
-static __always_inline int next_attr(struct key_walk *walk, enum memory memory, struct key_attr *attr)
+/* Returns four bytes of the key; 0 where they cannot be read. */
+static __always_inline __u32 key_word(const struct key_walk *walk, enum memory memory, __u64 at)
 {
-	__u64 next = walk->next;
+	if (!walk->scratch)
+		return read_word(memory, walk->addr + at);
+	asm volatile("" : "+r"(at));
+	if (at > USDT_WINDOW - sizeof(__u32))
+		return 0;
+	return *(__u32 *)((void *)walk->scratch->window + at);
+}
 
-	if (next + sizeof(*attr) > walk->len)
+/* Returns the header of the next attribute, and where what it has begins; 0 if there is none that is whole. */
+static __always_inline __u32 next_attr(struct key_walk *walk, enum memory memory, __u64 *at)
+{
+	__u32 head;
+
+	*at = walk->next + NLA_HDRLEN;
+	if (*at > walk->len)
 		return 0;
-	if (walk->scratch) {
-		asm volatile("" : "+r"(next));
-		if (next > USDT_WINDOW - sizeof(*attr))
-			return 0;
-		*attr = *(struct key_attr *)((void *)walk->scratch->window + next);
-	} else if (read_field(memory, attr, sizeof(*attr), walk->addr + next)) {
+	head = key_word(walk, memory, walk->next);
+	if (NLA_LEN(head) < NLA_HDRLEN || walk->next + NLA_LEN(head) > walk->len)
 		return 0;
-	}
-	if (attr->len < NLA_HDRLEN)
-		return 0;
-	walk->next = next + NLA_ALIGN(attr->len);
-	return 1;
+	walk->next += NLA_ALIGN(NLA_LEN(head));
+	return head;
 }
 
 /* More attributes than ovs_nla_put_key() of net/openvswitch/flow_netlink.c puts before IN_PORT, and before ETHERTYPE. */
@@ -158,12 +168,14 @@ static __noinline __u32 port_of_key(struct scratch *scratch, enum memory memory,
 
 	begin_walk(&walk, scratch, memory, addr, len);
 	for (int i = 0; i < MAX_ATTRS_TO_PORT; i++) {
-		struct key_attr attr;
+		__u64 at;
+		__u32 head = next_attr(&walk, memory, &at);
 
-		if (!next_attr(&walk, memory, &attr))
+		if (!head)
 			break;
-		if ((attr.type & NLA_TYPE_MASK) == OVS_KEY_ATTR_IN_PORT)
-			return attr.len >= sizeof(attr) ? attr.number : NO_PORT;
+		if (NLA_TYPE(head) == OVS_KEY_ATTR_IN_PORT)
+			return NLA_LEN(head) >= NLA_HDRLEN + sizeof(__u32) ? key_word(&walk, memory, at) :
+									     NO_PORT;
 	}
 	return NO_PORT;
 }

@@ -15,22 +15,20 @@
  * What the packet of a flow key begins with. The kernel writes ETHERNET before
  * ETHERTYPE, and the keys of the userspace datapath never come here.
  */
-static __always_inline __u32 find_link(struct scratch *scratch, enum memory memory, __u64 addr,
-				       __u64 len)
+static __always_inline __u32 find_link(struct key_walk *walk, enum memory memory)
 {
-	struct key_walk walk;
-
-	begin_walk(&walk, scratch, memory, addr, len);
 	for (int i = 0; i < MAX_ATTRS_TO_PORT; i++) {
-		struct key_attr attr;
+		__u64 at;
+		__u32 head = next_attr(walk, memory, &at);
 
-		if (!next_attr(&walk, memory, &attr))
+		if (!head)
 			break;
-		if ((attr.type & NLA_TYPE_MASK) == OVS_KEY_ATTR_ETHERNET)
+		if (NLA_TYPE(head) == OVS_KEY_ATTR_ETHERNET)
 			return LINK_ETHERNET;
-		if ((attr.type & NLA_TYPE_MASK) == OVS_KEY_ATTR_ETHERTYPE)
-			return attr.len == NLA_HDRLEN + sizeof(attr.half) ?
-				       network_link(attr.half) :
+		if (NLA_TYPE(head) == OVS_KEY_ATTR_ETHERTYPE)
+			/* The kernel pads the two bytes. */
+			return NLA_LEN(head) == NLA_HDRLEN + sizeof(__be16) ?
+				       network_link((__be16)key_word(walk, memory, at)) :
 				       LINK_UNKNOWN;
 	}
 	return LINK_UNKNOWN;
@@ -38,12 +36,25 @@ static __always_inline __u32 find_link(struct scratch *scratch, enum memory memo
 
 static __noinline __u32 link_of_task_key(struct scratch *scratch, __u64 addr, __u64 len)
 {
-	return find_link(scratch, OF_TASK, addr, len);
+	struct key_walk walk;
+
+	begin_walk(&walk, scratch, OF_TASK, addr, len);
+	return find_link(&walk, OF_TASK);
+}
+
+/* For a key that the window begins with. */
+static __noinline __u32 link_of_read_key(struct scratch *scratch, __u64 len)
+{
+	struct key_walk walk = { .scratch = scratch, .len = len };
+
+	return find_link(&walk, OF_TASK);
 }
 
 static __noinline __u32 link_of_kernel_key(__u64 addr, __u64 len)
 {
-	return find_link(NULL, OF_KERNEL, addr, len);
+	struct key_walk walk = { .addr = addr, .len = len };
+
+	return find_link(&walk, OF_KERNEL);
 }
 
 /*

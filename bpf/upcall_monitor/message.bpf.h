@@ -210,7 +210,7 @@ static __noinline int count_upcall(const struct upcall_message *message, __u32 t
 				   userdata + detail);
 		}
 	}
-	flow_of_key(OF_KERNEL, message->data + message->key_at, message->key_size, &flow.from);
+	flow_of_kernel_key(message->data + message->key_at, message->key_size, &flow.from);
 	count_flow(&counted_flows, &flow, &flow.from);
 	return 0;
 }

@@ -64,9 +64,63 @@ static __noinline int count_lost_upcall(enum memory memory, const struct receive
 		flow.dp_ifindex = dp_ifindex;
 	flow.tid = bpf_get_current_pid_tgid();
 	flow.type = upcall->args[ARG_TYPE];
-	flow_of_key(memory, upcall->args[ARG_KEY], upcall->args[ARG_KEY_SIZE], &flow.from);
+	if (memory == OF_KERNEL)
+		flow_of_kernel_key(upcall->args[ARG_KEY], upcall->args[ARG_KEY_SIZE], &flow.from);
+	else
+		flow_of_task_key(upcall->args[ARG_KEY], upcall->args[ARG_KEY_SIZE], &flow.from);
 	count_flow(&lost_flows, &flow, &flow.from);
 	return 0;
+}
+
+/* How many bytes of a struct packet_head are before the packet. */
+#define BEFORE_PACKET (offsetof(struct packet_head, data) + PACKET_AT)
+
+/*
+ * A read costs as much as a filter. So key and packet are read together where
+ * they lie together, into the window. Returns where the packet is there, behind
+ * room for the rest of a struct packet_head; 0 if they are not read.
+ */
+static __always_inline __u64 read_key_and_head(struct scratch *scratch, const __u64 *args)
+{
+	__u64 at = args[ARG_PACKET] - args[ARG_KEY], len = args[ARG_PACKET_SIZE];
+
+	if (at < BEFORE_PACKET || at < args[ARG_KEY_SIZE] ||
+	    at > sizeof(scratch->window) - sizeof(struct packet_head))
+		return 0;
+	if (len > targ_filter_reach)
+		len = targ_filter_reach;
+	len += at;
+	asm volatile("" : "+r"(len));
+	if (len > sizeof(scratch->window))
+		return 0;
+	return bpf_probe_read_user(scratch->window, len, (void *)args[ARG_KEY]) ? 0 : at;
+}
+
+/* Where the two have been read. What comes before the packet there, a part of the key, is not needed any more. */
+static __noinline int window_passes_packet_filter(struct scratch *scratch, __u64 key_size, __u64 at,
+						  __u64 size)
+{
+	__u32 link = link_of_read_key(scratch, key_size);
+	struct packet_head *head;
+	__u64 len;
+
+	asm volatile("" : "+r"(at));
+	if (at < BEFORE_PACKET || at > sizeof(scratch->window) - sizeof(*head))
+		return 0;
+	head = (void *)scratch->window + (at - BEFORE_PACKET);
+	len = begin_head(head, size, size, link);
+	head->captured += len;
+	return packet_passes(head, link);
+}
+
+static __always_inline int task_passes_packet_filter(struct scratch *scratch, const __u64 *args)
+{
+	__u64 at = scratch ? read_key_and_head(scratch, args) : 0, size = args[ARG_PACKET_SIZE];
+
+	if (at)
+		return window_passes_packet_filter(scratch, args[ARG_KEY_SIZE], at, size);
+	return passes_packet_filter(OF_TASK, args[ARG_PACKET], size, size,
+				    link_of_task_key(scratch, args[ARG_KEY], args[ARG_KEY_SIZE]));
 }
 
 /* Fetches what the probe passes. Returns whether the upcall is wanted; if not, it has been counted. */
@@ -98,9 +152,7 @@ static __always_inline int receive_upcall(void *ctx, struct scratch *scratch, in
 	}
 	if (targ_filters && !passes_filters(scratch, args, upcall->target))
 		return filter_out();
-	if (filter && !passes_packet_filter(OF_TASK, args[ARG_PACKET], args[ARG_PACKET_SIZE],
-					    args[ARG_PACKET_SIZE],
-					    link_of_task_key(scratch, args[ARG_KEY], args[ARG_KEY_SIZE])))
+	if (filter && !task_passes_packet_filter(scratch, args))
 		return filter_out();
 	upcall->time = bpf_ktime_get_ns();
 	user_name(scratch, upcall->datapath, args[ARG_DATAPATH], upcall->time);
