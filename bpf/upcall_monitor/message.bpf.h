@@ -211,7 +211,8 @@ static __noinline int count_upcall(const struct upcall_message *message, __u32 t
 		}
 	}
 	flow_of_kernel_key(message->data + message->key_at, message->key_size, &flow.from);
-	count_flow(&counted_flows, &flow, &flow.from);
+	if (!count_in_place(&flow))
+		count_flow(&counted_flows, &flow, &flow.from);
 	return 0;
 }
 

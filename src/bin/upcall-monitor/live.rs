@@ -35,6 +35,8 @@ use crate::top::FlowCounts;
 pub const MAX_TARGETS: usize = process_limit::MAX_TARGETS.0 as usize;
 pub const MAX_PORTS: usize = upcall_monitor_limit::MAX_PORTS.0 as usize;
 pub const MAX_FLOWS: u32 = upcall_monitor_limit::MAX_FLOWS.0;
+/// Places of flows on each CPU, a power of two: a hundred kilobytes.
+const FLOW_PLACES: u32 = 1024;
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     libbpf_log::with(args.trace.verbose, || trace(args))
@@ -190,8 +192,12 @@ fn trace_daemons(
     datapaths.install(session.daemons());
     let (lost_before, filtered_before) = (session.lost().total(), monitor.filtered_in_kernel);
     let counted_before = monitor.counted_in_kernel;
-    let mut lost_flows = FlowCounts::new(&skel.maps.lost_flows, Flow::from_flow_id);
-    let mut counted_flows = FlowCounts::new(&skel.maps.counted_flows, Flow::from_counted_flow);
+    let mut lost_flows = FlowCounts::new(&skel.maps.lost_flows, Flow::from_flow_id, None);
+    let mut counted_flows = FlowCounts::new(
+        &skel.maps.counted_flows,
+        Flow::from_counted_flow,
+        Some(&skel.maps.flow_places),
+    );
     let live = Live {
         ring: &skel.maps.ring,
         state: RingState::new(&mut bss.ring_sleeping, &mut bss.lost),
@@ -322,6 +328,9 @@ impl Config<'_> {
             let flows = maps.counted_flows.set_max_entries(MAX_FLOWS);
             flows.map_err(explain)?;
         }
+        let places = if self.only_counts { FLOW_PLACES } else { 1 };
+        let flows = maps.flow_places.set_max_entries(places);
+        flows.map_err(explain)?;
         let rodata = maps.rodata_data.as_deref_mut();
         let rodata = rodata.ok_or(trace::Error::NoVariables)?;
         rodata.targ_specs = plan.sites().install(&RECV_UPCALL, &mut rodata.targ_args);
@@ -329,6 +338,7 @@ impl Config<'_> {
         rodata.targ_key_size = args.key_snaplen();
         rodata.targ_wake_at = ring_bytes as u64 / 4;
         rodata.targ_count_lost = args.summary_lines().is_some().into();
+        rodata.targ_flow_places = places;
         rodata.targ_count_only = self.only_counts.into();
         rodata.targ_targets = self.targets.len() as u32;
         if let Some(messages) = self.messages {

@@ -158,16 +158,19 @@ pub struct FlowCounts<'a, M: MapCore> {
     map: &'a M,
     /// Reads a key of the map.
     flow: fn(&[u8]) -> Option<Flow>,
+    /// A table that has most of the flows, if there is one.
+    places: Option<&'a M>,
     /// How many of each flow have been counted here.
     counted: HashMap<Flow, u64>,
     total: u64,
 }
 
 impl<'a, M: MapCore> FlowCounts<'a, M> {
-    pub fn new(map: &'a M, flow: fn(&[u8]) -> Option<Flow>) -> Self {
+    pub fn new(map: &'a M, flow: fn(&[u8]) -> Option<Flow>, places: Option<&'a M>) -> Self {
         Self {
             map,
             flow,
+            places,
             counted: HashMap::new(),
             total: 0,
         }
@@ -175,19 +178,34 @@ impl<'a, M: MapCore> FlowCounts<'a, M> {
 
     /// Counts what came since this was last called.
     pub fn count(&mut self, sources: &mut TopSources) {
-        let entries = self
-            .map
-            .lookup_batch(MAX_FLOWS, MapFlags::ANY, MapFlags::ANY);
-        for (key, value) in entries.into_iter().flatten() {
-            let (Some(flow), Ok(count)) = ((self.flow)(&key), value.try_into()) else {
-                continue;
-            };
+        for (flow, count) in self.read() {
             let counted = self.counted.entry(flow).or_default();
-            let new = u64::from_ne_bytes(count).saturating_sub(*counted);
+            let new = count.saturating_sub(*counted);
             *counted += new;
             self.total += new;
             sources.add(&flow, new);
         }
+    }
+
+    /// How many there are of each flow until now. Several keys can be of one flow, and each CPU has its own places.
+    fn read(&self) -> HashMap<Flow, u64> {
+        let mut sums = HashMap::new();
+        let entries = self
+            .map
+            .lookup_batch(MAX_FLOWS, MapFlags::ANY, MapFlags::ANY);
+        for (key, value) in entries.into_iter().flatten() {
+            if let (Some(flow), Ok(count)) = ((self.flow)(&key), value.try_into()) {
+                *sums.entry(flow).or_default() += u64::from_ne_bytes(count);
+            }
+        }
+        if let Some(places) = self.places {
+            for place in 0..places.max_entries() {
+                for (flow, count) in flows_at(places, place) {
+                    *sums.entry(flow).or_default() += count;
+                }
+            }
+        }
+        sums
     }
 
     /// Counts the rest at the end. `all` is how many there were in all: the flow of those that the program could not
@@ -195,5 +213,22 @@ impl<'a, M: MapCore> FlowCounts<'a, M> {
     pub fn finish(mut self, sources: &mut TopSources, all: u64) {
         self.count(sources);
         sources.add_unknown(all.saturating_sub(self.total));
+    }
+}
+
+/// The flows that have a place, on one CPU or several.
+fn flows_at(places: &impl MapCore, place: u32) -> Vec<(Flow, u64)> {
+    let read = || {
+        let values = places.lookup_percpu(&place.to_ne_bytes(), MapFlags::ANY);
+        let values = values.ok().flatten().unwrap_or_default();
+        let flows = values
+            .iter()
+            .filter_map(|value| Flow::from_flow_place(value));
+        flows.collect::<Vec<_>>()
+    };
+    // Another CPU may see that a flow is complete just before it sees the whole flow. By the second read it does.
+    match read().is_empty() {
+        true => Vec::new(),
+        false => read(),
     }
 }

@@ -12,7 +12,9 @@ use std::net::IpAddr;
 
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-use crate::bpf::upcall_monitor::types::{counted_flow, flow_id, flow_source, userdata_layout};
+use crate::bpf::upcall_monitor::types::{
+    counted_flow, flow_id, flow_place, flow_source, userdata_layout,
+};
 use crate::ovs::flow_key::{self, Key};
 use crate::ovs::packet::names::{
     self, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_RARP, IPPROTO_ICMPV6,
@@ -97,6 +99,18 @@ struct CountedFlow {
     from: FlowSource,
 }
 
+/// `struct flow_place` of `bpf/upcall_monitor/flows.bpf.h`.
+#[derive(FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct FlowPlace {
+    claims: u64,
+    /// 0: `flow` is not complete.
+    ready: u64,
+    count: u64,
+    flow: CountedFlow,
+    padding: [u8; 4],
+}
+
 const _: () = {
     assert!(size_of::<FlowSource>() == size_of::<flow_source>());
     assert!(offset_of!(FlowSource, eth_type) == offset_of!(flow_source, eth_type));
@@ -106,6 +120,8 @@ const _: () = {
     assert!(size_of::<CountedFlow>() == size_of::<counted_flow>());
     assert!(offset_of!(CountedFlow, userdata_detail) == offset_of!(counted_flow, userdata_detail));
     assert!(offset_of!(CountedFlow, kind) == offset_of!(counted_flow, r#type));
+    assert!(size_of::<FlowPlace>() == size_of::<flow_place>());
+    assert!(offset_of!(FlowPlace, flow) == offset_of!(flow_place, flow));
 };
 
 impl CountedFlow {
@@ -169,15 +185,25 @@ impl Flow {
 
     /// Reads a flow as they count those that they do not send: a `struct counted_flow`.
     pub fn from_counted_flow(bytes: &[u8]) -> Option<Self> {
-        let counted = CountedFlow::read_from_bytes(bytes).ok()?;
-        Some(Self {
+        Some(Self::counted(&CountedFlow::read_from_bytes(bytes).ok()?))
+    }
+
+    /// Reads a flow, and how many there are of it, from a place in the table where they count most of them: a `struct
+    /// flow_place`. `None` if the place is free, or its flow is not complete yet.
+    pub fn from_flow_place(bytes: &[u8]) -> Option<(Self, u64)> {
+        let place = FlowPlace::read_from_bytes(bytes).ok()?;
+        (place.ready != 0).then(|| (Self::counted(&place.flow), place.count))
+    }
+
+    fn counted(counted: &CountedFlow) -> Self {
+        Self {
             dp_ifindex: Some(counted.dp_ifindex),
             target: counted.target,
             tid: counted.tid,
             kind: counted.kind,
             reason: counted.reason(),
             ..Self::from_source(&counted.from)
-        })
+        }
     }
 
     /// The flow of an upcall. What its key does not say, or what could not be read of it, is 0.
@@ -607,6 +633,29 @@ mod tests {
             Some(u32::from_ne_bytes([0xfe, 0xff, 0xff, 0xff]))
         );
         assert_eq!(Flow::from_flow_id(&id[1..]), None);
+    }
+
+    /// Check that a place of the table is read as a key of the hash map is, and only if its flow is complete.
+    #[test]
+    fn place_of_a_flow() {
+        let mut flow = vec![0; size_of::<CountedFlow>()];
+        flow[8..12].copy_from_slice(&77u32.to_ne_bytes());
+        let from = offset_of!(CountedFlow, from);
+        flow[from..from + 4].copy_from_slice(&3u32.to_ne_bytes());
+        let place = |ready: u64| {
+            let mut place = vec![];
+            for word in [1, ready, 19] {
+                place.extend(u64::to_ne_bytes(word));
+            }
+            place.extend(&flow);
+            place.resize(size_of::<FlowPlace>(), 0);
+            place
+        };
+        assert_eq!(Flow::from_flow_place(&place(0)), None);
+        assert_eq!(Flow::from_flow_place(&place(1)[8..]), None);
+        let (read, count) = Flow::from_flow_place(&place(1)).unwrap();
+        assert_eq!((read.tid, read.port, count), (77, Some(3), 19));
+        assert_eq!(Flow::from_counted_flow(&flow), Some(read));
     }
 
     /// Check that sums by one thing hold all upcalls, the most first.
