@@ -78,7 +78,7 @@ fn announced() {
             };
             let mut out = Vec::new();
             let mut table = Table::new(&mut out, decode, false, false).unwrap();
-            table.upcall(&upcall, "gre0", "").unwrap();
+            table.upcall(&upcall, upcall.link(), "gre0", "").unwrap();
             let text = String::from_utf8(out).unwrap();
             let line = "    It has no Ethernet header; its EtherType is 0x894f.\n";
             assert_eq!(text.contains(line), said, "{text}");

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::process::Command;
 use std::sync::LazyLock;
 
+use ovs_tracers::ovs::packet::Link;
 use ovs_tracers::trace::captured::Captured;
 use ovs_tracers::upcall::event::Upcall;
 use ovs_tracers::upcall::pcapng::{LOST, Section, Stats, Writer};
@@ -232,14 +233,26 @@ fn sample(lost: u64) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), 60, &SECTION).unwrap();
     let key = "in_port(1),eth_type(0x0806)\n  truncated";
     writer
-        .write(&upcall(&arp), "eth0 (system@ovs-system)", TIME, Some(key))
+        .write(
+            &upcall(&arp),
+            Link::Ethernet,
+            "eth0 (system@ovs-system)",
+            TIME,
+            Some(key),
+        )
         .unwrap();
     let mut action = upcall(&arp);
     action.kind = 1;
     action.cpu = 0;
     action.result = -105;
     writer
-        .write(&action, "9 (system@ovs-system)", TIME + 1, None)
+        .write(
+            &action,
+            Link::Ethernet,
+            "9 (system@ovs-system)",
+            TIME + 1,
+            None,
+        )
         .unwrap();
     let mut unread = upcall(&[]);
     unread.packet = Captured {
@@ -248,10 +261,22 @@ fn sample(lost: u64) -> Vec<u8> {
         error: Some(14),
     };
     writer
-        .write(&unread, "eth0 (system@ovs-system)", TIME + 2, None)
+        .write(
+            &unread,
+            Link::Ethernet,
+            "eth0 (system@ovs-system)",
+            TIME + 2,
+            None,
+        )
         .unwrap();
     writer
-        .write(&upcall(&[]), "Unknown (system@ovs-system)", TIME + 3, None)
+        .write(
+            &upcall(&[]),
+            Link::Ethernet,
+            "Unknown (system@ovs-system)",
+            TIME + 3,
+            None,
+        )
         .unwrap();
     let stats = Stats {
         start: TIME - 1,
@@ -371,7 +396,9 @@ fn hostile_names_are_escaped() {
     let mut hostile = upcall(&[]);
     hostile.comm = b"a\nb\\x\xff\x1b\xc3\xa9\xc2\x85";
     let mut writer = Writer::new(Vec::new(), 0, &SECTION).unwrap();
-    writer.write(&hostile, "p\x1b[2J", TIME, None).unwrap();
+    writer
+        .write(&hostile, Link::Ethernet, "p\x1b[2J", TIME, None)
+        .unwrap();
     let file = read(&writer.finish(&Stats::default()).unwrap());
     assert_eq!(file.interfaces[0].name, "p\\x1b[2J");
     assert_eq!(
@@ -387,9 +414,11 @@ fn a_long_text_is_cut() {
     let long = "é".repeat(40_000);
     let mut writer = Writer::new(Vec::new(), 0, &SECTION).unwrap();
     writer
-        .write(&upcall(&arp()), &long, TIME, Some(&long))
+        .write(&upcall(&arp()), Link::Ethernet, &long, TIME, Some(&long))
         .unwrap();
-    writer.write(&upcall(&arp()), "p", TIME, None).unwrap();
+    writer
+        .write(&upcall(&arp()), Link::Ethernet, "p", TIME, None)
+        .unwrap();
     let file = read(&writer.finish(&Stats::default()).unwrap());
     let comment = &file.packets[0].comment;
     assert!(
@@ -434,9 +463,21 @@ fn a_full_disk_leaves_whole_blocks() {
         let mut writer = Writer::new(disk, 0, &SECTION)?;
         for i in 0..13 {
             writer
-                .write(&upcall(&arp), "eth0 (system@ovs-system)", TIME + i, None)
+                .write(
+                    &upcall(&arp),
+                    Link::Ethernet,
+                    "eth0 (system@ovs-system)",
+                    TIME + i,
+                    None,
+                )
                 .inspect_err(|_| {
-                    let again = writer.write(&upcall(&arp), "eth0 (system@ovs-system)", 0, None);
+                    let again = writer.write(
+                        &upcall(&arp),
+                        Link::Ethernet,
+                        "eth0 (system@ovs-system)",
+                        0,
+                        None,
+                    );
                     assert!(again.is_err());
                 })?;
         }
@@ -482,7 +523,7 @@ fn a_block_is_one_write() {
     let mut writer = Writer::new(Writes(Vec::new()), 0, &SECTION).unwrap();
     for _ in 0..3 {
         writer
-            .write(&upcall(&arp()), "p", TIME, Some("key"))
+            .write(&upcall(&arp()), Link::Ethernet, "p", TIME, Some("key"))
             .unwrap();
     }
     let writes = writer.finish(&Stats::default()).unwrap().0;
@@ -501,7 +542,7 @@ fn a_packet_costs_no_allocation() {
     let mut write = |i: u64| {
         let port = ["eth0 (system@ovs-system)", "eth1 (system@ovs-system)"][i as usize % 2];
         writer
-            .write(&upcall(&arp), port, TIME + i, Some("key"))
+            .write(&upcall(&arp), Link::Ethernet, port, TIME + i, Some("key"))
             .unwrap();
     };
     (0..4).for_each(&mut write);
@@ -530,7 +571,9 @@ fn every_link_type(snaplen: u32) -> Vec<u8> {
     let mut write = |packet: &[u8], key: &[u8], port: &str| {
         let mut upcall = upcall(packet);
         upcall.key = captured(key);
-        writer.write(&upcall, port, TIME, None).unwrap();
+        writer
+            .write(&upcall, upcall.link(), port, TIME, None)
+            .unwrap();
     };
     write(IPV4, &network(0x0800), P1);
     write(&arp, &ETHERNET, P1);
@@ -631,7 +674,9 @@ fn a_cooked_packet_costs_no_allocation() {
     let mut write = |i| {
         // In turn, so that the interface is looked up.
         let upcall = if i % 2 == 0 { &cooked } else { &upcall(IPV4) };
-        writer.write(upcall, "p", TIME + i, None).unwrap();
+        writer
+            .write(upcall, upcall.link(), "p", TIME + i, None)
+            .unwrap();
     };
     (0..4).for_each(&mut write);
     let before = ALLOCATIONS.get();
@@ -779,7 +824,7 @@ proptest! {
             upcall.packet.len += more;
             (upcall.comm, upcall.cpu, upcall.kind, upcall.result) = (comm, *cpu, *kind, *result);
             let port = String::from_utf8_lossy(port);
-            writer.write(&upcall, &port, *time, key.as_deref()).unwrap();
+            writer.write(&upcall, upcall.link(), &port, *time, key.as_deref()).unwrap();
         }
         let file = read(&writer.finish(&Stats { start: 1, end: u64::MAX, lost }).unwrap());
         prop_assert_eq!(file.rest, 0);

@@ -410,9 +410,9 @@ impl Session {
         &self.daemons
     }
 
-    /// The daemons, and what notes the failure of an output that shows the names of their ports.
-    pub fn daemons_and_failure(&mut self) -> (&[Daemon], &mut Failure) {
-        (&self.daemons, &mut self.failure)
+    /// The daemons, all that was lost, and what notes the failure of an output that shows the names of their ports.
+    pub fn daemons_lost_and_failure(&mut self) -> (&[Daemon], &Lost, &mut Failure) {
+        (&self.daemons, &self.lost, &mut self.failure)
     }
 
     /// The name of a port of a daemon, which the kernel is asked for if it is not known yet.

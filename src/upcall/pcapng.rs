@@ -234,16 +234,16 @@ impl<W: Write> Writer<W> {
 
     /// Writes one upcall as a packet, and before it the description of its interface if that is new.
     ///
-    /// `port` is the PORT_NAME text, which says port and datapath. `time` is in nanoseconds since
-    /// 1970. `key` is the decoded flow key, of any number of lines.
+    /// `link` is what its packet begins with. `port` is the PORT_NAME text, which says port and
+    /// datapath. `time` is in nanoseconds since 1970. `key` is the decoded flow key, of any number of lines.
     pub fn write(
         &mut self,
         upcall: &Upcall<'_>,
+        link: Link,
         port: &str,
         time: u64,
         key: Option<&str>,
     ) -> io::Result<()> {
-        let link = upcall.link();
         let interface_id = self.interface(port, LinkType::of(link))?;
 
         let mut comment = mem::take(&mut self.comment);

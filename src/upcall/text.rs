@@ -70,8 +70,15 @@ impl<W: Write> Table<W> {
         })
     }
 
-    /// Shows one upcall. `port` is the name of its port, or what stands for it; `key` the lines of [`key_lines`].
-    pub fn upcall(&mut self, upcall: &Upcall<'_>, port: &str, key: &str) -> io::Result<()> {
+    /// Shows one upcall. `link` is what its packet begins with, which only matters if packets are announced. `port` is
+    /// the name of its port, or what stands for it; `key` the lines of [`key_lines`].
+    pub fn upcall(
+        &mut self,
+        upcall: &Upcall<'_>,
+        link: Link,
+        port: &str,
+        key: &str,
+    ) -> io::Result<()> {
         self.text.clear();
         let red = self.color && upcall.result != 0;
         if red {
@@ -90,17 +97,18 @@ impl<W: Write> Table<W> {
         }
         let shown = self.announce && packet.len > 0;
         if shown {
-            self.announce(upcall, port).map_err(io::Error::other)?;
+            self.announce(upcall, link, port)
+                .map_err(io::Error::other)?;
         }
         self.out.write_all(self.text.as_bytes())?;
         if shown && packet.error.is_none() && self.packet_decode == PacketDecode::Decode {
             let len = packet.len as usize;
-            packet::show(packet.bytes, len, upcall.link(), &mut self.out, INDENT)?;
+            packet::show(packet.bytes, len, link, &mut self.out, INDENT)?;
         }
         Ok(())
     }
 
-    fn announce(&mut self, upcall: &Upcall<'_>, port: &str) -> fmt::Result {
+    fn announce(&mut self, upcall: &Upcall<'_>, link: Link, port: &str) -> fmt::Result {
         let (packet, paged) = (&upcall.packet, upcall.paged);
         let text = &mut self.text;
         text.push_str("  ");
@@ -119,7 +127,7 @@ impl<W: Write> Table<W> {
                 "; {paged} bytes are in pages, which are not captured."
             )?;
         }
-        if let Link::Network(ether_type) = upcall.link() {
+        if let Link::Network(ether_type) = link {
             writeln!(
                 text,
                 "    It has no Ethernet header; its EtherType is {ether_type:#06x}."
@@ -141,10 +149,10 @@ fn row(text: &mut String, upcall: &Upcall<'_>, port: &str) -> fmt::Result {
     let nanoseconds = upcall.time % 1_000_000_000;
     column(text, 18, |c| {
         decimal(c, seconds);
-        // Its first digit is replaced by the point.
-        let at = c.len();
-        decimal(c, nanoseconds + 1_000_000_000);
-        c.replace_range(at..=at, ".");
+        c.push('.');
+        // All nine digits, behind the first of this number.
+        let padded = nanoseconds + 1_000_000_000;
+        c.push_str(&itoa::Buffer::new().format(padded)[1..]);
         Ok(())
     })?;
     let number = |text: &mut String, width, number: u32| {
@@ -232,7 +240,7 @@ mod tests {
         let mut out = Vec::new();
         let mut table = Table::new(&mut out, decode, false, false).unwrap();
         for (upcall, port) in upcalls {
-            table.upcall(upcall, port, "").unwrap();
+            table.upcall(upcall, upcall.link(), port, "").unwrap();
         }
         String::from_utf8(out).unwrap()
     }
@@ -247,7 +255,9 @@ mod tests {
         let mut out = Vec::new();
         let mut table = Table::new(&mut out, PacketDecode::None, false, true).unwrap();
         for upcall in [upcall(), failed] {
-            table.upcall(&upcall, "eth0", "  key\n").unwrap();
+            table
+                .upcall(&upcall, Link::Unknown, "eth0", "  key\n")
+                .unwrap();
         }
         let colored = String::from_utf8(out).unwrap();
         let plain = rows(&[(upcall(), "eth0"), (failed, "eth0")], PacketDecode::None);

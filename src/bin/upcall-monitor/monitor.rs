@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use ovs_tracers::run::output::Files;
 use ovs_tracers::run::recording::Start;
 use ovs_tracers::run::session::{Session, Settings, Step};
-use ovs_tracers::show::columns::At;
+use ovs_tracers::show::columns::{At, decimal};
 use ovs_tracers::show::decode::Decode;
 use ovs_tracers::show::escape::Escaped;
 use ovs_tracers::show::message::note;
@@ -133,10 +133,11 @@ impl Monitor {
         // A datapath that is so new that the program in the kernel did not know its name.
         let unnamed = upcall.datapath.is_empty() && upcall.dp_ifindex.is_some();
         let name_of = Self::name_datapath(session, upcall);
-        let upcall = &Upcall {
-            datapath: name_of.as_deref().unwrap_or(upcall.datapath),
+        let named = name_of.as_deref().map(|datapath| Upcall {
+            datapath,
             ..*upcall
-        };
+        });
+        let upcall = named.as_ref().unwrap_or(upcall);
         let datapath = upcall.datapath;
         let number = upcall.in_port();
         self.name.clear();
@@ -175,13 +176,13 @@ impl Monitor {
             top.upcall(upcall);
         }
         self.port.clear();
-        // Writing to a String cannot fail.
-        let _ = match (number, name) {
-            (_, Some(name)) => self.port.write_str(name),
-            (Some(number), None) => write!(self.port, "{number}"),
-            (None, None) => self.port.write_str("Unknown"),
-        };
+        match (number, name) {
+            (_, Some(name)) => self.port.push_str(name),
+            (Some(number), None) => decimal(&mut self.port, number),
+            (None, None) => self.port.push_str("Unknown"),
+        }
         self.key.clear();
+        // Writing to a String cannot fail.
         let _ = key_lines(&mut self.key, &upcall.key, self.key_decode);
         if let Some(other) = upcall.other_attributes() {
             let daemon = session.daemons().get(upcall.target as usize);
@@ -205,8 +206,7 @@ impl Monitor {
             named.map(|(number, name)| (datapath, number, name)),
         )?;
         let time = upcall.time.saturating_add_signed(session.clock());
-        let lost = session.lost().total();
-        let (daemons, failure) = session.daemons_and_failure();
+        let (daemons, lost, failure) = session.daemons_lost_and_failure();
         let number = upcall.dp_ifindex.filter(|_| datapath.is_empty());
         let label = (daemons.len() > 1 || number.is_some())
             .then(|| datapath_label(datapath, number, upcall.target, daemons));
@@ -217,7 +217,7 @@ impl Monitor {
             port: &self.port,
             ports: daemon.map(|daemon| &daemon.ports),
             daemon: daemon.map(|daemon| daemon.pid),
-            datapath: label.as_ref().map_or(datapath, |label| label.as_bytes()),
+            datapath: label.as_ref().map(|label| label.as_bytes()),
             key: &self.key,
             time,
             lost,

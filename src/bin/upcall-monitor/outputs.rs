@@ -7,7 +7,9 @@ use std::path::Path;
 
 use anstream::{AutoStream, ColorChoice};
 use ovs_tracers::cli::options::Format;
+use ovs_tracers::ovs::packet::Link;
 use ovs_tracers::ovs::ports::PortNames;
+use ovs_tracers::run::loss::Lost;
 use ovs_tracers::run::output::{Files, Output, stdout};
 use ovs_tracers::run::recording::Start;
 use ovs_tracers::run::sink::{Failure, Sink};
@@ -17,7 +19,7 @@ use ovs_tracers::upcall::event::Upcall;
 use ovs_tracers::upcall::flows::Report;
 use ovs_tracers::upcall::json::Json;
 use ovs_tracers::upcall::summary::Summary;
-use ovs_tracers::upcall::text::Table;
+use ovs_tracers::upcall::text::{PacketDecode, Table};
 
 use crate::args::Args;
 use crate::capture::Capture;
@@ -31,6 +33,8 @@ pub struct Outputs {
     summary: Sink<Output>,
     /// Whether JSON has a line for each upcall.
     show_events: bool,
+    /// Whether table or capture ask what a packet begins with.
+    show_packets: bool,
     files: Files,
 }
 
@@ -45,14 +49,14 @@ pub struct Row<'a> {
     pub ports: Option<&'a PortNames>,
     /// The process id of the daemon.
     pub daemon: Option<u32>,
-    /// The datapath's name, with the daemon's id if several are traced.
-    pub datapath: &'a [u8],
+    /// What stands for the datapath's name in the table and the capture, if that is not enough.
+    pub datapath: Option<&'a [u8]>,
     /// The flow key in the form that was asked for.
     pub key: &'a str,
     /// Nanoseconds since 1970.
     pub time: u64,
-    /// How many upcalls were lost until now.
-    pub lost: u64,
+    /// What was lost until now.
+    pub lost: &'a Lost,
 }
 
 impl Outputs {
@@ -80,6 +84,7 @@ impl Outputs {
             capture: Sink::new("the capture", capture),
             summary: Sink::new("standard output", summary),
             show_events: !args.summary.quiet,
+            show_packets: args.pcap.is_some() || args.packet_decode != PacketDecode::None,
             files,
         })
     }
@@ -97,23 +102,26 @@ impl Outputs {
                 json.event(row.upcall, row.name, row.daemon, port_name, row.time)
             })?;
         }
-        let upcall = &Upcall {
-            datapath: row.datapath,
+        let labelled = row.datapath.map(|datapath| Upcall {
+            datapath,
             ..*row.upcall
+        });
+        let upcall = labelled.as_ref().unwrap_or(row.upcall);
+        // Once for both, and not if none asks.
+        let link = match self.show_packets {
+            true => upcall.link(),
+            false => Link::Unknown,
         };
-        self.table
-            .write(failure, |table| table.upcall(upcall, row.port, row.key))?;
+        self.table.write(failure, |table| {
+            table.upcall(upcall, link, row.port, row.key)
+        })?;
         let files = &mut self.files;
         self.capture
-            .write(failure, |capture| capture.write(upcall, row, files))
+            .write(failure, |capture| capture.write(upcall, link, row, files))
     }
 
     /// Says that upcalls are missing here. It flushes, so that whoever also sees standard error sees both in order.
-    pub fn lost(
-        &mut self,
-        failure: &mut Failure,
-        new: &ovs_tracers::run::loss::Lost,
-    ) -> ControlFlow<()> {
+    pub fn lost(&mut self, failure: &mut Failure, new: &Lost) -> ControlFlow<()> {
         self.table.write(failure, Table::flush)?;
         self.json.write(failure, |json| {
             json.lost(new)?;

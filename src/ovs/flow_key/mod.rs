@@ -26,6 +26,11 @@ const NLA_F_MASK: u16 = 1 << 15 | 1 << 14;
 /// `sizeof(struct nlattr)`.
 pub(in crate::ovs) const NLA_HDRLEN: usize = 4;
 
+/// `NLA_ALIGN()`: how far the next attribute is behind one of this `nla_len`. `next_multiple_of()` takes longer.
+const fn aligned(len: u16) -> usize {
+    (len as usize + 3) & !3
+}
+
 numbered! {
     /// Names of `enum ovs_key_attr`.
     OVS_KEY_ATTR_NAMES:
@@ -167,7 +172,7 @@ impl<'a> Iterator for Attributes<'a> {
             });
         };
         // The last attribute of a run may lack its padding.
-        let padded = usize::from(len).next_multiple_of(4);
+        let padded = aligned(len);
         self.left = left.get(padded..).unwrap_or_default();
         self.at = at + padded;
         Some(Attribute {
@@ -201,15 +206,15 @@ pub(super) fn attributes_at(run: &[u8], at: usize) -> Attributes<'_> {
 
 /// Whether a run has the header of an attribute of this type. It looks at nothing else, for it is asked of each upcall.
 pub(crate) fn has(mut run: &[u8], kind: u16) -> bool {
-    while let Some(&[l0, l1, k0, k1]) = run.first_chunk::<NLA_HDRLEN>() {
-        let len = usize::from(u16::from_ne_bytes([l0, l1]));
-        if len < NLA_HDRLEN {
-            return false;
-        }
+    while let [l0, l1, k0, k1, ..] = *run {
+        let len = u16::from_ne_bytes([l0, l1]);
         if u16::from_ne_bytes([k0, k1]) & !NLA_F_MASK == kind {
-            return true;
+            return usize::from(len) >= NLA_HDRLEN;
         }
-        run = run.get(len.next_multiple_of(4)..).unwrap_or_default();
+        match run.get(aligned(len)..) {
+            Some(rest) if usize::from(len) >= NLA_HDRLEN => run = rest,
+            _ => return false,
+        }
     }
     false
 }
@@ -257,26 +262,27 @@ pub fn beside_odp(key: &[u8]) -> Beside {
             let refused = match attribute.kind {
                 OVS_KEY_ATTR_ENCAP if depth < MAX_NESTED => {
                     look(attribute.nested(), depth + 1, beside);
-                    None
+                    continue;
                 }
-                OVS_KEY_ATTR_TUNNEL => attribute
-                    .nested()
-                    .find(|attribute| matches!(attribute.tunnel_key(), TunnelKey::Unknown))
-                    .map(|attribute| NotForTrace::TunnelAttribute(attribute.kind)),
+                OVS_KEY_ATTR_TUNNEL => {
+                    let mut parts = attribute.nested();
+                    match parts.find(|part| matches!(part.tunnel_key(), TunnelKey::Unknown)) {
+                        Some(part) => NotForTrace::TunnelAttribute(part.kind),
+                        None => continue,
+                    }
+                }
                 OVS_KEY_ATTR_IPV6_EXTHDRS if exthdrs(&attribute).is_some() => {
                     beside.ipv6_exthdrs = beside.ipv6_exthdrs.or_else(|| exthdrs(&attribute));
-                    None
+                    continue;
                 }
-                kind @ (OVS_KEY_ATTR_UNSPEC | OVS_KEY_ATTR_NSH) => {
-                    Some(NotForTrace::Attribute(kind))
-                }
-                kind if key_name(kind).is_none() => Some(NotForTrace::Attribute(kind)),
-                _ => None,
+                kind @ (OVS_KEY_ATTR_UNSPEC | OVS_KEY_ATTR_NSH) => NotForTrace::Attribute(kind),
+                kind if key_name(kind).is_none() => NotForTrace::Attribute(kind),
+                _ => continue,
             };
-            beside.not_for_trace = beside.not_for_trace.or(refused);
+            beside.not_for_trace.get_or_insert(refused);
         }
-        if attributes.stopped().is_some() && beside.not_for_trace.is_none() {
-            beside.not_for_trace = Some(NotForTrace::Cut);
+        if attributes.stopped().is_some() {
+            beside.not_for_trace.get_or_insert(NotForTrace::Cut);
         }
     }
     let mut beside = Beside::default();
