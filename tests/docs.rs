@@ -5,11 +5,18 @@
 //! a line "..." stands for any lines. A command is run here, in a folder that has the repository's `fixtures`. One that
 //! begins with sudo is a session of the lab, which `fixtures/sessions` has: NAME.txt is what its terminal showed. If there
 //! is a recording of it, NAME.rec, what its replay gives is shown instead of what followed the line "attached to".
+//!
+//! Without jq a page that uses it is listed as ignored: hence a harness of its own.
+
+mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
+
+use common::is_installed;
+use libtest_mimic::{Arguments, Failed, Trial};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const TOOLS: [&str; 5] = [
@@ -201,77 +208,77 @@ fn expected(
     }
 }
 
-/// Check that each command of the pages prints what stands below it, that the pictures are those which commands draw, and
-/// that each session of the lab is shown.
-#[test]
-fn commands() {
-    let update = std::env::var_os("UPDATE").is_some();
+/// Check that each command of a page prints what stands below it, and that its pictures are those which commands draw.
+fn commands(path: &Path, update: bool) -> Result<(), Failed> {
     let shell = Shell::new();
     let sessions = sessions(&shell);
-    let mut seen = BTreeSet::new();
-    let (mut count, mut wrong) = (0, Vec::new());
-    for path in pages() {
-        let page = fs::read_to_string(&path).expect("a page");
-        let mut new = String::new();
-        for (console, part) in blocks(&page) {
-            if !console {
-                new += &part;
+    let page = fs::read_to_string(path)?;
+    let mut new = String::new();
+    let mut wrong = Vec::new();
+    for (console, part) in blocks(&page) {
+        let mut text = part.clone();
+        for one in if console { shown(&part) } else { Vec::new() } {
+            let output = expected(&one, &sessions, &shell)?;
+            if matches(&one.output, &output) {
                 continue;
             }
-            let mut text = part.clone();
-            for one in shown(&part) {
-                count += 1;
-                seen.insert(one.command.clone());
-                let output = match expected(&one, &sessions, &shell) {
-                    Ok(output) => output,
-                    Err(error) => {
-                        wrong.push(format!("{}: {error}", path.display()));
-                        continue;
-                    }
-                };
-                if matches(&one.output, &output) {
-                    continue;
-                }
-                let stated = one.output.join("\n");
-                if update && !one.output.iter().any(|line| line == "...") {
-                    text = written(&text, &one, &output);
-                } else {
-                    let output = output.join("\n");
-                    wrong.push(format!(
-                        "{}: {} shows\n{output}\ninstead of\n{stated}",
-                        path.display(),
-                        one.command
-                    ));
-                }
+            if update {
+                text = written(&text, &one, &output);
+            } else {
+                let (output, stated) = (output.join("\n"), one.output.join("\n"));
+                wrong.push(format!(
+                    "{} shows\n{output}\ninstead of\n{stated}",
+                    one.command
+                ));
             }
-            new += &text;
         }
-        if update && new != page {
-            fs::write(&path, new).expect("a page can be written");
-        }
+        new += &text;
+    }
+    if new != page {
+        fs::write(path, new)?;
     }
     for file in shell.files() {
-        let drawn = fs::read(&file).expect("a file");
-        let kept = Path::new(ROOT).join("docs").join(file.file_name().unwrap());
+        let drawn = fs::read(&file)?;
+        let kept = Path::new(ROOT)
+            .join("docs")
+            .join(file.file_name().expect("a name"));
         if update {
-            fs::write(&kept, drawn).expect("a file can be written");
+            fs::write(&kept, drawn)?;
         } else if fs::read(&kept).ok().is_none_or(|kept| kept != drawn) {
             wrong.push(format!(
-                "{} is not what the pages' command makes",
+                "{} is not what a command of the page writes",
                 kept.display()
             ));
         }
     }
-    for (name, session) in &sessions {
-        if !seen.contains(&session.command) {
-            wrong.push(format!(
-                "no page shows the session {name}: {}",
-                session.command
-            ));
-        }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong.join("\n\n").into())
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-    assert!(count > 20, "{count} commands");
+}
+
+/// Check that each session of the lab is shown.
+fn all_sessions() {
+    let pages: String = pages()
+        .iter()
+        .map(|path| fs::read_to_string(path).expect("a page"))
+        .collect();
+    let seen: BTreeSet<String> = blocks(&pages)
+        .into_iter()
+        .filter(|(console, _)| *console)
+        .flat_map(|(_, part)| shown(&part))
+        .map(|one| one.command)
+        .collect();
+    let sessions = sessions(&Shell::new());
+    assert!(sessions.len() > 10, "{} sessions", sessions.len());
+    for (name, session) in sessions {
+        assert!(
+            seen.contains(&session.command),
+            "no page shows the session {name}: {}",
+            session.command
+        );
+    }
 }
 
 /// The block with what a command prints now.
@@ -318,7 +325,6 @@ fn spans(page: &str) -> Vec<String> {
 }
 
 /// Check that the tools have the options that the text names with them.
-#[test]
 fn options() {
     let mut count = 0;
     for path in pages() {
@@ -350,7 +356,7 @@ fn options() {
                     names.any(|name| name == option) && line.trim_start().starts_with('-')
                 });
                 assert!(
-                    has || option == "-",
+                    has || matches!(option, "-" | "--generate"),
                     "{}: {name} has no {option}: {span}",
                     path.display()
                 );
@@ -371,7 +377,6 @@ fn anchor(heading: &str) -> String {
 }
 
 /// Check that links between pages lead somewhere.
-#[test]
 fn links() {
     let mut count = 0;
     for path in pages() {
@@ -402,4 +407,34 @@ fn links() {
         }
     }
     assert!(count > 10, "{count} links");
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let update = std::env::var_os("UPDATE").is_some();
+    let trial = |name: &str, check: fn()| {
+        Trial::test(name, move || {
+            check();
+            Ok(())
+        })
+    };
+    let mut trials = vec![
+        trial("all_sessions", all_sessions),
+        trial("options", options),
+        trial("links", links),
+    ];
+    for path in pages() {
+        let name = path
+            .strip_prefix(ROOT)
+            .expect("a page of the repository")
+            .display()
+            .to_string();
+        let needs_jq = fs::read_to_string(&path).is_ok_and(|page| page.contains("jq -"));
+        let trial = Trial::test(name, move || commands(&path, update));
+        trials.push(match needs_jq && !is_installed("jq") {
+            true => trial.with_kind("skipped, needs jq").with_ignored_flag(true),
+            false => trial,
+        });
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
