@@ -120,7 +120,10 @@ impl Shell {
             .expect("bash starts");
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8(text).expect("UTF-8");
-        text.lines().map(str::to_owned).collect()
+        text.trim_end_matches('\n')
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     /// The files that commands wrote.
