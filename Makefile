@@ -16,7 +16,7 @@ RELEASE := $(TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/release
 
 PREFIX ?= /usr/local
 
-.PHONY: all build demo test lab bench check install clean
+.PHONY: all build demo test docs lab bench check install clean
 all: build
 
 # $(call install-packages,PACKAGES): installs those that are missing.
@@ -44,6 +44,10 @@ demo:
 test:
 	$(call install-packages,$(BUILD_PACKAGES) $(STANDIN_PACKAGES) $(TEST_PACKAGES))
 	$(CARGO) test --locked
+
+# What the pages' commands print, into the pages; of live ones it is what the lab's sessions in fixtures/ have.
+docs:
+	UPDATE=1 $(CARGO) test --locked --test docs
 
 lab: build
 	fixtures/lab/run $(RELEASE)
