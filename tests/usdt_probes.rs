@@ -1483,7 +1483,7 @@ fn checked(pid: u32) -> Vec<(String, Vec<String>)> {
 
 /// Check that the answer for each tool says what this process and this kernel lack for it, and nothing else.
 fn check() {
-    let module = "no openvswitch module in the kernel, so no upcalls (modprobe openvswitch)";
+    let module = "no openvswitch module in the kernel, so no datapath (modprobe openvswitch)";
     let module = (!Path::new("/sys/module/openvswitch").exists()).then_some(module.to_string());
     let lacks = |answers: &[(String, Vec<String>)], tool: &str| {
         let answer = answers.iter().find(|(name, _)| name == tool);

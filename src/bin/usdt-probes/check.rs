@@ -309,7 +309,7 @@ fn answer_for(
     );
     need(
         kernel.datapath != Some(false) || !tool.datapath,
-        "no openvswitch module in the kernel, so no upcalls (modprobe openvswitch)",
+        "no openvswitch module in the kernel, so no datapath (modprobe openvswitch)",
     );
     if let Some(missing) = &kernel.privilege {
         need(false, missing);
