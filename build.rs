@@ -16,6 +16,7 @@ fn main() {
         Ok("aarch64") => "arm64",
         other => panic!("the tracers support x86_64 and aarch64, not {other:?}"),
     };
+    let sources = env::current_dir().expect("cargo runs this in the package's folder");
     for tool in TOOLS {
         SkeletonBuilder::new()
             .source(format!("bpf/{tool}.bpf.c"))
@@ -26,6 +27,8 @@ fn main() {
                 // zero-extended copy; newer compilers take v3 for granted.
                 "-mcpu=v2".to_string(),
                 format!("-D__TARGET_ARCH_{arch}"),
+                // The line information names the sources; the same bytes must come of them in every folder.
+                format!("-fdebug-prefix-map={}=.", sources.display()),
             ])
             .reference_obj(true)
             .build_and_generate(out.join(format!("{tool}.skel.rs")))
