@@ -6,7 +6,7 @@ SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 # What cargo build needs, what the stand-in for ovs-vswitchd needs besides, and what the tests compare with.
 BUILD_PACKAGES := clang libelf-dev libpcap-dev zlib1g-dev pkg-config make gcc autoconf automake autopoint flex bison gawk gettext
 STANDIN_PACKAGES := systemtap-sdt-dev
-TEST_PACKAGES := binutils jq tshark util-linux
+TEST_PACKAGES := binutils jq man-db mandoc tshark util-linux
 # Whom the benchmarks compare with, and the headers that bcc compiles against.
 PEER_PACKAGES := bpftrace linux-perf lttng-tools liblttng-ust-dev openvswitch-test python3-bpfcc python3-scapy \
 	python3-psutil linux-headers-amd64
