@@ -6,7 +6,7 @@ SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 # What cargo build needs, what the stand-in for ovs-vswitchd needs besides, and what the tests compare with.
 BUILD_PACKAGES := clang libelf-dev libpcap-dev zlib1g-dev pkg-config make gcc autoconf automake autopoint flex bison gawk gettext
 STANDIN_PACKAGES := systemtap-sdt-dev
-TEST_PACKAGES := binutils jq tshark util-linux
+TEST_PACKAGES := binutils jq man-db mandoc tshark util-linux
 # What the packages are made with, what aarch64 takes besides on x86-64, and what tries the packages.
 DIST_PACKAGES := dpkg git gzip python3 rpm umoci zstd
 CROSS_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross

@@ -1,4 +1,4 @@
-//! Compiles the BPF programs in `bpf/` and makes their Rust bindings; makes libpcap one that can be linked statically.
+//! Compiles the BPF programs in `bpf/` and makes their Rust bindings; links libpcap.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -43,28 +43,63 @@ fn main() {
     println!("cargo::rerun-if-changed=bpf");
     // See src/trace/kernel.rs.
     println!("cargo::rustc-link-arg=-Wl,--wrap=btf__load_vmlinux_btf");
-    if let Err(error) = static_libpcap(&out) {
-        println!(
-            "cargo::error=failed to prepare libpcap (it needs libpcap-dev and binutils): {error}"
-        );
+    if env::var_os("CARGO_FEATURE_PACKET_FILTERS").is_some()
+        && let Err(error) = link_libpcap(&out)
+    {
+        for line in error.lines() {
+            println!("cargo::error={line}");
+        }
         std::process::exit(1);
     }
+}
+
+/// How a build does without libpcap.
+const WITHOUT: &str = "leave packet filters out: --no-default-features";
+
+/// Links libpcap, statically where there is a libpcap.a.
+fn link_libpcap(out: &Path) -> Result<(), String> {
+    let folder = pkg_config::get_variable("libpcap", "libdir").map_err(|error| {
+        format!(
+            "packet filters need libpcap, which pkg-config does not find: {}\n\
+             install pkg-config and libpcap-dev (Debian, Ubuntu, Alpine) or libpcap-devel (Fedora), or {WITHOUT}",
+            one_line(&error)
+        )
+    })?;
+    let archive = Path::new(&folder).join("libpcap.a");
+    if archive.exists() {
+        return static_libpcap(&archive, out);
+    }
+    let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
+    if features.split(',').any(|feature| feature == "crt-static") {
+        return Err(format!(
+            "there is no {}, which a binary that is linked statically needs for packet filters; Fedora has none\n\
+             {WITHOUT}, or link libc and libpcap dynamically: RUSTFLAGS=-Ctarget-feature=-crt-static",
+            archive.display()
+        ));
+    }
+    // This prints what cargo has to know.
+    pkg_config::probe_library("libpcap")
+        .map(drop)
+        .map_err(|error| format!("failed to link libpcap: {}", one_line(&error)))
+}
+
+/// An error of pkg-config, whose text has many lines.
+fn one_line(error: &pkg_config::Error) -> String {
+    let text = error.to_string();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Links libpcap without the libraries by which it captures from D-Bus and InfiniBand: distributions have them as shared
 /// libraries only. Its compiler of filters is all that is used, and the modules that call them are in the same archive,
 /// in a table of all modules. In the copy made here, what they call need not exist.
-fn static_libpcap(out: &Path) -> Result<(), String> {
-    let folder =
-        pkg_config::get_variable("libpcap", "libdir").map_err(|error| error.to_string())?;
-    let archive = Path::new(&folder).join("libpcap.a");
+fn static_libpcap(archive: &Path, out: &Path) -> Result<(), String> {
     let status = Command::new("objcopy")
         .arg("--wildcard")
         .args(["--weaken-symbol=dbus_*", "--weaken-symbol=ibv_*"])
-        .arg(&archive)
+        .arg(archive)
         .arg(out.join("libpcap.a"))
         .status()
-        .map_err(|error| format!("objcopy: {error}"))?;
+        .map_err(|error| format!("failed to run objcopy, which is in binutils: {error}"))?;
     if !status.success() {
         return Err(format!("objcopy of {} failed", archive.display()));
     }

@@ -41,3 +41,24 @@ fn manual_pages_fit() {
         assert!(lines > 5, "{tool}: {page}");
     }
 }
+
+/// Check that the footer of a manual page has the day of the release, which CHANGELOG.md has from then on.
+#[test]
+fn manual_pages_have_the_day() {
+    let changelog = std::fs::read_to_string("CHANGELOG.md").expect("the changelog is there");
+    let heading = format!("## {} - ", env!("CARGO_PKG_VERSION"));
+    let Some(released) = changelog
+        .lines()
+        .find_map(|line| line.strip_prefix(&heading))
+    else {
+        return;
+    };
+    let output = Command::new(env!("CARGO_BIN_EXE_upcall-monitor"))
+        .args(["--generate", "man"])
+        .output()
+        .expect("the tool starts");
+    let page = String::from_utf8(output.stdout).expect("UTF-8");
+    let title = page.lines().find(|line| line.starts_with(".TH "));
+    let title = title.expect("the page has a title");
+    assert!(title.contains(&format!(" {released} ")), "{title}");
+}

@@ -148,29 +148,39 @@ pub fn limits(before: &str, releases: &str) -> Section {
     )
 }
 
+/// The day in the footer of the pages: that of the release, as CHANGELOG.md has it.
+const DATE: &str = "2026-11-30";
+
 /// Writes the manual page of a tool.
 pub fn write(command: &Command, sections: &[Section], out: &mut dyn Write) -> io::Result<()> {
     // The examples, which --help has at its end, are a section of their own in a manual page.
     let page = Man::new(command.clone().after_help("").after_long_help(""))
+        .title(command.get_name().to_uppercase())
         .section("8")
+        .date(DATE)
         .manual("Open vSwitch tracers");
-    page.render_title(out)?;
-    page.render_name_section(out)?;
-    page.render_synopsis_section(out)?;
-    page.render_description_section(out)?;
-    page.render_options_section(out)?;
+    let mut rendered = Vec::new();
+    page.render_title(&mut rendered)?;
+    page.render_name_section(&mut rendered)?;
+    page.render_synopsis_section(&mut rendered)?;
+    page.render_description_section(&mut rendered)?;
+    page.render_options_section(&mut rendered)?;
     for Section { title, text } in sections {
-        section(title, text).to_writer(out)?;
+        section(title, text).to_writer(&mut rendered)?;
     }
-    Ok(())
+    let rendered = String::from_utf8(rendered).map_err(io::Error::other)?;
+    out.write_all(tidy(&rendered).as_bytes())
 }
 
 fn section(title: &str, text: &str) -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", [title]);
-    for paragraph in text.trim_matches('\n').split("\n\n") {
+    for (number, paragraph) in text.trim_matches('\n').split("\n\n").enumerate() {
         let literal = paragraph.starts_with("    ");
-        roff.control("PP", []);
+        // A title begins a paragraph of its own.
+        if number > 0 {
+            roff.control("PP", []);
+        }
         if literal {
             roff.control("nf", []);
         }
@@ -182,4 +192,44 @@ fn section(title: &str, text: &str) -> Roff {
         }
     }
     roff
+}
+
+/// Makes of a page what `mandoc -T lint` asks for, where clap_mangen and roff write otherwise: no spaces at the ends of
+/// lines, one request for a blank line, and lines of at most 80 bytes where roff fills them.
+fn tidy(page: &str) -> String {
+    const LINE: usize = 80;
+    let page = page.replace(".br\n\n.br\n", ".sp\n");
+    let mut tidy = String::with_capacity(page.len());
+    let mut literal = false;
+    let mut is_tag = false;
+    for line in page.lines() {
+        literal = (literal || line == ".nf") && line != ".fi";
+        let is_filled = !literal && !is_tag && !line.starts_with('.');
+        is_tag = line == ".TP";
+        if is_filled && line.len() > LINE {
+            // With blanks at its beginning, an item of a list: roff begins a line too.
+            let indent = line.len() - line.trim_start().len();
+            tidy.push_str(&line[..indent]);
+            let mut length = 0;
+            for word in line.split_whitespace() {
+                if length > 0 && indent + length + 1 + word.len() > LINE {
+                    tidy.push('\n');
+                    length = 0;
+                }
+                // A period at the beginning of a line would be a request.
+                let lead = match length {
+                    0 if word.starts_with('.') => "\\&",
+                    0 => "",
+                    _ => " ",
+                };
+                tidy.push_str(lead);
+                tidy.push_str(word);
+                length += lead.len() + word.len();
+            }
+        } else {
+            tidy.push_str(line.trim_end());
+        }
+        tidy.push('\n');
+    }
+    tidy
 }

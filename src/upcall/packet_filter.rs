@@ -1,62 +1,29 @@
 //! Packet filters in the language of tcpdump (pcap-filter(7)), compiled by libpcap, and run by it or in the kernel.
 //!
-//! The functions of libpcap are declared here, not taken from the crate `pcap`: its filters know no other length of a
-//! packet than that of what was captured, so that `greater 1000` would be wrong of packets that were cut, and it has no
-//! way to link libpcap statically. `build.rs` says how that is done.
+//! A build without the feature `packet-filters` takes no expression: each is an [`Error`] that says so.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_uint};
 use std::fmt::{self, Display};
-use std::ptr::NonNull;
 
 use libc::sock_filter;
 
 use crate::ovs::packet::Link;
+use libpcap::compile;
 
 mod in_kernel;
+#[cfg(feature = "packet-filters")]
+mod libpcap;
+#[cfg(not(feature = "packet-filters"))]
+#[path = "packet_filter/without_libpcap.rs"]
+mod libpcap;
 
 pub use in_kernel::{InKernel, MAX_REACH, MAX_STEPS, NotInKernel, load};
 
-/// `struct pcap` of `pcap/pcap.h`.
-#[repr(C)]
-struct Pcap {
-    _opaque: [u8; 0],
-}
-
-/// `struct bpf_program` of `pcap/bpf.h`. The `struct bpf_insn` of that file is the kernel's `struct sock_filter`.
-#[repr(C)]
-struct Program {
-    len: c_uint,
-    instructions: *mut sock_filter,
-}
-
-unsafe extern "C" {
-    fn pcap_open_dead(linktype: c_int, snaplen: c_int) -> *mut Pcap;
-    fn pcap_compile(
-        pcap: *mut Pcap,
-        program: *mut Program,
-        text: *const c_char,
-        optimize: c_int,
-        netmask: u32,
-    ) -> c_int;
-    fn pcap_geterr(pcap: *mut Pcap) -> *const c_char;
-    fn pcap_freecode(program: *mut Program);
-    fn pcap_close(pcap: *mut Pcap);
-    fn bpf_filter(
-        program: *const sock_filter,
-        packet: *const u8,
-        wirelen: c_uint,
-        buflen: c_uint,
-    ) -> c_uint;
-}
-
-const DLT_EN10MB: c_int = 1;
-const MAXIMUM_SNAPLEN: c_int = 262144;
-const PCAP_NETMASK_UNKNOWN: u32 = 0xffff_ffff;
 /// Offsets from here on stand for other facts that the kernel has of a packet (`linux/filter.h`), which are not known
 /// here.
 const SKF_AD_OFF: u32 = libc::SKF_AD_OFF.cast_unsigned();
 
-/// Why an expression is not a filter: what libpcap says of it, and where it stopped, if that is known.
+/// Why an expression is not a filter: what libpcap says of it, and where it stopped, if that is known. Or that there is
+/// no libpcap.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Error {
     expression: String,
@@ -72,6 +39,13 @@ impl Display for Error {
             message,
             at,
         } = self;
+        if !cfg!(feature = "packet-filters") {
+            return write!(
+                f,
+                "this build has no packet filters: it was made without libpcap\n\
+                 build it with the cargo feature packet-filters"
+            );
+        }
         write!(f, "invalid packet filter: {message}")?;
         // One line, so that a position in it can be shown, whatever was typed.
         let shown = |text: &str| text.replace(char::is_control, " ");
@@ -117,8 +91,7 @@ impl Filter {
     /// Compiles an expression. Names of hosts, ports and protocols are looked up as they are for other programs, but
     /// for modules of the name service that are not part of libc.
     pub fn new(expression: &str) -> Result<Self, Error> {
-        #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
-        name_service::keep_within_libc(c"files dns");
+        libpcap::keep_within_libc(c"files dns");
         let compiled = compile(expression).and_then(|instructions| {
             let mut loads = instructions
                 .iter()
@@ -171,10 +144,8 @@ impl Filter {
     }
 
     fn run(&self, bytes: &[u8], len: u32) -> bool {
-        let buflen = c_uint::try_from(bytes.len()).unwrap_or(c_uint::MAX);
-        // SAFETY: the instructions are those of a program that pcap_compile() made, whole, and `bytes` has at least
-        // `buflen` bytes.
-        unsafe { bpf_filter(self.instructions.as_ptr(), bytes.as_ptr(), len, buflen) != 0 }
+        // SAFETY: the instructions are all that compile() returned.
+        unsafe { libpcap::run(&self.instructions, bytes, len) }
     }
 
     /// Whether what [`matches`](Self::matches) says is sure: `captured` bytes are all that the filter looks at.
@@ -282,40 +253,6 @@ fn reach(instructions: &[sock_filter]) -> Option<u32> {
     Some(reach)
 }
 
-fn compile(expression: &str) -> Result<Vec<sock_filter>, String> {
-    let text = CString::new(expression).map_err(|_| "it has a NUL byte".to_string())?;
-    // SAFETY: it has no preconditions.
-    let pcap = unsafe { pcap_open_dead(DLT_EN10MB, MAXIMUM_SNAPLEN) };
-    let Some(pcap) = NonNull::new(pcap) else {
-        return Err("out of memory".to_string());
-    };
-    let mut program = Program {
-        len: 0,
-        instructions: std::ptr::null_mut(),
-    };
-    // SAFETY: `pcap` is open, `program` writable and `text` ends in a NUL. If it succeeds, `program` has as many
-    // instructions as it says until it is freed; if not, the message belongs to `pcap` and ends in a NUL.
-    unsafe {
-        let pcap = pcap.as_ptr();
-        let result = match pcap_compile(pcap, &mut program, text.as_ptr(), 1, PCAP_NETMASK_UNKNOWN)
-        {
-            0 => {
-                let instructions =
-                    std::slice::from_raw_parts(program.instructions, program.len as usize);
-                let instructions = instructions.to_vec();
-                pcap_freecode(&mut program);
-                Ok(instructions)
-            }
-            _ => {
-                let message = CStr::from_ptr(pcap_geterr(pcap));
-                Err(message.to_string_lossy().into_owned())
-            }
-        };
-        pcap_close(pcap);
-        result
-    }
-}
-
 fn is_syntax_error(message: &str) -> bool {
     message.contains("syntax error")
 }
@@ -340,8 +277,7 @@ const COMPLETIONS: [&str; 11] = [
 /// libpcap only says that there is a syntax error, so it is asked about ever longer beginnings.
 fn locate(expression: &str) -> (usize, usize) {
     // An unknown name is not a syntax error, so that no name has to be looked up.
-    #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
-    name_service::keep_within_libc(c"files");
+    libpcap::keep_within_libc(c"files");
     let mut rest = expression;
     while let Some(token) = next_token(rest) {
         let start = expression.len() - rest.len() + token.0;
@@ -390,34 +326,7 @@ fn is_beginning(text: &str) -> bool {
     })
 }
 
-#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
-mod name_service {
-    use std::ffi::{CStr, c_char, c_int};
-
-    unsafe extern "C" {
-        /// `nss.h` of glibc.
-        fn __nss_configure_lookup(database: *const c_char, services: *const c_char) -> c_int;
-    }
-
-    /// Has names looked up by what is in libc itself. What `/etc/nsswitch.conf` names besides are shared libraries of
-    /// the system's libc, which need not be the one in this program: loading them may end it.
-    pub fn keep_within_libc(hosts: &CStr) {
-        let files = c"files";
-        for (database, services) in [
-            (c"hosts", hosts),
-            (c"networks", files),
-            (c"services", files),
-            (c"protocols", files),
-            (c"ethers", files),
-        ] {
-            // SAFETY: both are texts that end in a NUL; it copies what it keeps. That it fails for a database that it
-            // does not know changes nothing.
-            unsafe { __nss_configure_lookup(database.as_ptr(), services.as_ptr()) };
-        }
-    }
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "packet-filters"))]
 mod tests {
     use super::*;
 
