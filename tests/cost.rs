@@ -724,7 +724,7 @@ fn receives_alone() {
             ..flow.receive(time)
         };
         matcher.event(&event, &mut |found| {
-            reported += usize::from(matches!(found, Found::Set(_)))
+            reported += usize::from(matches!(found, Found::Set(_)));
         });
         received += 1;
         most = most.max(received - reported);

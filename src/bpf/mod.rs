@@ -10,7 +10,7 @@ macro_rules! skeleton {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         pub mod $name {
-            #![allow(clippy::all, missing_docs, dead_code)]
+            #![allow(clippy::all, clippy::undocumented_unsafe_blocks, unused_qualifications, dead_code)]
             include!(concat!(env!("OUT_DIR"), "/", stringify!($name), ".skel.rs"));
         }
     };

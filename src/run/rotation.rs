@@ -108,7 +108,7 @@ impl Series {
         self.number = self.number % 99_999 + 1;
         let path = name(&self.path, self.number, &timestamp(SystemTime::now()));
         let file = files.create(&path, self.force)?;
-        self.made.push_back((path.clone(), self::identity(&path)));
+        self.made.push_back((path.clone(), identity(&path)));
         Ok(file)
     }
 }

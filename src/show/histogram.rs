@@ -267,7 +267,7 @@ mod tests {
             assert!(bucket.contains(&exact), "{share}: {bucket:?}");
         }
         assert_eq!(Histogram::new([]).quantile(0.5), None);
-        let more = super::Histogram::new(histogram.0.iter().map(|count| count * 2));
+        let more = Histogram::new(histogram.0.iter().map(|count| count * 2));
         assert_eq!(more.since(&histogram), histogram);
     }
 }

@@ -1,6 +1,6 @@
 //! GRE and ERSPAN.
 
-use super::names::{self, *};
+use super::names::*;
 use super::{Decoder, Halt, Span, Value, Visitor};
 
 impl<'a, V: Visitor> Decoder<'_, V> {
@@ -26,7 +26,7 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         }
         self.int("version", version);
         let proto = span.u16()?;
-        self.named_hex("proto", proto, names::ether_type(proto));
+        self.named_hex("proto", proto, ether_type(proto));
         match version {
             0 => {}
             1 => return self.gre_pptp(proto, seqnum, acknum, span),

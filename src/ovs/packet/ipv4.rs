@@ -1,6 +1,6 @@
 //! IPv4, and what IP carries.
 
-use super::names::{self, *};
+use super::names::*;
 use super::{Decoder, Halt, Span, Stop, Value, Visitor};
 
 const IP_FLAGS: &[&str] = &["MF", "DF", "evil"];
@@ -35,7 +35,7 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         let ttl = span.u8()?;
         self.int("ttl", ttl);
         let proto = span.u8()?;
-        self.named("proto", proto, names::ip_proto(proto));
+        self.named("proto", proto, ip_proto(proto));
         let chksum = span.u16()?;
         self.hex("chksum", chksum);
         let src = span.array()?;
@@ -104,7 +104,7 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         };
         self.int("copy_flag", kind >> 7);
         self.named("optclass", class, class_name);
-        self.named("option", number, names::ip_option(number));
+        self.named("option", number, ip_option(number));
         if number <= 1 {
             return Ok(());
         }
@@ -221,7 +221,7 @@ impl<'a, V: Visitor> Decoder<'_, V> {
             IPPROTO_MPLS => self.run(payload, Self::mpls),
             IPPROTO_ETHERNET => self.run(payload, Self::ethernet),
             _ => {
-                let name = names::ip_proto(proto);
+                let name = ip_proto(proto);
                 self.undecoded(field, Value::Int(proto.into()), name, payload);
             }
         }

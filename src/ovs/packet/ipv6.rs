@@ -1,6 +1,6 @@
 //! IPv6 and its extension headers.
 
-use super::names::{self, *};
+use super::names::*;
 use super::{Decoder, Halt, Span, Stop, Value, Visitor};
 
 impl<'a, V: Visitor> Decoder<'_, V> {
@@ -25,7 +25,7 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         let plen = span.u16()?;
         self.int("plen", plen);
         let nh = span.u8()?;
-        self.named("nh", nh, names::next_header(nh));
+        self.named("nh", nh, next_header(nh));
         let hlim = span.u8()?;
         self.int("hlim", hlim);
         let src = span.array()?;
@@ -61,7 +61,7 @@ impl<'a, V: Visitor> Decoder<'_, V> {
     /// The first two bytes of an extension header, and how many follow.
     fn ipv6_extension(&mut self, span: &mut Span<'a>) -> Result<(u8, usize), Halt> {
         let nh = span.u8()?;
-        self.named("nh", nh, names::next_header(nh));
+        self.named("nh", nh, next_header(nh));
         let len = span.u8()?;
         self.int("len", len);
         Ok((nh, usize::from(len) * 8 + 6))
@@ -101,7 +101,7 @@ impl<'a, V: Visitor> Decoder<'_, V> {
         match (otype, optlen) {
             (5, 2) => {
                 let value = span.u16()?;
-                self.named("value", value, names::router_alert(value));
+                self.named("value", value, router_alert(value));
             }
             (0xc2, 4) => {
                 let len = span.u32()?;
@@ -174,7 +174,7 @@ impl<'a, V: Visitor> Decoder<'_, V> {
     fn ipv6_fragment(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
         self.layer("IPv6 Extension Header - Fragmentation header");
         let nh = span.u8()?;
-        self.named("nh", nh, names::next_header(nh));
+        self.named("nh", nh, next_header(nh));
         let reserved = span.u8()?;
         self.int("res1", reserved);
         let word = span.u16()?;

@@ -96,15 +96,15 @@ impl<'a, V: Visitor> Decoder<'_, V> {
     fn arp(&mut self, span: &mut Span<'a>) -> Result<(), Halt> {
         self.layer("ARP");
         let hwtype = span.u16()?;
-        self.named_hex("hwtype", hwtype, names::hardware_type(hwtype));
+        self.named_hex("hwtype", hwtype, hardware_type(hwtype));
         let ptype = span.u16()?;
-        self.named_hex("ptype", ptype, names::ether_type(ptype));
+        self.named_hex("ptype", ptype, ether_type(ptype));
         let hwlen = span.u8()?;
         self.int("hwlen", hwlen);
         let plen = span.u8()?;
         self.int("plen", plen);
         let op = span.u16()?;
-        self.named("op", op, names::arp_op(op));
+        self.named("op", op, arp_op(op));
         for (hardware, protocol) in [("hwsrc", "psrc"), ("hwdst", "pdst")] {
             let address = match (hwtype, hwlen) {
                 (1, 6) => Value::Mac(span.array()?),
