@@ -59,12 +59,17 @@ static __always_inline __u32 log2(__u64 v)
 {
 	__u32 bit = 0;
 
-#define STEP(n)			\
-	if (v >> (n)) {		\
-		v >>= (n);	\
-		bit += (n);	\
+#define STEP(n)             \
+	if (v >> (n)) {     \
+		v >>= (n);  \
+		bit += (n); \
 	}
-	STEP(32) STEP(16) STEP(8) STEP(4) STEP(2) STEP(1)
+	STEP(32)
+	STEP(16)
+	STEP(8)
+	STEP(4)
+	STEP(2)
+	STEP(1)
 #undef STEP
 	return bit;
 }
@@ -104,7 +109,8 @@ static __always_inline void count_bucket(__u32 group, __u32 kind, __u64 duration
  * says that ctx has the registers of user space.
  */
 static __always_inline void send(void *ctx, struct thread_state *thread, __u32 kind, __u64 now,
-				 __u64 duration, __u32 unseen, struct held_state *held, int user_ctx)
+				 __u64 duration, __u32 unseen, struct held_state *held,
+				 int user_ctx)
 {
 	struct loop_record *record;
 	/* The stack of a wait would always be that of the main loop. take_stack() has none of an unseen run. */
@@ -132,8 +138,8 @@ static __always_inline void send(void *ctx, struct thread_state *thread, __u32 k
 		}
 	}
 	if (held && with_stack)
-		record = bpf_ringbuf_reserve(&ring, sizeof(*record) + sizeof(struct held) +
-					     sizeof(thread->stack), 0);
+		record = bpf_ringbuf_reserve(
+			&ring, sizeof(*record) + sizeof(struct held) + sizeof(thread->stack), 0);
 	else if (held)
 		record = bpf_ringbuf_reserve(&ring, sizeof(*record) + sizeof(struct held), 0);
 	else if (with_stack)

@@ -47,16 +47,13 @@ enum bridge_loop_limit {
 	STACK_COPY = 16384,
 	/* head.kind of a struct stack_copy, which is no interval. */
 	KIND_STACK_COPY = 2,
-	/*
-	 * The words of struct user_pt_regs (arch/arm64/include/uapi/asm/ptrace.h)
-	 * or of struct pt_regs (arch/x86/include/uapi/asm/ptrace.h), and which
-	 * of them is the stack pointer, and which says where it was: cs, pstate.
-	 */
 #if defined(__TARGET_ARCH_arm64)
+	/* Of struct user_pt_regs (arch/arm64/include/uapi/asm/ptrace.h): sp, and pstate, which says where it was. */
 	USER_REGS = 34,
 	USER_SP = 31,
 	USER_MODE = 33,
 #else
+	/* Of struct pt_regs (arch/x86/include/uapi/asm/ptrace.h): sp, and cs. */
 	USER_REGS = 21,
 	USER_SP = 19,
 	USER_MODE = 17,

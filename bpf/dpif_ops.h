@@ -34,7 +34,8 @@ enum dpif_family {
 enum dpif_ops_lost {
 	LOST_RING_FULL = 0,
 	LOST_ARGUMENTS = 1, /* the request could not be found in the daemon's memory */
-	LOST_END = 2, /* a return probe did not fire, or too many threads are in the kernel at once */
+	/* a return probe did not fire, or too many threads are in the kernel at once */
+	LOST_END = 2,
 	LOST_SKIPPED = 3, /* user space counts it */
 	LOST_REASONS = 4,
 };

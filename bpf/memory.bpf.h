@@ -26,8 +26,7 @@ struct nlattr {
 
 #ifdef WITHOUT_KFUNCS
 #define CAN_CAST 0
-#define READ_AT(address, type, member) \
-	BPF_CORE_READ((struct type *)(address), member)
+#define READ_AT(address, type, member) BPF_CORE_READ((struct type *)(address), member)
 #else
 /*
  * a35b9af4ec2c ("bpf: Add a kfunc for generic type cast", Linux 6.2): what it
@@ -38,17 +37,18 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 #define CAN_CAST bpf_ksym_exists(bpf_rdonly_cast)
 
 /* Reads a member of the struct that is at an address of the kernel's. */
-#define READ_AT(address, type, member) ({						\
-	typeof(((struct type *)0)->member) __value = 0;					\
-	if (CAN_CAST) {									\
-		const struct type *__at = bpf_rdonly_cast((void *)(address),		\
-					       bpf_core_type_id_kernel(struct type));	\
-		__value = __at->member;							\
-	} else {									\
-		__value = BPF_CORE_READ((struct type *)(address), member);		\
-	}										\
-	__value;									\
-})
+#define READ_AT(address, type, member)                                                    \
+	({                                                                                \
+		typeof(((struct type *)0)->member) __value = 0;                           \
+		if (CAN_CAST) {                                                           \
+			const struct type *__at = bpf_rdonly_cast(                        \
+				(void *)(address), bpf_core_type_id_kernel(struct type)); \
+			__value = __at->member;                                           \
+		} else {                                                                  \
+			__value = BPF_CORE_READ((struct type *)(address), member);        \
+		}                                                                         \
+		__value;                                                                  \
+	})
 #endif
 
 /* Whose an address is. Each caller passes a constant, so that the verifier removes the other case. */

@@ -36,7 +36,7 @@ struct datapath_message {
 #define NLA_HDRLEN 4
 #define NLA_TYPE_MASK 0x3fff
 #define NLA_ALIGN(len) (((len) + 3) & ~3)
-#define NLA_LEN(head) ((__u64)(head) & 0xffff)
+#define NLA_LEN(head) ((__u64)(head)&0xffff)
 #define NLA_TYPE(head) ((head) >> 16 & NLA_TYPE_MASK)
 
 #endif /* __NETLINK_BPF_H__ */

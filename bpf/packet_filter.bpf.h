@@ -130,7 +130,8 @@ BINDINGS(enum, packet_verdict);
  * Loads a VALUE_AT_K, VALUE_AT_X or VALUE_MSH from byte at of the packet. An
  * offset that would wrap around lies beyond the packet, as in libpcap.
  */
-static __noinline __u64 packet_load(const struct packet_head *head, __u64 at, __u64 width, int which)
+static __noinline __u64 packet_load(const struct packet_head *head, __u64 at, __u64 width,
+				    int which)
 {
 	const __u8 *data = head->data;
 	__u64 value;
@@ -249,16 +250,16 @@ packet_filter_step(const struct packet_head *head, const volatile struct packet_
 	return PACKET_GO_ON;
 }
 
-#define PACKET_STEP(i)								\
-	if (pc == (i)) {							\
+#define PACKET_STEP(i)                                                                   \
+	if (pc == (i)) {                                                                 \
 		verdict = packet_filter_step(head, &targ_filter[i], &a, &x, &pc, words); \
-		if (verdict != PACKET_GO_ON)					\
-			return verdict;						\
+		if (verdict != PACKET_GO_ON)                                             \
+			return verdict;                                                  \
 	}
 #define PACKET_STEPS_4(i) PACKET_STEP(i) PACKET_STEP(i + 1) PACKET_STEP(i + 2) PACKET_STEP(i + 3)
-#define PACKET_STEPS_16(i)							\
+#define PACKET_STEPS_16(i) \
 	PACKET_STEPS_4(i) PACKET_STEPS_4(i + 4) PACKET_STEPS_4(i + 8) PACKET_STEPS_4(i + 12)
-#define PACKET_STEPS_64(i)							\
+#define PACKET_STEPS_64(i) \
 	PACKET_STEPS_16(i) PACKET_STEPS_16(i + 16) PACKET_STEPS_16(i + 32) PACKET_STEPS_16(i + 48)
 
 /*
@@ -370,7 +371,8 @@ static __always_inline int queued_passes_packet_filter(const struct queued_packe
 	if (!head)
 		return 0;
 	len = begin_head(head, packet->size, packet->readable, link);
-	head->captured += captured(len, copy_packet(head->data + PACKET_AT, len, PACKET_HEAD, packet));
+	head->captured += captured(len,
+				   copy_packet(head->data + PACKET_AT, len, PACKET_HEAD, packet));
 	return packet_passes(head, link);
 }
 

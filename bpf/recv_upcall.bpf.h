@@ -55,9 +55,8 @@ static __always_inline struct capture plan_capture(const __u64 *args, __u64 max_
 		capture.packet_len = max_packet;
 	if (capture.packet_len)
 		capture.gap = args[ARG_PACKET] - (args[ARG_KEY] + args[ARG_KEY_SIZE]);
-	capture.together = !capture.packet_len ||
-			   (capture.key_len && capture.gap <= MAX_GAP &&
-			    capture.key_len == args[ARG_KEY_SIZE]);
+	capture.together = !capture.packet_len || (capture.key_len && capture.gap <= MAX_GAP &&
+						   capture.key_len == args[ARG_KEY_SIZE]);
 	return capture;
 }
 
@@ -66,24 +65,23 @@ static __always_inline struct capture plan_capture(const __u64 *args, __u64 max_
  * read separately, key_room is the key's share of the room, a constant on each
  * path too.
  */
-#define RESERVE_CAPTURE(record, room, key_room, capture)			\
-	do {									\
-		if ((capture)->together) {					\
-			__u64 need = (capture)->key_len + (capture)->gap +	\
-				     (capture)->packet_len;			\
-										\
-			key_room = 0;						\
-			RING_RESERVE(record, room, need, MAX_KEY_AND_PACKET);	\
-		} else {							\
-			__u64 need;						\
-										\
-			if ((capture)->key_len <= 256)				\
-				asm volatile("%0 = 256" : "=r"(key_room));	\
-			else							\
-				asm volatile("%0 = %1" : "=r"(key_room) : "i"(MAX_KEY)); \
-			need = key_room + (capture)->packet_len;		\
-			RING_RESERVE_COARSELY(record, room, need, MAX_KEY_AND_PACKET); \
-		}								\
+#define RESERVE_CAPTURE(record, room, key_room, capture)                                          \
+	do {                                                                                      \
+		if ((capture)->together) {                                                        \
+			__u64 need = (capture)->key_len + (capture)->gap + (capture)->packet_len; \
+                                                                                                  \
+			key_room = 0;                                                             \
+			RING_RESERVE(record, room, need, MAX_KEY_AND_PACKET);                     \
+		} else {                                                                          \
+			__u64 need;                                                               \
+                                                                                                  \
+			if ((capture)->key_len <= 256)                                            \
+				asm volatile("%0 = 256" : "=r"(key_room));                        \
+			else                                                                      \
+				asm volatile("%0 = %1" : "=r"(key_room) : "i"(MAX_KEY));          \
+			need = key_room + (capture)->packet_len;                                  \
+			RING_RESERVE_COARSELY(record, room, need, MAX_KEY_AND_PACKET);            \
+		}                                                                                 \
 	} while (0)
 
 /* Reads what is to be captured into the data of the record that was reserved for it. */

@@ -62,58 +62,58 @@ static __always_inline void count_lost(int reason)
  * The verifier follows each size separately through all that comes after it.
  * RING_RESERVE_COARSELY() has fewer sizes, for a case that is rare.
  */
-#define RING_RESERVE(record, room, need, max)					\
-	do {									\
-		RING_STEP(record, room, need, max, 64)				\
-		RING_STEP(record, room, need, max, 96)				\
-		RING_STEP(record, room, need, max, 128)				\
-		RING_STEP(record, room, need, max, 160)				\
-		RING_STEP(record, room, need, max, 192)				\
-		RING_STEP(record, room, need, max, 224)				\
-		RING_STEP(record, room, need, max, 256)				\
-		RING_STEP(record, room, need, max, 288)				\
-		RING_STEP(record, room, need, max, 320)				\
-		RING_STEP(record, room, need, max, 352)				\
-		RING_STEP(record, room, need, max, 384)				\
-		RING_STEP(record, room, need, max, 448)				\
-		RING_STEP(record, room, need, max, 512)				\
-		RING_STEP(record, room, need, max, 640)				\
-		RING_STEP(record, room, need, max, 768)				\
-		RING_STEP(record, room, need, max, 1024)				\
-		RING_STEP(record, room, need, max, 1280)				\
-		RING_STEP(record, room, need, max, 1536)				\
-		RING_STEP(record, room, need, max, 1792)				\
-		RING_STEP(record, room, need, max, 2048)				\
-		RING_STEP(record, room, need, max, 4096)				\
-		RING_STEP(record, room, need, max, 8192)				\
-		RING_STEP(record, room, need, max, 12288)				\
-		RING_STEP(record, room, need, max, 16384)				\
-		RING_STEP(record, room, need, max, 32768)				\
-		RING_TAKE(record, room, max);					\
+#define RING_RESERVE(record, room, need, max)             \
+	do {                                              \
+		RING_STEP(record, room, need, max, 64)    \
+		RING_STEP(record, room, need, max, 96)    \
+		RING_STEP(record, room, need, max, 128)   \
+		RING_STEP(record, room, need, max, 160)   \
+		RING_STEP(record, room, need, max, 192)   \
+		RING_STEP(record, room, need, max, 224)   \
+		RING_STEP(record, room, need, max, 256)   \
+		RING_STEP(record, room, need, max, 288)   \
+		RING_STEP(record, room, need, max, 320)   \
+		RING_STEP(record, room, need, max, 352)   \
+		RING_STEP(record, room, need, max, 384)   \
+		RING_STEP(record, room, need, max, 448)   \
+		RING_STEP(record, room, need, max, 512)   \
+		RING_STEP(record, room, need, max, 640)   \
+		RING_STEP(record, room, need, max, 768)   \
+		RING_STEP(record, room, need, max, 1024)  \
+		RING_STEP(record, room, need, max, 1280)  \
+		RING_STEP(record, room, need, max, 1536)  \
+		RING_STEP(record, room, need, max, 1792)  \
+		RING_STEP(record, room, need, max, 2048)  \
+		RING_STEP(record, room, need, max, 4096)  \
+		RING_STEP(record, room, need, max, 8192)  \
+		RING_STEP(record, room, need, max, 12288) \
+		RING_STEP(record, room, need, max, 16384) \
+		RING_STEP(record, room, need, max, 32768) \
+		RING_TAKE(record, room, max);             \
 	} while (0)
 
-#define RING_RESERVE_COARSELY(record, room, need, max)				\
-	do {									\
-		RING_STEP(record, room, need, max, 384)				\
-		RING_STEP(record, room, need, max, 512)				\
-		RING_STEP(record, room, need, max, 1024)				\
-		RING_STEP(record, room, need, max, 2048)				\
-		RING_STEP(record, room, need, max, 4096)				\
-		RING_STEP(record, room, need, max, 12288)				\
-		RING_STEP(record, room, need, max, 24576)				\
-		RING_TAKE(record, room, max);					\
+#define RING_RESERVE_COARSELY(record, room, need, max)    \
+	do {                                              \
+		RING_STEP(record, room, need, max, 384)   \
+		RING_STEP(record, room, need, max, 512)   \
+		RING_STEP(record, room, need, max, 1024)  \
+		RING_STEP(record, room, need, max, 2048)  \
+		RING_STEP(record, room, need, max, 4096)  \
+		RING_STEP(record, room, need, max, 12288) \
+		RING_STEP(record, room, need, max, 24576) \
+		RING_TAKE(record, room, max);             \
 	} while (0)
 
-#define RING_STEP(record, room, need, max, size)				\
-	if ((size) >= (max))							\
-		RING_TAKE(record, room, max);					\
-	else if ((need) <= (size))						\
-		RING_TAKE(record, room, size);					\
+#define RING_STEP(record, room, need, max, size) \
+	if ((size) >= (max))                     \
+		RING_TAKE(record, room, max);    \
+	else if ((need) <= (size))               \
+		RING_TAKE(record, room, size);   \
 	else
 
-#define RING_TAKE(record, room, size)						\
-	do {									\
-		asm volatile("%0 = %1" : "=r"(room) : "i"(size));		\
+#define RING_TAKE(record, room, size)                                                 \
+	do {                                                                          \
+		asm volatile("%0 = %1" : "=r"(room) : "i"(size));                     \
 		(record) = bpf_ringbuf_reserve(&ring, sizeof(*(record)) + (size), 0); \
 	} while (0)
 

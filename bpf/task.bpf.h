@@ -82,16 +82,16 @@ static __always_inline void user_name(struct scratch *scratch, char *to, __u64 a
 }
 
 /* The programs of a USDT probe: UPROBE_PROGRAMS() of handle_NAME(), which gets this CPU's scratch. */
-#define USDT_PROGRAMS(name)					\
-	static __always_inline int run_##name(void *ctx)	\
-	{							\
-		struct scratch *scratch = take_scratch();	\
-		int result = handle_##name(ctx, scratch);	\
-								\
-		release_scratch(scratch);			\
-		return result;					\
-	}							\
-								\
+#define USDT_PROGRAMS(name)                               \
+	static __always_inline int run_##name(void *ctx)  \
+	{                                                 \
+		struct scratch *scratch = take_scratch(); \
+		int result = handle_##name(ctx, scratch); \
+                                                          \
+		release_scratch(scratch);                 \
+		return result;                            \
+	}                                                 \
+                                                          \
 	UPROBE_PROGRAMS(name, run_##name(ctx))
 
 #endif /* __TASK_BPF_H__ */

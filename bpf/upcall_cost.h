@@ -12,7 +12,8 @@ enum cost_event {
 	EVENT_DP_UPCALL = 1,
 	EVENT_OP_FLOW_PUT = 2, /* dpif_netlink_operate__:op_flow_put */
 	EVENT_OP_FLOW_EXECUTE = 3, /* dpif_netlink_operate__:op_flow_execute */
-	EVENT_OVS_PKT_EXEC = 4, /* ovs_packet_cmd_execute() begins, in the thread that asked for it */
+	/* ovs_packet_cmd_execute() begins, in the thread that asked for it. */
+	EVENT_OVS_PKT_EXEC = 4,
 	/* The upcall of that CPU and sk_buff failed: queue_userspace_packet() returned an error. */
 	EVENT_DP_FAILED = 5,
 	/* netlink_unicast() begins to give the message of an upcall to the socket; only with the kernel as the source. */

@@ -83,8 +83,9 @@ static __always_inline int find_parts(const struct sk_buff *skb, struct upcall_m
 	message->linear = skb->len - skb->data_len;
 	message->cmd = READ_AT(data + sizeof(struct netlink_head), genlmsghdr, cmd);
 	/* Any type of the kernel's will do that begins with 32 bits: struct ovs_header is one of the module's. */
-	message->dp_ifindex = READ_AT(data + sizeof(struct netlink_head) + sizeof(struct generic_head),
-				      nlmsghdr, nlmsg_len);
+	message->dp_ifindex =
+		READ_AT(data + sizeof(struct netlink_head) + sizeof(struct generic_head), nlmsghdr,
+			nlmsg_len);
 	message->key_at = 0;
 	message->packet_at = 0;
 	message->userdata_at = 0;

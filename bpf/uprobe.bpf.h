@@ -29,19 +29,19 @@ static __always_inline void keep_thread_stack(void *ctx)
 }
 
 /* Two programs that evaluate body, which has ctx: one for uprobe-multi, one for perf events. */
-#define UPROBE_PROGRAMS(name, body)		\
-	SEC("uprobe.multi")			\
-	int name##_multi(void *ctx)		\
-	{					\
-		keep_thread_stack(ctx);		\
-		return body;			\
-	}					\
-						\
-	SEC("uprobe")				\
-	int name(void *ctx)			\
-	{					\
-		keep_thread_stack(ctx);		\
-		return body;			\
+#define UPROBE_PROGRAMS(name, body)     \
+	SEC("uprobe.multi")             \
+	int name##_multi(void *ctx)     \
+	{                               \
+		keep_thread_stack(ctx); \
+		return body;            \
+	}                               \
+                                        \
+	SEC("uprobe")                   \
+	int name(void *ctx)             \
+	{                               \
+		keep_thread_stack(ctx); \
+		return body;            \
 	}
 
 #endif /* __UPROBE_BPF_H__ */

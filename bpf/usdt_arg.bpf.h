@@ -60,10 +60,9 @@ struct usdt_arg {
  * offset: clang would merge them into one through a computed pointer, which
  * the verifier refuses.
  */
-#define USDT_REG_CASE(n)						\
-	case n:								\
-		asm volatile("%0 = *(u64 *)(%1 + %2)"			\
-			     : "=r"(v) : "r"(ctx), "i"(n * 8));		\
+#define USDT_REG_CASE(n)                                                                 \
+	case n:                                                                          \
+		asm volatile("%0 = *(u64 *)(%1 + %2)" : "=r"(v) : "r"(ctx), "i"(n * 8)); \
 		break;
 
 static __always_inline __u64 usdt_register(void *ctx, __u8 reg)
@@ -71,16 +70,18 @@ static __always_inline __u64 usdt_register(void *ctx, __u8 reg)
 	__u64 v = 0;
 
 	switch (reg) {
-	USDT_REG_CASE(0) USDT_REG_CASE(1) USDT_REG_CASE(2) USDT_REG_CASE(3)
-	USDT_REG_CASE(4) USDT_REG_CASE(5) USDT_REG_CASE(6) USDT_REG_CASE(7)
-	USDT_REG_CASE(8) USDT_REG_CASE(9) USDT_REG_CASE(10) USDT_REG_CASE(11)
-	USDT_REG_CASE(12) USDT_REG_CASE(13) USDT_REG_CASE(14) USDT_REG_CASE(15)
-	USDT_REG_CASE(16) USDT_REG_CASE(17) USDT_REG_CASE(18) USDT_REG_CASE(19)
-	USDT_REG_CASE(20)
+		USDT_REG_CASE(0)
+		USDT_REG_CASE(1) USDT_REG_CASE(2) USDT_REG_CASE(3) USDT_REG_CASE(4) USDT_REG_CASE(
+			5) USDT_REG_CASE(6) USDT_REG_CASE(7) USDT_REG_CASE(8) USDT_REG_CASE(9)
+			USDT_REG_CASE(10) USDT_REG_CASE(11) USDT_REG_CASE(12) USDT_REG_CASE(13)
+				USDT_REG_CASE(14) USDT_REG_CASE(15) USDT_REG_CASE(16) USDT_REG_CASE(
+					17) USDT_REG_CASE(18) USDT_REG_CASE(19) USDT_REG_CASE(20)
 #if defined(__TARGET_ARCH_arm64)
-	USDT_REG_CASE(21) USDT_REG_CASE(22) USDT_REG_CASE(23) USDT_REG_CASE(24)
-	USDT_REG_CASE(25) USDT_REG_CASE(26) USDT_REG_CASE(27) USDT_REG_CASE(28)
-	USDT_REG_CASE(29) USDT_REG_CASE(30) USDT_REG_CASE(31) USDT_REG_CASE(32)
+					USDT_REG_CASE(21) USDT_REG_CASE(22) USDT_REG_CASE(23)
+						USDT_REG_CASE(24) USDT_REG_CASE(25) USDT_REG_CASE(
+							26) USDT_REG_CASE(27) USDT_REG_CASE(28)
+							USDT_REG_CASE(29) USDT_REG_CASE(30)
+								USDT_REG_CASE(31) USDT_REG_CASE(32)
 #endif
 	}
 	return v;
@@ -215,18 +216,18 @@ static __always_inline long usdt_args(void *ctx, const volatile struct usdt_arg 
  * is added on each path, so that the verifier knows what it reads there; clang
  * would compute the address from spec.
  */
-#define USDT_SPECS(all, n_specs, spec)						\
-	({									\
-		const volatile struct usdt_arg *specs_ = (all)[0];		\
-										\
-		_Pragma("unroll")						\
-		for (int i_ = 1; i_ < sizeof(all) / sizeof((all)[0]); i_++) {	\
-			if (i_ < (n_specs) && (spec) == i_)			\
-				asm volatile("%0 += %1"				\
-					     : "+r"(specs_)			\
-					     : "i"(i_ * sizeof((all)[0])));	\
-		}								\
-		specs_;								\
+#define USDT_SPECS(all, n_specs, spec)                                                        \
+	({                                                                                    \
+		const volatile struct usdt_arg *specs_ = (all)[0];                            \
+                                                                                              \
+		_Pragma("unroll") for (int i_ = 1; i_ < sizeof(all) / sizeof((all)[0]); i_++) \
+		{                                                                             \
+			if (i_ < (n_specs) && (spec) == i_)                                   \
+				asm volatile("%0 += %1"                                       \
+					     : "+r"(specs_)                                   \
+					     : "i"(i_ * sizeof((all)[0])));                   \
+		}                                                                             \
+		specs_;                                                                       \
 	})
 
 #endif /* __USDT_ARG_BPF_H__ */

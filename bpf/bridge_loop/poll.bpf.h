@@ -18,14 +18,14 @@
 
 /* The system call that poll() of the C library makes, and its arguments in the registers of user space. */
 #if defined(__TARGET_ARCH_x86)
-#define POLL		"poll"
-#define SYS(name)	"__x64_sys_" name
-#define FIRST(from)	((from)->di)
+#define POLL "poll"
+#define SYS(name) "__x64_sys_" name
+#define FIRST(from) ((from)->di)
 typedef struct pt_regs user_regs;
 #elif defined(__TARGET_ARCH_arm64)
-#define POLL		"ppoll"
-#define SYS(name)	"__arm64_sys_" name
-#define FIRST(from)	((from)->regs[0])
+#define POLL "ppoll"
+#define SYS(name) "__arm64_sys_" name
+#define FIRST(from) ((from)->regs[0])
 typedef struct user_pt_regs user_regs;
 #endif
 

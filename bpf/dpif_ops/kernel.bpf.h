@@ -194,9 +194,8 @@ static __always_inline int handle_request_ends(int result)
 	return 0;
 }
 
-static __always_inline int handle_chunk_begins(struct sk_buff *skb,
-					       struct netlink_callback *callback,
-					       int has_return_probe)
+static __always_inline int
+handle_chunk_begins(struct sk_buff *skb, struct netlink_callback *callback, int has_return_probe)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 	struct begun_chunk chunk = {};
@@ -293,31 +292,30 @@ int BPF_KRETPROBE(request_ends_kprobe, int result)
 }
 
 /* The programs at the function of the module that makes a chunk. */
-#define CHUNK_PROGRAMS(name, function)						\
-	SEC("fentry/" function)							\
-	int BPF_PROG(name##_begins, struct sk_buff *skb,			\
-		     struct netlink_callback *callback)				\
-	{									\
-		return handle_chunk_begins(skb, callback, 0);			\
-	}									\
-										\
-	SEC("fexit/" function)							\
-	int BPF_PROG(name##_ends, struct sk_buff *skb, void *callback, int result) \
-	{									\
-		return handle_chunk_ends(result);				\
-	}									\
-										\
-	SEC("kprobe/" function)							\
-	int BPF_KPROBE(name##_begins_kprobe, struct sk_buff *skb,		\
-		       struct netlink_callback *callback)			\
-	{									\
-		return handle_chunk_begins(skb, callback, 1);			\
-	}									\
-										\
-	SEC("kretprobe/" function)						\
-	int BPF_KRETPROBE(name##_ends_kprobe, int result)			\
-	{									\
-		return handle_chunk_ends(result);				\
+#define CHUNK_PROGRAMS(name, function)                                                      \
+	SEC("fentry/" function)                                                             \
+	int BPF_PROG(name##_begins, struct sk_buff *skb, struct netlink_callback *callback) \
+	{                                                                                   \
+		return handle_chunk_begins(skb, callback, 0);                               \
+	}                                                                                   \
+                                                                                            \
+	SEC("fexit/" function)                                                              \
+	int BPF_PROG(name##_ends, struct sk_buff *skb, void *callback, int result)          \
+	{                                                                                   \
+		return handle_chunk_ends(result);                                           \
+	}                                                                                   \
+                                                                                            \
+	SEC("kprobe/" function)                                                             \
+	int BPF_KPROBE(name##_begins_kprobe, struct sk_buff *skb,                           \
+		       struct netlink_callback *callback)                                   \
+	{                                                                                   \
+		return handle_chunk_begins(skb, callback, 1);                               \
+	}                                                                                   \
+                                                                                            \
+	SEC("kretprobe/" function)                                                          \
+	int BPF_KRETPROBE(name##_ends_kprobe, int result)                                   \
+	{                                                                                   \
+		return handle_chunk_ends(result);                                           \
 	}
 
 CHUNK_PROGRAMS(flow_chunk, "ovs_flow_cmd_dump")

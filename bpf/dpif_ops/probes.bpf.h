@@ -57,14 +57,14 @@ static __always_inline int capture(const volatile struct usdt_arg *args, void *c
 }
 
 /* The programs of one probe. */
-#define OP_PROGRAMS(name, op)								\
-	static __always_inline int handle_##name(void *ctx)				\
-	{										\
-		__u64 spec = targ_specs[op] > 1 ? bpf_get_attach_cookie(ctx) : 0;	\
-											\
+#define OP_PROGRAMS(name, op)                                                             \
+	static __always_inline int handle_##name(void *ctx)                               \
+	{                                                                                 \
+		__u64 spec = targ_specs[op] > 1 ? bpf_get_attach_cookie(ctx) : 0;         \
+                                                                                          \
 		return capture(USDT_SPECS(targ_args[op], targ_specs[op], spec), ctx, op); \
-	}										\
-											\
+	}                                                                                 \
+                                                                                          \
 	UPROBE_PROGRAMS(name, handle_##name(ctx))
 
 OP_PROGRAMS(op_flow_put, OP_FLOW_PUT)

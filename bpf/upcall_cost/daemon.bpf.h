@@ -25,20 +25,20 @@ const volatile __u32 targ_key_size;
 const volatile __u32 targ_request_size;
 
 /* Fetches the arguments of a probe. Returns whether it could; if not, that is counted. */
-#define FETCH(ctx, scratch, probe, args)						\
-	({										\
-		__u64 spec = probe##_specs > 1 ? bpf_get_attach_cookie(ctx) : 0;	\
+#define FETCH(ctx, scratch, probe, args)                                                        \
+	({                                                                                      \
+		__u64 spec = probe##_specs > 1 ? bpf_get_attach_cookie(ctx) : 0;                \
 		const volatile struct usdt_arg *specs = USDT_SPECS(probe, probe##_specs, spec); \
-		__u32 pid = bpf_get_current_pid_tgid() >> 32;				\
-		long failed;								\
-											\
-		if (traced_pid != pid)							\
-			traced_pid = pid;						\
-		failed = usdt_args(ctx, specs, sizeof(args) / sizeof(__u64),		\
-				   scratch ? scratch->window : NULL, args);		\
-		if (failed)								\
-			count_lost(LOST_ARGUMENTS);					\
-		!failed;								\
+		__u32 pid = bpf_get_current_pid_tgid() >> 32;                                   \
+		long failed;                                                                    \
+                                                                                                \
+		if (traced_pid != pid)                                                          \
+			traced_pid = pid;                                                       \
+		failed = usdt_args(ctx, specs, sizeof(args) / sizeof(__u64),                    \
+				   scratch ? scratch->window : NULL, args);                     \
+		if (failed)                                                                     \
+			count_lost(LOST_ARGUMENTS);                                             \
+		!failed;                                                                        \
 	})
 
 static __always_inline int handle_recv_upcall(void *ctx, struct scratch *scratch)

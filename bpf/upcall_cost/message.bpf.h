@@ -51,8 +51,8 @@ static __always_inline int send_received(const struct sk_buff *skb,
 	record->captured.key_error = err;
 	record->captured.packet_error = err;
 	if (!err) {
-		record->captured.key_len = message->key_size < targ_key_size ? message->key_size
-									     : targ_key_size;
+		record->captured.key_len = message->key_size < targ_key_size ? message->key_size :
+									       targ_key_size;
 		record->captured.packet_at = before;
 		record->captured.packet_len = packet_len;
 	}

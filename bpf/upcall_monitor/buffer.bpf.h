@@ -69,8 +69,8 @@ static __always_inline int find_buffers(struct buffers *buffers, struct msghdr *
 }
 
 /* Whether the daemon's buffer has the message that was kept, and not a later one: a program may have been skipped. */
-static __always_inline int has_kept(const struct buffers *buffers, const struct upcall_message *message,
-				    int size)
+static __always_inline int has_kept(const struct buffers *buffers,
+				    const struct upcall_message *message, int size)
 {
 	struct netlink_head head = {};
 

@@ -51,7 +51,8 @@ static __always_inline int handle_failed(struct flow_id *flow, const char *devic
 	    (targ_by_datapath && !same(flow->datapath, targ_datapath, sizeof(flow->datapath))))
 		return filter_out();
 	/* Where the number is not known, user space decides by the name. */
-	if (targ_by_port && flow->from.port != NO_PORT && !passes_port(flow->target, flow->from.port))
+	if (targ_by_port && flow->from.port != NO_PORT &&
+	    !passes_port(flow->target, flow->from.port))
 		return filter_out();
 	if (filter && !queued_passes_packet_filter(packet, link))
 		return filter_out();

@@ -162,7 +162,8 @@ static __always_inline __u32 next_attr(struct key_walk *walk, enum memory memory
 #define MAX_ATTRS_TO_PORT 16
 
 /* The port of such a key; NO_PORT if it has none or cannot be read. */
-static __noinline __u32 port_of_key(struct scratch *scratch, enum memory memory, __u64 addr, __u64 len)
+static __noinline __u32 port_of_key(struct scratch *scratch, enum memory memory, __u64 addr,
+				    __u64 len)
 {
 	struct key_walk walk;
 
@@ -174,15 +175,15 @@ static __noinline __u32 port_of_key(struct scratch *scratch, enum memory memory,
 		if (!head)
 			break;
 		if (NLA_TYPE(head) == OVS_KEY_ATTR_IN_PORT)
-			return NLA_LEN(head) >= NLA_HDRLEN + sizeof(__u32) ? key_word(&walk, memory, at) :
-									     NO_PORT;
+			return NLA_LEN(head) >= NLA_HDRLEN + sizeof(__u32) ?
+				       key_word(&walk, memory, at) :
+				       NO_PORT;
 	}
 	return NO_PORT;
 }
 
 /* Reads the same from the kernel's own key. */
-static __always_inline void flow_of_sw_key(const struct sw_flow_key *key,
-					   struct flow_source *flow)
+static __always_inline void flow_of_sw_key(const struct sw_flow_key *key, struct flow_source *flow)
 {
 	__u16 eth_type = BPF_CORE_READ(key, eth.type);
 

@@ -12,12 +12,12 @@ const volatile __u8 targ_count_lost;
 /* Whether to count those that were received, where it is cheap, and not to send them. */
 const volatile __u8 targ_count_only;
 
-#define FLOW_COUNTS(name, key_type)			\
-	struct {					\
-		__uint(type, BPF_MAP_TYPE_HASH);	\
+#define FLOW_COUNTS(name, key_type)                              \
+	struct {                                                 \
+		__uint(type, BPF_MAP_TYPE_HASH);                 \
 		__uint(max_entries, 1); /* user space sets it */ \
-		__type(key, key_type);			\
-		__type(value, __u64);			\
+		__type(key, key_type);                           \
+		__type(value, __u64);                            \
 	} name SEC(".maps")
 
 FLOW_COUNTS(lost_flows, struct flow_id);

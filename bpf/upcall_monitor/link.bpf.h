@@ -68,7 +68,8 @@ static __always_inline __u32 network_link_of(const struct sk_buff *skb)
 }
 
 /* What the packet of the kernel's own key begins with. */
-static __always_inline __u32 link_of_sw_key(const struct sw_flow_key *key, const struct sk_buff *skb)
+static __always_inline __u32 link_of_sw_key(const struct sw_flow_key *key,
+					    const struct sk_buff *skb)
 {
 	switch (BPF_CORE_READ(key, mac_proto) & ~SW_FLOW_KEY_INVALID) {
 	case MAC_PROTO_ETHERNET:

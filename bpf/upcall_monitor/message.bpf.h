@@ -205,7 +205,8 @@ static __noinline int count_upcall(const struct upcall_message *message, __u32 t
 		if (flow.userdata_size == USERDATA_STRUCT_SIZE)
 			detail = USERDATA_STRUCT_DETAIL;
 		if (flow.userdata_size >= sizeof(flow.userdata_detail)) {
-			read_field(OF_KERNEL, &flow.userdata_type, sizeof(flow.userdata_type), userdata);
+			read_field(OF_KERNEL, &flow.userdata_type, sizeof(flow.userdata_type),
+				   userdata);
 			read_field(OF_KERNEL, flow.userdata_detail, sizeof(flow.userdata_detail),
 				   userdata + detail);
 		}
@@ -248,8 +249,7 @@ static __noinline int receive_message(const struct sk_buff *skb,
 	return send_message(skb, message, &upcall, pages);
 }
 
-static __always_inline int handle_message(const struct sk_buff *skb, enum pages pages,
-					  int filter)
+static __always_inline int handle_message(const struct sk_buff *skb, enum pages pages, int filter)
 {
 	struct upcall_message message;
 	__u32 target;
@@ -267,11 +267,11 @@ static __always_inline int handle_message(const struct sk_buff *skb, enum pages 
 	return receive_message(skb, &message, target, pages);
 }
 
-#define MESSAGE_PROGRAM(name, pages, filter)				\
-	SEC("tp_btf/skb_copy_datagram_iovec")				\
-	int name(__u64 *ctx)						\
-	{								\
-		return handle_message((void *)ctx[0], pages, filter);	\
+#define MESSAGE_PROGRAM(name, pages, filter)                          \
+	SEC("tp_btf/skb_copy_datagram_iovec")                         \
+	int name(__u64 *ctx)                                          \
+	{                                                             \
+		return handle_message((void *)ctx[0], pages, filter); \
 	}
 
 MESSAGE_PROGRAM(recv_message, PAGES_MISSING, 0)
