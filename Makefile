@@ -53,6 +53,7 @@ demo:
 test:
 	$(call install-packages,$(BUILD_PACKAGES) $(STANDIN_PACKAGES) $(TEST_PACKAGES))
 	$(CARGO) test --locked
+	$(CARGO) test --locked --no-default-features --test no_packet_filters
 
 # What the pages' commands print, into the pages; of live ones it is what the lab's sessions in fixtures/ have.
 docs:
