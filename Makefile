@@ -4,7 +4,7 @@ CARGO ?= cargo
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 
 # What cargo build needs, what the stand-in for ovs-vswitchd needs besides, and what the tests compare with.
-BUILD_PACKAGES := clang libelf-dev libpcap-dev zlib1g-dev pkg-config make gcc autoconf automake autopoint flex bison gawk gettext
+BUILD_PACKAGES := clang libelf-dev libpcap-dev zlib1g-dev pkg-config make gcc autoconf automake autopoint flex bison gawk
 STANDIN_PACKAGES := systemtap-sdt-dev
 TEST_PACKAGES := binutils jq man-db mandoc tshark util-linux
 # What the packages are made with, what aarch64 takes besides on x86-64, and what tries the packages.
