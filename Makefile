@@ -83,6 +83,7 @@ BPF_SOURCES := $(filter-out bpf/vmlinux.h,$(wildcard bpf/*.[ch] bpf/*/*.h))
 
 check: $(DENY)
 	$(call install-packages,$(BUILD_PACKAGES) clang-format)
+	@! git grep -nIE '(debian|ubuntu)[.](org|com|net)' || { echo "take the archive's address from apt's configuration" >&2; exit 1; }
 	$(CARGO) fmt --check
 	clang-format --dry-run --Werror $(BPF_SOURCES)
 	$(CARGO) clippy --locked --all-targets -- -D warnings
