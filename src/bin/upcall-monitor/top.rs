@@ -178,34 +178,28 @@ impl<'a, M: MapCore> FlowCounts<'a, M> {
 
     /// Counts what came since this was last called.
     pub fn count(&mut self, sources: &mut TopSources) {
-        for (flow, count) in self.read() {
-            let counted = self.counted.entry(flow).or_default();
-            let new = count.saturating_sub(*counted);
-            *counted += new;
+        let now = self.read();
+        for (flow, new) in gains(&mut self.counted, now) {
             self.total += new;
             sources.add(&flow, new);
         }
     }
 
-    /// How many there are of each flow until now. Several keys can be of one flow, and each CPU has its own places.
-    fn read(&self) -> HashMap<Flow, u64> {
-        let mut sums = HashMap::new();
+    /// How many there are until now, by key of the map and by place of the table.
+    fn read(&self) -> Vec<(Flow, u64)> {
         let entries = self
             .map
             .lookup_batch(MAX_FLOWS, MapFlags::ANY, MapFlags::ANY);
+        let mut counts = Vec::new();
         for (key, value) in entries.into_iter().flatten() {
             if let (Some(flow), Ok(count)) = ((self.flow)(&key), value.try_into()) {
-                *sums.entry(flow).or_default() += u64::from_ne_bytes(count);
+                counts.push((flow, u64::from_ne_bytes(count)));
             }
         }
         if let Some(places) = self.places {
-            for place in 0..places.max_entries() {
-                for (flow, count) in flows_at(places, place) {
-                    *sums.entry(flow).or_default() += count;
-                }
-            }
+            counts.extend((0..places.max_entries()).flat_map(|place| flows_at(places, place)));
         }
-        sums
+        counts
     }
 
     /// Counts the rest at the end. `all` is how many there were in all: the flow of those that the program could not
@@ -214,6 +208,22 @@ impl<'a, M: MapCore> FlowCounts<'a, M> {
         self.count(sources);
         sources.add_unknown(all.saturating_sub(self.total));
     }
+}
+
+/// What each flow has more than `counted` says, which is brought up to date. A flow can be there several times: each CPU
+/// has its own places, and userdata that differ can have one reason.
+fn gains(counted: &mut HashMap<Flow, u64>, now: Vec<(Flow, u64)>) -> Vec<(Flow, u64)> {
+    let mut sums: HashMap<Flow, u64> = HashMap::new();
+    for (flow, count) in now {
+        *sums.entry(flow).or_default() += count;
+    }
+    let gain = |(flow, count): (Flow, u64)| {
+        let counted = counted.entry(flow).or_default();
+        let new = count.saturating_sub(*counted);
+        *counted += new;
+        (flow, new)
+    };
+    sums.into_iter().map(gain).collect()
 }
 
 /// The flows that have a place, on one CPU or several.
@@ -230,5 +240,30 @@ fn flows_at(places: &impl MapCore, place: u32) -> Vec<(Flow, u64)> {
     match read().is_empty() {
         true => Vec::new(),
         false => read(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that counts of a flow from several places are a sum, and that only what is new is counted again.
+    #[test]
+    fn counts_of_one_flow() {
+        let flow = |target| {
+            Flow::of(&Upcall {
+                target,
+                ..Upcall::default()
+            })
+        };
+        let mut counted = HashMap::new();
+        let now = vec![(flow(1), 10), (flow(2), 7), (flow(1), 5)];
+        let mut first = gains(&mut counted, now);
+        first.sort_unstable();
+        assert_eq!(first, [(flow(1), 15), (flow(2), 7)]);
+        let now = vec![(flow(1), 11), (flow(2), 7), (flow(1), 5)];
+        let mut second = gains(&mut counted, now);
+        second.sort_unstable();
+        assert_eq!(second, [(flow(1), 1), (flow(2), 0)]);
     }
 }
