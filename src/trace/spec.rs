@@ -82,7 +82,11 @@ pub fn specs(args: &[&Arg]) -> Vec<Spec> {
     let mut specs: Vec<Spec> = args.iter().map(|arg| Spec::from(*arg)).collect();
     let count = specs.len();
     let base = |spec: &Spec| (spec.operand, spec.reg, spec.index_reg, spec.index_shift);
-    let place = |spec: &Spec| (spec.value, spec.value.saturating_add(spec.size.into()));
+    // The last bytes of an argument may be where an i64 does not reach.
+    let place = |spec: &Spec| {
+        let begin = i128::from(spec.value);
+        (begin, begin + i128::from(spec.size))
+    };
     let mut placed = vec![false; count];
     for first in 0..count {
         if placed[first] || specs[first].operand != MEMORY {
@@ -96,7 +100,7 @@ pub fn specs(args: &[&Arg]) -> Vec<Spec> {
             if !placed[other] && base(a) == base(b) {
                 let (from, to) = place(b);
                 let (from, to) = (begin.min(from), end.max(to));
-                if to.saturating_sub(from) <= WINDOW.into() {
+                if to - from <= WINDOW.into() {
                     (begin, end, with[other]) = (from, to, true);
                 }
             }
@@ -104,7 +108,7 @@ pub fn specs(args: &[&Arg]) -> Vec<Spec> {
         for (i, spec) in specs.iter_mut().enumerate().filter(|(i, _)| with[*i]) {
             placed[i] = true;
             spec.window = first as u8;
-            spec.at = (spec.value - begin) as u16;
+            spec.at = (i128::from(spec.value) - begin) as u16;
             spec.span = (end - begin) as u16;
         }
     }
@@ -160,6 +164,18 @@ mod tests {
         assert_eq!(
             windows("8@3(%rax) 8@16(%rax)"),
             [Some((0, 0, 21)), Some((0, 13, 21))]
+        );
+    }
+
+    /// Check that all bytes of an argument are read whose last ones are where no offset reaches. Found by fuzzing.
+    #[test]
+    fn at_the_end_of_addresses() {
+        assert_eq!(windows("8@9223372036854775804(%rax)"), [Some((0, 0, 8))]);
+        assert_eq!(
+            windows(
+                "8@9223372036854775804(%rax) 4@9223372036854775800(%rax) 1@-9223372036854775808(%rax)"
+            ),
+            [Some((0, 4, 12)), Some((0, 0, 12)), Some((2, 0, 1))]
         );
     }
 }
