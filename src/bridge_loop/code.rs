@@ -80,6 +80,9 @@ impl Code {
     }
 }
 
+/// Two numbers of two bytes: what a row of the table in .eh_frame_hdr has at least.
+const SMALLEST_ROW: usize = 4;
+
 impl Frames {
     fn new<'data, R: ReadRef<'data>>(data: R) -> Option<Self> {
         let header = FileHeader64::<Endianness>::parse(data).ok()?;
@@ -134,8 +137,52 @@ impl Frames {
         let hdr = hdr.and_then(|hdr| EhFrameHdr::new(hdr, LittleEndian).parse(bases, 8).ok());
         let sorted = hdr.as_ref().and_then(|hdr| hdr.table());
         match sorted {
-            Some(table) => table.fde_for_address(eh_frame, bases, address, cie).ok(),
+            // Not by its own fde_for_address(), whose differences and products overflow in a damaged table.
+            Some(table) => {
+                let rows = table.iter(bases).size_hint().0;
+                if rows > self.eh_frame_hdr.as_ref()?.len() / SMALLEST_ROW {
+                    return None;
+                }
+                let entry = table.lookup(address, bases).ok()?.direct().ok()?;
+                let start = hdr.as_ref()?.eh_frame_ptr().direct().ok()?;
+                let offset = usize::try_from(entry.checked_sub(start)?).ok()?;
+                let entry = eh_frame.fde_from_offset(bases, offset.into(), cie).ok()?;
+                entry.contains(address).then_some(entry)
+            }
             None => eh_frame.fde_for_address(bases, address, cie).ok(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that a table of functions which is damaged leads to none of them: one that claims more rows than there are
+    /// bytes, and one with a row for what is before .eh_frame. Found by fuzzing; gimli's own search overflows there.
+    #[test]
+    fn damaged_table() {
+        let find = |rows: u64, entry: u32| {
+            // Version 1; the pointer and the number of rows have eight bytes, the columns of a row four.
+            let mut hdr = vec![1, 0x04, 0x04, 0x03];
+            hdr.extend(0x8000_u64.to_le_bytes());
+            hdr.extend(rows.to_le_bytes());
+            hdr.extend([0x1000_u32, entry].map(u32::to_le_bytes).concat());
+            let frames = Frames {
+                // An entry that ends the list.
+                eh_frame: vec![0; 4],
+                eh_frame_hdr: Some(hdr),
+                bases: BaseAddresses::default()
+                    .set_eh_frame(0x8000)
+                    .set_eh_frame_hdr(0x7000),
+                segments: Vec::new(),
+            };
+            let eh_frame = EhFrame::new(&frames.eh_frame, LittleEndian);
+            frames.find(&eh_frame, 0x1000).is_some()
+        };
+        assert!(!find(u64::MAX, 0x8000));
+        assert!(!find(2, 0x8000));
+        assert!(!find(1, 0x10));
+        assert!(!find(1, 0x8000));
     }
 }
