@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use elf::Elf;
 use object::ReadCache;
@@ -816,6 +817,61 @@ fn damaged_files() {
                 }
                 damaged[byte] = whole[byte];
             }
+        }
+    }
+}
+
+/// Check that a file with very many sites of one probe takes no time that grows with the square of their number.
+///
+/// Before, this one took 20 seconds and more.
+#[test]
+fn many_sites() {
+    const COUNT: usize = 200_000;
+    let mut elf = Elf::default();
+    for argument in 0..COUNT {
+        let strings = format!("provider\0name\08@${argument}\0");
+        elf.probe([0x10204, 0x10230, 0], strings.as_bytes());
+        elf.probe([0x10204, 0x10230, 0], b"provider\0name\08@$0\0");
+    }
+    let started = Instant::now();
+    let found = read(&elf);
+    assert_eq!(found.probes.len(), 1);
+    let sites = found.probes[0].sites.iter();
+    let expected = (0..COUNT).map(|argument| format!("8@${argument}"));
+    assert!(sites.map(|site| site.args.clone()).eq(expected));
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+/// Check that a file is refused in which many sections have the same notes.
+#[test]
+fn overlapping_sections() {
+    const HEADER: usize = 64;
+    let mut elf = Elf::default();
+    for _ in 0..20 {
+        elf.probe([0x10204, 0x10230, 0], b"provider\0name\08@%rax\0");
+    }
+    let file = elf.build();
+    let half = |file: &[u8], at| usize::from(u16::from_le_bytes([file[at], file[at + 1]]));
+    let at = u64::from_le_bytes(file[40..48].try_into().unwrap()) as usize;
+    let mut headers = file[at..at + HEADER * half(&file, 60)].to_vec();
+    let notes = headers.chunks_exact(HEADER).find(|header| header[4] == 7);
+    let notes = notes.expect("a section of notes").to_vec();
+    for copies in 1..100 {
+        headers.extend_from_slice(&notes);
+        let mut with_copies = file.clone();
+        with_copies[40..48].copy_from_slice(&(file.len() as u64).to_le_bytes());
+        let count = (headers.len() / HEADER) as u16;
+        with_copies[60..62].copy_from_slice(&count.to_le_bytes());
+        with_copies.extend_from_slice(&headers);
+        let size = u64::from_le_bytes(notes[32..40].try_into().unwrap());
+        let fits = (copies + 1) * size <= with_copies.len() as u64;
+        match probes(with_copies.as_slice()) {
+            Ok(found) => assert!(fits && found.probes[0].sites.len() == 1),
+            Err(error) => assert!(!fits && error == Error::Overlap, "{error}"),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Where the code and the semaphores of probes are in an ELF file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use object::elf::{ET_REL, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHT_NOBITS};
 use object::read::elf::{FileHeader, ProgramHeader, Rel, Rela, SectionHeader, SectionTable, Sym};
 use object::{Endianness, ReadRef, SectionIndex, SymbolIndex};
 
-use super::usdt::{Error, Form};
+use super::usdt::{Error, Form, Unread};
 
 /// What of a file is loaded, or was before something became of the file.
 pub(super) struct Places {
@@ -90,9 +90,9 @@ fn range(start: impl Into<u64>, len: impl Into<u64>) -> Range<u64> {
     start..start.saturating_add(len.into())
 }
 
-/// What the linker would write to places of a section, by their offsets.
+/// What the linker would write to places of sections, by the sections' numbers and the offsets in them.
 #[derive(Default)]
-pub(super) struct Relocations(BTreeMap<u64, Relocation>);
+pub(super) struct Relocations(BTreeMap<(usize, u64), Relocation>);
 
 /// A symbol's address, and what is added to it.
 #[derive(Clone, Copy)]
@@ -106,11 +106,11 @@ pub(super) struct Relocation {
 }
 
 impl Relocations {
-    /// Those of section `of`. They are absolute addresses, whatever their type: those of a note can be no others.
+    /// Those of the sections `of`. They are absolute addresses, whatever their type: those of a note can be no others.
     pub(super) fn new<'data, Elf, R>(
         endian: Endianness,
         sections: &SectionTable<'data, Elf, R>,
-        of: SectionIndex,
+        of: &BTreeSet<usize>,
         data: R,
     ) -> Result<Self, Error>
     where
@@ -118,13 +118,14 @@ impl Relocations {
         R: ReadRef<'data>,
     {
         let mut relocations = BTreeMap::new();
+        let mut unread = Unread::new(data)?;
         for section in sections.iter() {
-            if section.sh_info(endian) as usize != of.0 {
+            let number = section.sh_info(endian) as usize;
+            if !of.contains(&number) {
                 continue;
             }
-            let mut add = |table, symbol: Option<SymbolIndex>, at: u64, addend, in_place| {
-                let symbols = sections.symbol_table_by_index(endian, data, table)?;
-                let symbol = symbols.symbol(symbol.unwrap_or(SymbolIndex(0)))?;
+            let symbols = |table| sections.symbol_table_by_index(endian, data, table);
+            let mut add = |symbol: &Elf::Sym, at: u64, addend, in_place| {
                 let index = symbol.st_shndx(endian);
                 let of_symbol = sections.section(SectionIndex(index.0.into()));
                 let offset = of_symbol.map_or(0, |section| section.sh_offset(endian).into());
@@ -133,28 +134,37 @@ impl Relocations {
                     in_place,
                     section: offset,
                 };
-                relocations.insert(at, relocation);
-                Ok::<_, Error>(())
+                relocations.insert((number, at), relocation);
             };
-            if let Some((list, table)) = section.rela(endian, data)? {
+            let index = |symbol: Option<SymbolIndex>| symbol.unwrap_or(SymbolIndex(0));
+            if let Some((list, table)) = section.rela(endian, data)?
+                && !list.is_empty()
+            {
+                unread.take(size_of_val(list))?;
+                let symbols = symbols(table)?;
                 for rela in list {
                     let addend: i64 = rela.r_addend(endian).into();
-                    let symbol = rela.symbol(endian, false);
+                    let symbol = symbols.symbol(index(rela.symbol(endian, false)))?;
                     let at = rela.r_offset(endian).into();
-                    add(table, symbol, at, addend.cast_unsigned(), false)?;
+                    add(symbol, at, addend.cast_unsigned(), false);
                 }
             }
-            if let Some((list, table)) = section.rel(endian, data)? {
+            if let Some((list, table)) = section.rel(endian, data)?
+                && !list.is_empty()
+            {
+                unread.take(size_of_val(list))?;
+                let symbols = symbols(table)?;
                 for rel in list {
-                    let at = rel.r_offset(endian).into();
-                    add(table, rel.symbol(endian), at, 0, true)?;
+                    let symbol = symbols.symbol(index(rel.symbol(endian)))?;
+                    add(symbol, rel.r_offset(endian).into(), 0, true);
                 }
             }
         }
         Ok(Self(relocations))
     }
 
-    pub(super) fn at(&self, offset: u64) -> Option<Relocation> {
-        self.0.get(&offset).copied()
+    /// That of a place in a section, by its number.
+    pub(super) fn at(&self, section: usize, offset: u64) -> Option<Relocation> {
+        self.0.get(&(section, offset)).copied()
     }
 }

@@ -6,7 +6,7 @@
 //! (provider, name, argument specifications). [`probes`] reads them, [`parse_args`] turns the last
 //! string into something that a BPF program can follow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use object::elf::{EM_AARCH64, EM_X86_64, FileHeader32, FileHeader64, NoteType, SHT_NOTE};
 use object::read::elf::{FileHeader, Note, NoteIterator, SectionHeader};
@@ -23,6 +23,10 @@ pub enum Error {
     /// The bytes are no ELF file, or its headers lead nowhere.
     #[error("failed to read the ELF file: {0}")]
     Elf(#[from] object::read::Error),
+    /// Sections of notes, or of what a linker writes to them, have more bytes together than the file, which no tool
+    /// makes: to read all of them could take forever.
+    #[error("the sections of the file overlap")]
+    Overlap,
     /// The `index`-th note (from 0) of the section is cut off or lacks a field.
     #[error("note {index} of .note.stapsdt is damaged: {reason}")]
     Note {
@@ -104,7 +108,7 @@ pub struct Probe {
 }
 
 /// A place in the code that fires a probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Site {
     /// Address as linked, corrected for a prelinked file: what `readelf -n` and `objdump` show. In a
     /// [`Form::Relocatable`] file it counts from the beginning of its section.
@@ -170,7 +174,7 @@ pub struct Register {
 /// headers and notes.
 ///
 /// # Errors
-/// [`Error::Elf`] if `data` is no ELF file or its headers cannot be followed.
+/// [`Error::Elf`] if `data` is no ELF file or its headers cannot be followed; [`Error::Overlap`].
 pub fn probes<'data, R: ReadRef<'data>>(data: R) -> Result<Probes, Error> {
     match FileKind::parse(data)? {
         FileKind::Elf32 => read::<FileHeader32<Endianness>, R>(data),
@@ -201,17 +205,23 @@ where
     let mut sites: BTreeMap<(String, String), Vec<Site>> = BTreeMap::new();
     let mut warnings = Vec::new();
     let mut index = 0;
-    for (number, section) in sections.enumerate() {
-        if sections.section_name(endian, section) != Ok(b".note.stapsdt")
-            || section.sh_type(endian) != SHT_NOTE
-        {
-            continue;
-        }
-        let relocations = match places.form {
-            Form::Relocatable => Relocations::new(endian, &sections, number, data)?,
-            _ => Relocations::default(),
-        };
+    let of_notes = |section: &Elf::SectionHeader| {
+        section.sh_type(endian) == SHT_NOTE
+            && sections.section_name(endian, section) == Ok(b".note.stapsdt")
+    };
+    let found = sections
+        .enumerate()
+        .filter(|(_, section)| of_notes(section));
+    let found: Vec<_> = found.collect();
+    let numbers: BTreeSet<usize> = found.iter().map(|(number, _)| number.0).collect();
+    let relocations = match places.form {
+        Form::Relocatable => Relocations::new(endian, &sections, &numbers, data)?,
+        _ => Relocations::default(),
+    };
+    let mut unread = Unread::new(data)?;
+    for (number, section) in found {
         let bytes = section.data(endian, data)?;
+        unread.take(bytes.len())?;
         let notes = NoteIterator::<Elf>::new(endian, section.sh_addralign(endian), bytes)?;
         for note in notes {
             match note.map_err(|_| "it is longer than its section") {
@@ -220,17 +230,12 @@ where
                     let fields = note.and_then(|note| Fields::new(&note, bytes, endian));
                     let fields = fields.map_err(|reason| Error::Note { index, reason });
                     let site = fields.and_then(|fields| match places.form {
-                        Form::Relocatable => fields.unlinked_site(&relocations),
+                        Form::Relocatable => fields.unlinked_site(number.0, &relocations),
                         _ => fields.site(base, &places),
                     });
                     match site {
                         Ok((name, site)) => {
-                            let sites = sites.entry(name).or_default();
-                            // Identical functions that the linker folded leave identical notes:
-                            // one event must not count twice.
-                            if !sites.contains(&site) {
-                                sites.push(site);
-                            }
+                            sites.entry(name).or_default().push(site);
                         }
                         Err(err) => warnings.push(err),
                     }
@@ -245,7 +250,7 @@ where
             provider,
             name,
             machine,
-            sites,
+            sites: distinct(sites),
         })
         .collect();
     let form = places.form;
@@ -254,6 +259,30 @@ where
         probes,
         warnings,
     })
+}
+
+/// The sites without those that are the same as one before. Identical functions that the linker folded leave identical
+/// notes: one event must not count twice.
+fn distinct(mut sites: Vec<Site>) -> Vec<Site> {
+    let mut seen = HashSet::with_capacity(sites.len());
+    let is_new: Vec<bool> = sites.iter().map(|site| seen.insert(site)).collect();
+    let mut is_new = is_new.into_iter();
+    sites.retain(|_| is_new.next().unwrap_or(false));
+    sites
+}
+
+/// How many bytes of a file were not read yet, of what is in no two sections.
+pub(super) struct Unread(u64);
+
+impl Unread {
+    pub(super) fn new<'data>(data: impl ReadRef<'data>) -> Result<Self, Error> {
+        Ok(Self(data.len().map_err(|()| Error::Overlap)?))
+    }
+
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), Error> {
+        self.0 = self.0.checked_sub(bytes as u64).ok_or(Error::Overlap)?;
+        Ok(())
+    }
 }
 
 /// A probe's note, taken apart.
@@ -340,16 +369,20 @@ impl<'data> Fields<'data> {
         Ok(self.named(address, offset, semaphore))
     }
 
-    /// The same in a file that is not linked yet.
-    fn unlinked_site(&self, relocations: &Relocations) -> Result<((String, String), Site), Error> {
-        let Some(to) = relocations.at(self.at) else {
+    /// The same in a file that is not linked yet. `section` is the number of the note's section.
+    fn unlinked_site(
+        &self,
+        section: usize,
+        relocations: &Relocations,
+    ) -> Result<((String, String), Site), Error> {
+        let Some(to) = relocations.at(section, self.at) else {
             return Err(self.unmapped("site", self.address));
         };
         let address = match to.in_place {
             true => to.address.wrapping_add(self.address),
             false => to.address,
         };
-        let semaphore = relocations.at(self.at + 2 * self.word).map(|_| 0);
+        let semaphore = relocations.at(section, self.at + 2 * self.word).map(|_| 0);
         let offset = to.section.saturating_add(address);
         Ok(self.named(address, offset, semaphore))
     }
