@@ -1,5 +1,6 @@
 //! The files that a process runs code of.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::ops::Range;
@@ -58,12 +59,15 @@ impl Object {
     /// its program, which comes first even if nothing of it is mapped.
     pub(super) fn list(pid: u32, maps: &[u8], program: Option<Program>) -> Vec<Self> {
         let mut objects: Vec<Object> = Vec::new();
+        let mut known = HashMap::new();
         for object in maps
             .split(|&b| b == b'\n')
             .filter_map(|line| Object::parse(pid, line))
         {
-            let known = |o: &&mut Object| (o.inode, o.device) == (object.inode, object.device);
-            match objects.iter_mut().find(known) {
+            let index = *known
+                .entry((object.inode, object.device))
+                .or_insert(objects.len());
+            match objects.get_mut(index) {
                 Some(known) => known.mappings.extend(object.mappings),
                 None => objects.push(object),
             }
@@ -231,6 +235,7 @@ fn unescape(path: &[u8]) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -351,5 +356,21 @@ mod tests {
             twice.data(0x2000).collect::<Vec<_>>(),
             [0x7f00_0000_6000, 0x7f00_0000_9000]
         );
+    }
+
+    /// Check that a process which has mapped very many files takes no time that grows with the square of their number.
+    ///
+    /// Before, these took 10 seconds and more.
+    #[test]
+    fn many_files() {
+        const COUNT: u64 = 200_000;
+        let line = |i| format!("{i:x}000-{i:x}fff r-xp 00000000 fd:01 {i} /f{i}\n");
+        let maps: String = (1..=COUNT).map(line).collect();
+        let started = Instant::now();
+        let objects = Object::list(7, maps.repeat(2).as_bytes(), None);
+        let took = started.elapsed();
+        assert!(objects.iter().all(|object| object.mappings.len() == 2));
+        assert!(objects.iter().map(|object| object.inode).eq(1..=COUNT));
+        assert!(took < Duration::from_secs(5), "{took:?}");
     }
 }
