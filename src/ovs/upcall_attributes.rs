@@ -204,8 +204,15 @@ impl<'a> UpcallAttributes<'a> {
     pub fn undecoded(&self) -> impl Iterator<Item = Undecoded<'a>> + use<'a> {
         let this = *self;
         let mut run = this.attributes();
-        let has_packet = run.by_ref().any(|it| it.kind == OVS_PACKET_ATTR_PACKET);
-        run.by_ref().for_each(drop);
+        let mut has_packet = false;
+        // By type, where the last attribute of it begins. Of types beyond, none has a name.
+        let mut last_at = [0; OVS_PACKET_ATTR_HASH as usize + 1];
+        for attribute in run.by_ref() {
+            has_packet |= attribute.kind == OVS_PACKET_ATTR_PACKET;
+            if let Some(at) = last_at.get_mut(usize::from(attribute.kind)) {
+                *at = attribute.at;
+            }
+        }
         let end = match run.stopped() {
             Some(stop @ (Stop::Header { .. } | Stop::Short { .. })) => Some(Undecoded::Stop(stop)),
             Some(Stop::Cut { .. }) => None,
@@ -216,34 +223,11 @@ impl<'a> UpcallAttributes<'a> {
             }),
         };
         let attributes = this.attributes();
-        let attributes =
-            attributes.filter_map(move |attribute| this.undecoded_attribute(attribute));
+        let attributes = attributes.filter_map(move |attribute| {
+            let last_at = last_at.get(usize::from(attribute.kind)).copied();
+            undecoded(attribute, last_at == Some(attribute.at))
+        });
         attributes.chain(end)
-    }
-
-    fn undecoded_attribute(&self, attribute: Attribute<'a>) -> Option<Undecoded<'a>> {
-        let kind = attribute.kind;
-        if kind == OVS_PACKET_ATTR_PACKET {
-            return None;
-        }
-        if name(kind).is_none() && kind != OVS_PACKET_ATTR_KEY {
-            return Some(Undecoded::Unknown(attribute));
-        }
-        if !attribute.is_complete() {
-            return Some(Undecoded::Cut(attribute));
-        }
-        if kind == OVS_PACKET_ATTR_KEY {
-            return None;
-        }
-        let is_last = self.last(kind).is_some_and(|last| last.at == attribute.at);
-        let len = packet_attr_len(kind).filter(|len| *len != attribute.payload.len());
-        match len {
-            Some(expected) => Some(Undecoded::Length {
-                attribute,
-                expected,
-            }),
-            None => (!is_last).then_some(Undecoded::Repeated(attribute)),
-        }
     }
 
     fn attributes(&self) -> Attributes<'a> {
@@ -259,6 +243,31 @@ impl<'a> UpcallAttributes<'a> {
     fn fixed<const N: usize>(&self, kind: u16) -> Option<[u8; N]> {
         let attribute = self.last(kind).filter(Attribute::is_complete);
         attribute?.payload.try_into().ok()
+    }
+}
+
+/// What is to be said of an attribute that is not decoded, or not as a whole. `is_last` of several of its type.
+fn undecoded(attribute: Attribute<'_>, is_last: bool) -> Option<Undecoded<'_>> {
+    let kind = attribute.kind;
+    if kind == OVS_PACKET_ATTR_PACKET {
+        return None;
+    }
+    if name(kind).is_none() && kind != OVS_PACKET_ATTR_KEY {
+        return Some(Undecoded::Unknown(attribute));
+    }
+    if !attribute.is_complete() {
+        return Some(Undecoded::Cut(attribute));
+    }
+    if kind == OVS_PACKET_ATTR_KEY {
+        return None;
+    }
+    let len = packet_attr_len(kind).filter(|len| *len != attribute.payload.len());
+    match len {
+        Some(expected) => Some(Undecoded::Length {
+            attribute,
+            expected,
+        }),
+        None => (!is_last).then_some(Undecoded::Repeated(attribute)),
     }
 }
 
