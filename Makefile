@@ -25,7 +25,7 @@ build demo dist-aarch64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS
 
 PREFIX ?= /usr/local
 
-.PHONY: all build demo test docs lab bench check format install dist dist-aarch64 dist-test clean
+.PHONY: all build demo test docs lab bench fuzz check format install dist dist-aarch64 dist-test clean
 all: build
 
 # $(call install-packages,PACKAGES): installs those that are missing.
@@ -70,6 +70,13 @@ bench: build
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$package || :; \
 	done
 	$(SUDO) env BENCH_QUICK=$(BENCH_QUICK) fixtures/bench/run $(RELEASE) $(abspath $(TARGET_DIR))/bench $(BENCH)
+
+# Each fuzz target runs for FUZZ_SECONDS, of 14 targets ten minutes in all; FUZZ names some of them. A nightly toolchain is
+# needed.
+FUZZ_SECONDS ?= 40
+fuzz:
+	$(call install-packages,$(BUILD_PACKAGES) g++ python3)
+	fuzz/run $(abspath $(TARGET_DIR)) $(FUZZ_SECONDS) $(FUZZ)
 
 DENY := $(TARGET_DIR)/tools/deny/bin/cargo-deny
 $(DENY):

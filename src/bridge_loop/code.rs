@@ -56,6 +56,20 @@ impl Code {
         all
     }
 
+    /// See [`Unwinder::of_file`](super::unwind::Unwinder::of_file).
+    #[cfg(fuzzing)]
+    pub(super) fn of_file(file: &[u8]) -> Vec<Self> {
+        let Some(frames) = Frames::new(file).map(Rc::new) else {
+            return Vec::new();
+        };
+        let segments = frames.segments.iter().map(|(from, address)| {
+            let len = from.end.saturating_sub(from.start);
+            (*address..address.saturating_add(len), from.start)
+        });
+        let code = segments.filter_map(|(range, offset)| Self::new(range, offset, &frames));
+        code.collect()
+    }
+
     fn new(range: Range<u64>, offset: u64, frames: &Rc<Frames>) -> Option<Self> {
         let linked = frames.linked(offset)?;
         Some(Self {

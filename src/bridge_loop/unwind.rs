@@ -145,6 +145,18 @@ impl Unwinder {
         }
     }
 
+    /// For the fuzz targets: finds the callers by a file of which all segments of code are mapped where it was linked.
+    #[cfg(fuzzing)]
+    #[doc(hidden)]
+    pub fn of_file(file: &[u8]) -> Self {
+        Self {
+            pid: u32::MAX,
+            code: Code::of_file(file),
+            looked: Instant::now() + Duration::from_secs(3600),
+            context: UnwindContext::new(),
+        }
+    }
+
     /// The frames of a stack.
     pub fn unwind(&mut self, copy: &StackCopy) -> Chain {
         let mut regs = copy.regs;

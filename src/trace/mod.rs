@@ -9,6 +9,9 @@
 pub mod attach;
 pub mod captured;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod kernel;
 pub mod libbpf_log;
 pub mod netlink;

@@ -143,7 +143,7 @@ impl Process {
         Ok(Self::parse(&stat, &status, &cmdline))
     }
 
-    fn parse(stat: &[u8], status: &[u8], cmdline: &[u8]) -> Option<Self> {
+    pub(super) fn parse(stat: &[u8], status: &[u8], cmdline: &[u8]) -> Option<Self> {
         let stat = String::from_utf8_lossy(stat);
         // A comm may itself have blanks and parentheses.
         let (_, after) = stat.split_once('(')?;
@@ -168,7 +168,7 @@ impl Process {
 
     /// Whether this has the name of a daemon, as it has itself and its parents. A pidfile may be stale and its number
     /// in use again, so what it names must at least be called something like it (`lt-ovs-vswitchd`, say).
-    fn is_named_so(&self, in_pidfile: bool) -> bool {
+    pub(super) fn is_named_so(&self, in_pidfile: bool) -> bool {
         let program = self.command.split(' ').next().unwrap_or_default();
         let named = self.comm == OVS_VSWITCHD
             || in_pidfile && (self.comm.contains(OVS_VSWITCHD) || program.contains(OVS_VSWITCHD));
@@ -237,7 +237,7 @@ pub(super) fn inner_id(pid: u32) -> Result<Option<u32>, Error> {
 }
 
 /// From `NSpid:` of `/proc/PID/status`, which has its id here and in each namespace down to its own.
-fn inner_of(status: &str) -> Option<u32> {
+pub(super) fn inner_of(status: &str) -> Option<u32> {
     let mut lines = status.lines();
     let ids = lines.find_map(|line| line.strip_prefix("NSpid:"))?;
     let (_, inner) = ids.trim().split_once(char::is_whitespace)?;

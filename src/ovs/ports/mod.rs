@@ -11,6 +11,9 @@
 //! What the kernel has not told is not known, which is not the same as that it does not exist:
 //! [`PortNames::failure`].
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod kernel;
 mod message;
 #[cfg(test)]
