@@ -3,6 +3,7 @@
 //! A tool whose events have a name of their own says so with `mut_arg`, as in
 //! `#[command(mut_arg("count", |arg| arg.help("Stop after N runs")))]`.
 
+use std::fs;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -75,6 +76,10 @@ pub struct Trace {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 18))]
     pub buffer_page_count: Option<u32>,
 
+    /// Memory, in MiB, for events that wait to be shown [default: 256, or less on a small machine]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub queue_size: Option<u32>,
+
     /// Show libbpf's messages and the verifier's log if the kernel refuses a BPF program
     #[arg(short, long)]
     pub verbose: bool,
@@ -85,6 +90,26 @@ impl Trace {
     pub fn ring_bytes(&self, default: usize) -> usize {
         self.buffer_page_count.map_or(default, ring_size)
     }
+
+    /// The bytes that events may take which wait to be shown.
+    pub fn queue_bytes(&self) -> usize {
+        let asked = self.queue_size.map(|mib| (mib as usize) << 20);
+        asked.unwrap_or_else(default_queue)
+    }
+}
+
+/// The most memory that waiting events take unless more is asked for.
+const DEFAULT_QUEUE: usize = 256 << 20;
+
+/// Of a small machine a part: the tool is a guest there, and must not be why memory becomes short. A container may have
+/// less than its machine (`memory.max` of Linux' `Documentation/admin-guide/cgroup-v2.rst`).
+fn default_queue() -> usize {
+    let system = rustix::system::sysinfo();
+    let machine = (system.totalram as usize).saturating_mul(system.mem_unit as usize);
+    let of_container = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let of_container = of_container.and_then(|limit| limit.trim().parse().ok());
+    let container = of_container.unwrap_or(usize::MAX);
+    DEFAULT_QUEUE.min(machine / 16).min(container / 4)
 }
 
 /// The thread whose events are shown.
@@ -156,7 +181,7 @@ pub struct Recording {
     pub record: Option<PathBuf>,
 
     /// Show the recording FILE instead of a running ovs-vswitchd; "-" is standard input; needs no privilege
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["pid", "record", "duration", "source", "buffer_page_count"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["pid", "record", "duration", "source", "buffer_page_count", "queue_size"])]
     pub replay: Option<PathBuf>,
 
     /// Overwrite output files that exist

@@ -6,9 +6,6 @@ use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use libbpf_rs::MapCore;
-use rustix::thread::CapabilitySet;
-
 use crate::ovs::ports::{self, PortNames};
 use crate::run::clock::{self, WallClock};
 use crate::run::loss::{Lost, Reason};
@@ -17,12 +14,10 @@ use crate::run::recording::{self, Block, Records, Start};
 use crate::run::sink::{Failure, Sink};
 use crate::show::message::{StatusLine, note};
 use crate::show::number::number;
-use crate::trace::kernel::{kernel_release, kernel_version};
-use crate::trace::plan::Attached;
-use crate::trace::privilege::drop_privilege;
-use crate::trace::ring::{Delivery, RingState, drain};
+use crate::trace::kernel::kernel_release;
+use crate::trace::ring::{Delivery, Live};
 use crate::trace::target::Target;
-use crate::trace::until::{End, Until};
+use crate::trace::until::End;
 
 /// At most one message a second reports what was lost.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
@@ -63,17 +58,6 @@ pub struct Settings {
     pub reasons: &'static [Reason],
     /// Whether to show a line on the terminal that says how a live trace goes.
     pub status: Option<StatusLine>,
-}
-
-/// What a live trace is fed from.
-pub struct Live<'a> {
-    pub ring: &'a dyn MapCore,
-    pub state: RingState<'a>,
-    pub until: &'a Until,
-    pub targets: &'a [Target],
-    pub attached: Attached,
-    /// The privileges that are still needed once everything is attached. If this is `None`, all are kept.
-    pub keep: Option<CapabilitySet>,
 }
 
 /// A traced process, with the names of the ports in its network namespace.
@@ -246,80 +230,58 @@ impl Session {
         live: Live<'_>,
         mut take: impl FnMut(&mut Self, Step<'_>) -> ControlFlow<()>,
     ) -> End {
-        let Live {
-            ring,
-            state,
-            until,
-            targets,
-            attached,
-            keep,
-        } = live;
         self.is_live = true;
-        let what = attached.what.clone();
+        let what = live.attached.what.clone();
         let mut clock = WallClock::now();
         let _ = self.set_clock(clock.offset());
         let mut named = Instant::now();
         // What was lost while a daemon before this one was traced.
         let before = self.lost.counts().to_vec();
-        let targets: Vec<&Target> = targets.iter().collect();
-        let drained = drain(
-            ring,
-            &state,
-            until,
-            &targets,
-            attached,
-            |delivery| match delivery {
-                Delivery::Ready => {
-                    if let Some(mut keep) = keep {
-                        if kernel_version() < (5, 19) {
-                            // Until then, asking how often a program was skipped took it.
-                            keep |= CapabilitySet::BPF;
-                        }
-                        drop_privilege(keep);
-                    }
-                    note(format_args!("attached to {what}; Ctrl-C ends it"));
-                    ControlFlow::Continue(())
+        let targets = live.targets;
+        let drained = live.drain(|delivery| match delivery {
+            Delivery::Ready => {
+                note(format_args!("attached to {what}; Ctrl-C ends it"));
+                ControlFlow::Continue(())
+            }
+            Delivery::Wake => {
+                let all = named.elapsed() >= NAMES_INTERVAL;
+                if all {
+                    named = Instant::now();
                 }
-                Delivery::Wake => {
-                    let all = named.elapsed() >= NAMES_INTERVAL;
-                    if all {
-                        named = Instant::now();
-                    }
-                    if self.refresh_ports(all) {
-                        let _ = self.recording.write(&mut self.failure, |recording| {
-                            recording.datapaths.clear();
-                            Ok(())
-                        });
-                        return take(self, Step::Ports);
-                    }
-                    ControlFlow::Continue(())
+                if self.refresh_ports(all) {
+                    let _ = self.recording.write(&mut self.failure, |recording| {
+                        recording.datapaths.clear();
+                        Ok(())
+                    });
+                    return take(self, Step::Ports);
                 }
-                Delivery::Record(record) => take(self, Step::Record(record)),
-                Delivery::Pause { lost } => {
-                    self.lost.set(lost);
-                    self.lost.add(&before);
-                    let due = |at: Instant| at.elapsed() >= LOSS_INTERVAL;
-                    if self.reported_at.is_none_or(due) {
-                        self.report_lost(&mut take)?;
-                    }
-                    if clock.follow() {
-                        self.set_clock(clock.offset())?;
-                    }
-                    if let Some(elapsed) = self.interval.as_mut().and_then(Interval::over) {
-                        let time = clock::monotonic();
-                        let past = Past {
-                            elapsed,
-                            time,
-                            wall_time: time.saturating_add_signed(self.clock),
-                        };
-                        take(self, Step::Interval(past))?;
-                    }
-                    take(self, Step::Pause)?;
-                    let recording = |recording: &mut Recording| recording.writer.flush();
-                    self.recording.write(&mut self.failure, recording)
+                ControlFlow::Continue(())
+            }
+            Delivery::Record(record) => take(self, Step::Record(record)),
+            Delivery::Pause { lost } => {
+                self.lost.set(lost);
+                self.lost.add(&before);
+                let due = |at: Instant| at.elapsed() >= LOSS_INTERVAL;
+                if self.reported_at.is_none_or(due) {
+                    self.report_lost(&mut take)?;
                 }
-            },
-        );
+                if clock.follow() {
+                    self.set_clock(clock.offset())?;
+                }
+                if let Some(elapsed) = self.interval.as_mut().and_then(Interval::over) {
+                    let time = clock::monotonic();
+                    let past = Past {
+                        elapsed,
+                        time,
+                        wall_time: time.saturating_add_signed(self.clock),
+                    };
+                    take(self, Step::Interval(past))?;
+                }
+                take(self, Step::Pause)?;
+                let recording = |recording: &mut Recording| recording.writer.flush();
+                self.recording.write(&mut self.failure, recording)
+            }
+        });
         let _ = self.report_lost(&mut take);
         match drained {
             Ok((end, pending)) => {

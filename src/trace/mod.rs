@@ -4,7 +4,7 @@
 //! the daemon's probes or the kernel are its source, and [`plan`] the way that is taken on this kernel. [`target`] is the
 //! traced process, [`object`] a file that it has mapped, and [`usdt`] the probes in such a file. [`sites`] finds the
 //! declared probes there, and [`attach`] attaches programs to them. [`ring`] hands out what the programs send until
-//! something ends the trace: [`until`].
+//! something ends the trace: [`until`]. What cannot be shown at once waits in a [`queue`].
 
 pub mod attach;
 pub mod captured;
@@ -22,6 +22,7 @@ pub mod privilege;
 pub mod probes;
 pub mod process;
 pub mod programs;
+pub mod queue;
 pub mod ring;
 pub mod sites;
 mod source;

@@ -42,10 +42,8 @@ pub fn check_privilege() -> Result<(), Error> {
     })
 }
 
-/// Gives up, for good, all privileges but `keep`: what is attached stays attached. It is called when the ring is
-/// mapped, see [`Delivery::Ready`](super::ring::Delivery::Ready).
-///
-/// It acts on this thread, which must be the only one. If the system refuses, in a sandbox for example, a warning says
+/// Gives up, for good, all privileges of this thread but `keep`: what is attached stays attached. It is called when the
+/// ring is mapped, which took CAP_BPF before Linux 5.19. If the system refuses, in a sandbox for example, a warning says
 /// so and the trace goes on.
 pub fn drop_privilege(keep: CapabilitySet) {
     let dropped = || -> rustix::io::Result<()> {

@@ -4,13 +4,20 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
-use libbpf_rs::{ErrorKind, MapCore, OpenMapMut, RingBufferBuilder};
+use libbpf_rs::{ErrorKind, MapCore, MapHandle, OpenMapMut, RingBufferBuilder};
+use rustix::thread::CapabilitySet;
 
 use super::Error;
+use super::kernel::kernel_version;
 use super::plan::Attached;
+use super::privilege::drop_privilege;
+use super::queue::{Entry, Filler, Queue};
 use super::target::Target;
 use super::until::{End, Until};
 
@@ -19,6 +26,9 @@ const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Records between two looks at the signals, the clock and the target.
 const BATCH: usize = 4096;
+
+/// The nice value of the thread that empties the ring. It needs little time, but soon.
+const HIGHEST_PRIORITY: i32 = -20;
 
 /// The bytes of a ring of at least `pages` pages: a power of two of them, as the kernel demands.
 pub fn ring_size(pages: u32) -> usize {
@@ -57,9 +67,24 @@ pub fn shared(variables: &mut [u64]) -> &[AtomicU64] {
     unsafe { std::slice::from_raw_parts(variables.as_mut_ptr().cast(), variables.len()) }
 }
 
+/// A live trace: what it is fed from, and what ends it.
+pub struct Live<'a> {
+    pub ring: MapHandle,
+    pub state: RingState<'a>,
+    pub until: &'a Until,
+    /// A variable that is not 0 when the programs have sent all that they will.
+    pub done: Option<&'a AtomicU64>,
+    pub targets: &'a [Target],
+    pub attached: Attached,
+    /// The privileges that are still needed once everything is attached. If this is `None`, all are kept.
+    pub keep: Option<CapabilitySet>,
+    /// How many bytes of records may wait outside of the ring until they are shown.
+    pub queue_size: usize,
+}
+
 /// What a ring hands out.
 pub enum Delivery<'a> {
-    /// The ring is mapped. Before Linux 5.19 that took CAP_BPF, which is not needed from here on.
+    /// The ring is mapped, and privileges that are not needed from here on were given up.
     Ready,
     /// Records may follow. Whatever they are shown with, names for example, is to be brought up to date now.
     Wake,
@@ -70,91 +95,168 @@ pub enum Delivery<'a> {
     },
 }
 
-/// Hands the records of `ring` to `deliver` until something ends it; then detaches the programs and hands out the
-/// records that are still in the ring.
-///
-/// If `deliver` ended it, these pending records are only counted: the second result is how many they were.
-pub fn drain(
-    ring: &dyn MapCore,
-    state: &RingState<'_>,
-    until: &Until,
-    targets: &[&Target],
-    attached: Attached,
-    deliver: impl FnMut(Delivery<'_>) -> ControlFlow<()>,
-) -> Result<(End, u64), Error> {
-    const STOP: i32 = -1;
-    let deliver = RefCell::new(deliver);
-    // Set when `deliver` has enough; then records are counted and not delivered.
-    let enough = Cell::new(false);
-    let pending = Cell::new(0);
-    let mut builder = RingBufferBuilder::new();
-    let buffer = builder
-        .add(ring, |record: &[u8]| {
-            if enough.get() {
-                pending.set(pending.get() + 1);
-                return 0;
+impl Live<'_> {
+    /// Hands the records of the ring to `deliver` until something ends it; then detaches the programs and hands out the
+    /// records that are still in the ring.
+    ///
+    /// If `deliver` ended it, these pending records are only counted: the second result is how many they were.
+    ///
+    /// The ring is emptied by a thread of its own, so that it has room however long `deliver` takes.
+    ///
+    /// # Errors
+    /// [`Error::RingSize`] if there is no memory to map the ring; [`Error::Ring`].
+    pub fn drain(
+        self,
+        mut deliver: impl FnMut(Delivery<'_>) -> ControlFlow<()>,
+    ) -> Result<(End, u64), Error> {
+        let queue = Queue::new(self.queue_size).map_err(Error::Ring)?;
+        let filler = Filler::new(&queue);
+        let (mapped, is_mapped) = mpsc::sync_channel(1);
+        let keep = self.keep;
+        thread::scope(|scope| {
+            let drainer = thread::Builder::new()
+                .name("drain".to_string())
+                .spawn_scoped(scope, || self.fill(filler, mapped))
+                .map_err(Error::Ring)?;
+            // Also if `deliver` panics: the scope waits for the thread.
+            let stop = Stop(&queue);
+            let mut enough = false;
+            let mut pending = 0;
+            let mut lost = Vec::new();
+            if is_mapped.recv().is_ok() {
+                give_up(keep);
+                enough = deliver(Delivery::Ready).is_break();
             }
-            match deliver.borrow_mut()(Delivery::Record(record)) {
-                ControlFlow::Continue(()) => 0,
-                ControlFlow::Break(()) => {
-                    enough.set(true);
-                    STOP
+            while let Some(segment) = queue.take() {
+                enough |= deliver(Delivery::Wake).is_break();
+                for entry in segment.entries() {
+                    match entry {
+                        Entry::Record(_) if enough => pending += 1,
+                        Entry::Record(record) => {
+                            enough = deliver(Delivery::Record(record)).is_break();
+                        }
+                        Entry::Pause(now) => {
+                            lost = now;
+                            enough |= deliver(Delivery::Pause { lost: &lost }).is_break();
+                        }
+                    }
+                    if enough && !queue.is_stopped() {
+                        queue.stop();
+                    }
                 }
+                queue.give_back(segment);
             }
+            drop(stop);
+            let drained = drainer.join().unwrap_or_else(|panic| resume_unwind(panic));
+            // What the programs count by themselves has come to its end only now.
+            let _ = deliver(Delivery::Pause { lost: &lost });
+            let (end, more) = drained?;
+            Ok((end, pending + more))
         })
-        .map(|_| ())
-        .and_then(|()| builder.build())
-        .map_err(|error| match error.kind() {
-            ErrorKind::OutOfMemory => Error::RingSize(ring.max_entries() as usize),
-            _ => Error::Ring(io::Error::other(error)),
-        })?;
-    // SAFETY: the descriptor belongs to `buffer`, which outlives this borrow of it.
-    let ring_fd = unsafe { BorrowedFd::borrow_raw(buffer.epoll_fd()) };
+    }
 
-    let mut targets = targets.to_vec();
-    let mut lost = vec![0; state.lost.len()];
-    // Returns how many records there were.
-    let mut consume = || -> Result<usize, Error> {
-        let wake = deliver.borrow_mut()(Delivery::Wake);
-        enough.set(enough.get() || wake.is_break());
-        let consumed = buffer.consume_raw_n(BATCH);
-        if consumed < 0 && consumed != STOP {
-            return Err(Error::Ring(io::Error::from_raw_os_error(-consumed)));
-        }
-        if let Some(skipped) = state.lost.last() {
-            skipped.store(attached.programs.skipped(), Relaxed);
-        }
-        for (count, shared) in lost.iter_mut().zip(state.lost) {
-            *count = shared.load(Relaxed);
-        }
-        let pause = deliver.borrow_mut()(Delivery::Pause { lost: &lost });
-        enough.set(enough.get() || pause.is_break());
-        // If `deliver` stopped in between, there was at least one.
-        Ok(usize::try_from(consumed).unwrap_or(1))
-    };
+    /// Empties the ring into the queue until something ends the trace. Returns what did, and how many records came
+    /// after the queue was stopped.
+    fn fill(self, filler: Filler<'_>, mapped: mpsc::SyncSender<()>) -> Result<(End, u64), Error> {
+        // What stops the emptying: the queue is full.
+        const FULL: i32 = -1;
+        let queue = filler.queue();
+        let filler = RefCell::new(filler);
+        let pending = Cell::new(0);
+        let mut builder = RingBufferBuilder::new();
+        let buffer = builder
+            .add(&self.ring, |record: &[u8]| {
+                if queue.is_stopped() {
+                    pending.set(pending.get() + 1);
+                    return 0;
+                }
+                match filler.borrow_mut().record(record) {
+                    ControlFlow::Continue(()) => 0,
+                    ControlFlow::Break(()) => FULL,
+                }
+            })
+            .map(|_| ())
+            .and_then(|()| builder.build())
+            .map_err(|error| match error.kind() {
+                ErrorKind::OutOfMemory => Error::RingSize(self.ring.max_entries() as usize),
+                _ => Error::Ring(io::Error::other(error)),
+            })?;
+        // SAFETY: the descriptor belongs to `buffer`, which outlives this borrow of it.
+        let ring_fd = unsafe { BorrowedFd::borrow_raw(buffer.epoll_fd()) };
 
-    let ready = deliver.borrow_mut()(Delivery::Ready);
-    enough.set(ready.is_break());
-    let end = loop {
-        let consumed = consume()?;
-        if enough.get() {
-            break End::Enough;
-        }
-        let mut interval = Duration::ZERO;
-        if consumed < BATCH {
-            // Records that came since wait for the next drain, or fill the ring and end the sleep.
-            state.sleeping.store(1, Relaxed);
-            interval = DRAIN_INTERVAL;
-        }
-        let end = until
-            .wait(Some(ring_fd), &mut targets, interval)
-            .map_err(Error::Ring)?;
-        state.sleeping.store(0, Relaxed);
-        if let Some(end) = end {
-            break end;
-        }
+        let Attached {
+            links, programs, ..
+        } = self.attached;
+        let mut lost = vec![0; self.state.lost.len()];
+        // Returns how many records there were.
+        let mut consume = || -> Result<usize, Error> {
+            let consumed = buffer.consume_raw_n(BATCH);
+            if consumed < 0 && consumed != FULL {
+                return Err(Error::Ring(io::Error::from_raw_os_error(-consumed)));
+            }
+            if let Some(skipped) = self.state.lost.last() {
+                skipped.store(programs.skipped(), Relaxed);
+            }
+            for (count, shared) in lost.iter_mut().zip(self.state.lost) {
+                *count = shared.load(Relaxed);
+            }
+            filler.borrow_mut().pause(&lost);
+            Ok(usize::try_from(consumed).unwrap_or(BATCH))
+        };
+
+        // Before the privilege for it is given up. Without it, the thread waits for its turn as others do.
+        let _ = rustix::process::setpriority_process(None, HIGHEST_PRIORITY);
+        give_up(self.keep);
+        let _ = mapped.send(());
+        let mut targets: Vec<&Target> = self.targets.iter().collect();
+        let end = loop {
+            let is_done = self.done.is_some_and(|done| done.load(Relaxed) != 0);
+            let full = filler.borrow_mut().is_full();
+            let consumed = if full { 0 } else { consume()? };
+            if queue.is_stopped() || is_done && !full && consumed == 0 {
+                break End::Enough;
+            }
+            let mut interval = Duration::ZERO;
+            if consumed < BATCH {
+                // Records that came since wait for the next drain, or fill the ring and end the sleep. If the queue is
+                // full, the ring fills as well: there is nothing to wake for.
+                self.state.sleeping.store((!full).into(), Relaxed);
+                interval = DRAIN_INTERVAL;
+            }
+            let fds = [queue.wake_fd(), ring_fd];
+            let end = self
+                .until
+                .wait(&fds[..if full { 1 } else { 2 }], &mut targets, interval)
+                .map_err(Error::Ring)?;
+            self.state.sleeping.store(0, Relaxed);
+            if let Some(end) = end {
+                break end;
+            }
+        };
+        drop(links);
+        // However full the queue is: what is left is no more than the ring.
+        while consume()? > 0 {}
+        Ok((end, pending.get()))
+    }
+}
+
+/// Gives up all privileges of this thread but `keep`.
+fn give_up(keep: Option<CapabilitySet>) {
+    let Some(mut keep) = keep else {
+        return;
     };
-    drop(attached.links);
-    while consume()? > 0 {}
-    Ok((end, pending.get()))
+    if kernel_version() < (5, 19) {
+        // Until then, asking how often a program was skipped took it.
+        keep |= CapabilitySet::BPF;
+    }
+    drop_privilege(keep);
+}
+
+/// Stops a queue when it is dropped.
+struct Stop<'a>(&'a Queue);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }

@@ -1,9 +1,9 @@
 //! What ends a trace: a signal, the time, the exit of its targets.
 
-use std::cell::OnceCell;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -30,7 +30,7 @@ pub struct Until {
     duration: Option<Duration>,
     /// When the duration is over, which begins with the first wait: when all is attached, or when there is no daemon to
     /// attach to yet. None if the clock cannot represent it: then it is never reached.
-    deadline: OnceCell<Option<Instant>>,
+    deadline: OnceLock<Option<Instant>>,
 }
 
 impl Until {
@@ -54,20 +54,20 @@ impl Until {
         Ok(Self {
             signals,
             duration,
-            deadline: OnceCell::new(),
+            deadline: OnceLock::new(),
         })
     }
 
     /// Sleeps for `interval`, unless something ends the trace.
     pub fn sleep(&self, interval: Duration) -> io::Result<Option<End>> {
-        self.wait(None, &mut Vec::new(), interval)
+        self.wait(&[], &mut Vec::new(), interval)
     }
 
-    /// Sleeps until the ring fills, the next drain is due, or something ends the drain, the exit of the last of
-    /// `targets` for example. Those that have exited are removed from `targets`.
+    /// Sleeps until one of `wakers` is readable, `interval` is over, or something ends the trace, the exit of the last
+    /// of `targets` for example. Those that have exited are removed from `targets`.
     pub(super) fn wait(
         &self,
-        ring: Option<BorrowedFd<'_>>,
+        wakers: &[BorrowedFd<'_>],
         targets: &mut Vec<&Target>,
         interval: Duration,
     ) -> io::Result<Option<End>> {
@@ -85,7 +85,8 @@ impl Until {
                 .iter()
                 .map(|target| PollFd::new(*target, PollFlags::IN)),
         );
-        fds.extend(ring.map(|ring| PollFd::from_borrowed_fd(ring, PollFlags::IN)));
+        let wakers = wakers.iter();
+        fds.extend(wakers.map(|waker| PollFd::from_borrowed_fd(*waker, PollFlags::IN)));
         let timeout = Timespec::try_from(timeout).ok();
         match poll(&mut fds, timeout.as_ref()) {
             // A signal that is not ours, such as SIGCONT.

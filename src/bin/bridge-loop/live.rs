@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{MapCore, MapFlags, OpenObject};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, OpenObject};
 use ovs_tracers::bpf::bridge_loop::{BridgeLoopSkel, BridgeLoopSkelBuilder, types};
 use ovs_tracers::bpf::record::read;
 use ovs_tracers::bridge_loop::figures::{Figures, LONG, Totals};
@@ -19,7 +19,7 @@ use ovs_tracers::bridge_loop::probes::{POLLS, SWITCHES, TOOL, TRACEPOINTS};
 use ovs_tracers::bridge_loop::{Group, Kind};
 use ovs_tracers::run::clock::monotonic;
 use ovs_tracers::run::loss::{RING_FULL, Reason, SKIPPED};
-use ovs_tracers::run::session::{self, Live, Session, Settings, Step};
+use ovs_tracers::run::session::{self, Session, Settings, Step};
 use ovs_tracers::run::sink::Sink;
 use ovs_tracers::show::histogram::{BUCKETS, Histogram};
 use ovs_tracers::show::message::{StatusLine, cause, note};
@@ -27,7 +27,7 @@ use ovs_tracers::trace::attach::{explain_load, thread_clock};
 use ovs_tracers::trace::kernel::EmptyBtf;
 use ovs_tracers::trace::plan::{Attached, Plan, storage};
 use ovs_tracers::trace::probes::{self, Source};
-use ovs_tracers::trace::ring::{self, RingState, shared};
+use ovs_tracers::trace::ring::{self, Live, RingState, shared};
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::until::Until;
 use ovs_tracers::trace::{self, kernel, libbpf_log, privilege};
@@ -161,23 +161,22 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     };
     // What had been counted when the interval began.
     let mut before = counts.figures()?;
-    let (mut shown, mut records, mut was_done) = (0u64, 0u64, false);
+    let mut shown = 0u64;
     let live = Live {
-        ring: &skel.maps.ring,
+        ring: MapHandle::try_from(&skel.maps.ring)?,
         state: RingState::new(&mut bss.ring_sleeping, &mut bss.lost),
         until: &until,
+        done: Some(done),
         targets: &targets,
         attached,
         keep: Some(keep),
+        queue_size: args.trace.queue_bytes(),
     };
     session.live(live, |session, step| match step {
-        Step::Record(record) => {
-            records += 1;
-            report.write(&mut session.failure, |report| {
-                shown += u64::from(report.line(record)?);
-                Ok(())
-            })
-        }
+        Step::Record(record) => report.write(&mut session.failure, |report| {
+            shown += u64::from(report.line(record)?);
+            Ok(())
+        }),
         Step::Interval(past) => match counts.figures() {
             Ok(now) => {
                 let since = now.iter().zip(&before);
@@ -194,21 +193,13 @@ fn trace(args: &Args) -> anyhow::Result<()> {
                 ControlFlow::Break(())
             }
         },
-        Step::Pause => {
-            // What the last run sent is in the ring before the flag is set: the pause after that has it all.
-            if was_done && records == 0 {
-                return ControlFlow::Break(());
-            }
-            was_done = done.load(Relaxed) != 0;
-            records = 0;
-            report.write(&mut session.failure, Report::flush)
-        }
+        Step::Pause => report.write(&mut session.failure, Report::flush),
         Step::Lost(_) | Step::Ports => ControlFlow::Continue(()),
     });
     let figures = counts.figures()?;
     let whole = begun.elapsed();
     let elapsed = |figures: &Figures| {
-        if was_done {
+        if done.load(Relaxed) != 0 {
             // What came after the last run that counts is not part of it.
             Duration::from_nanos(figures.timed() / figures.threads.max(1))
         } else {

@@ -8,20 +8,20 @@ use std::mem::MaybeUninit;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering::Relaxed;
 
-use libbpf_rs::OpenObject;
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{MapHandle, OpenObject};
 use ovs_tracers::bpf::dpif_ops::{DpifOpsSkel, DpifOpsSkelBuilder};
 use ovs_tracers::cli;
 use ovs_tracers::dpif_ops::event::RECORDS;
 use ovs_tracers::dpif_ops::probes::{CHUNKS, OPERATIONS, TOOL, families};
 use ovs_tracers::ovs::family::Family;
 use ovs_tracers::run::output::Files;
-use ovs_tracers::run::session::{self, Daemon, Live, Step};
+use ovs_tracers::run::session::{self, Daemon, Step};
 use ovs_tracers::trace::attach::explain_load;
 use ovs_tracers::trace::kernel::EmptyBtf;
 use ovs_tracers::trace::plan::{Attached, Plan, storage};
 use ovs_tracers::trace::probes::{Group, Source};
-use ovs_tracers::trace::ring::{self, RingState, shared};
+use ovs_tracers::trace::ring::{self, Live, RingState, shared};
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::until::Until;
 use ovs_tracers::trace::{self, libbpf_log, privilege};
@@ -82,12 +82,14 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     let bss = bss.ok_or(trace::Error::NoVariables)?;
     let filtered = shared(&mut bss.filtered);
     let live = Live {
-        ring: &skel.maps.ring,
+        ring: MapHandle::try_from(&skel.maps.ring)?,
         state: RingState::new(&mut bss.ring_sleeping, &mut bss.lost),
         until: &until,
+        done: None,
         targets: &targets,
         attached,
         keep: Some(CapabilitySet::empty()),
+        queue_size: args.common.trace.queue_bytes(),
     };
     session.live(live, |session, step| {
         if let Step::Pause = step {

@@ -2,19 +2,19 @@
 
 use std::mem::MaybeUninit;
 
-use libbpf_rs::OpenObject;
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{MapHandle, OpenObject};
 use ovs_tracers::bpf::upcall_cost::{UpcallCostSkel, UpcallCostSkelBuilder};
 use ovs_tracers::cost;
 use ovs_tracers::cost::probes::{OP_FLOW_EXECUTE, OP_FLOW_PUT, TOOL, flow_family};
 use ovs_tracers::run::output::Files;
-use ovs_tracers::run::session::{self, Daemon, Live};
+use ovs_tracers::run::session::{self, Daemon};
 use ovs_tracers::trace::attach::explain_load;
 use ovs_tracers::trace::kernel::EmptyBtf;
 use ovs_tracers::trace::netlink::UpcallMessages;
 use ovs_tracers::trace::plan::{Attached, Plan, storage};
 use ovs_tracers::trace::probes::Source;
-use ovs_tracers::trace::ring::{self, RingState};
+use ovs_tracers::trace::ring::{self, Live, RingState};
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::until::Until;
 use ovs_tracers::trace::{self, libbpf_log, privilege};
@@ -59,12 +59,14 @@ fn trace(args: &Args) -> anyhow::Result<()> {
     let bss = skel.maps.bss_data.as_deref_mut();
     let bss = bss.ok_or(trace::Error::NoVariables)?;
     let live = Live {
-        ring: &skel.maps.ring,
+        ring: MapHandle::try_from(&skel.maps.ring)?,
         state: RingState::new(&mut bss.ring_sleeping, &mut bss.lost),
         until: &until,
+        done: None,
         targets: &targets,
         attached,
         keep: Some(CapabilitySet::empty()),
+        queue_size: args.trace.queue_bytes(),
     };
     session.live(live, |session, step| account.take(session, step));
     account.finish(session)

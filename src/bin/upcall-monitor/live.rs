@@ -4,19 +4,19 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use anyhow::ensure;
-use libbpf_rs::OpenObject;
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{MapHandle, OpenObject};
 use ovs_tracers::bpf::upcall_monitor::types::{process_limit, upcall_monitor_limit};
 use ovs_tracers::bpf::upcall_monitor::{UpcallMonitorSkel, UpcallMonitorSkelBuilder};
 use ovs_tracers::run::output::Files;
-use ovs_tracers::run::session::{self, Daemon, Live, Session, Step};
+use ovs_tracers::run::session::{self, Daemon, Session, Step};
 use ovs_tracers::show::message::note;
 use ovs_tracers::trace::attach::explain_load;
 use ovs_tracers::trace::kernel::EmptyBtf;
 use ovs_tracers::trace::netlink::UpcallMessages;
 use ovs_tracers::trace::plan::{Attached, Plan, storage};
 use ovs_tracers::trace::probes::{Group, Source};
-use ovs_tracers::trace::ring::{self, RingState, shared};
+use ovs_tracers::trace::ring::{self, Live, RingState, shared};
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::until::{End, Until};
 use ovs_tracers::trace::{self, libbpf_log, privilege, process};
@@ -199,12 +199,14 @@ fn trace_daemons(
         Some(&skel.maps.flow_places),
     );
     let live = Live {
-        ring: &skel.maps.ring,
+        ring: MapHandle::try_from(&skel.maps.ring)?,
         state: RingState::new(&mut bss.ring_sleeping, &mut bss.lost),
         until,
+        done: None,
         targets,
         attached,
         keep: privileges(args),
+        queue_size: args.trace.queue_bytes(),
     };
     let end = session.live(live, |session, step| {
         match &step {
