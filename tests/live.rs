@@ -37,6 +37,8 @@ fn main() -> ExitCode {
     trial!(threads_of_one_cpu);
     trial!(packets_are_whole, "tshark" if tshark);
     trial!(burst_into_smallest_ring, "tshark" if tshark);
+    trial!(held_up);
+    trial!(held_up_too_long);
     trial!(every_build);
     trial!(semaphore);
     trial!(snap_lengths);
@@ -334,6 +336,66 @@ fn burst_into_smallest_ring() {
     );
     let about = run("capinfos", &[&file]);
     assert!(about.contains(&format!("{lost} upcalls lost")), "{about}");
+}
+
+/// Check that a reader who takes nothing for as long as several rings last costs no event, and that the thread which
+/// empties the ring goes before others.
+fn held_up() {
+    let args = ["--rate", "20000", "--threads", "2", "--count", "100003"];
+    let target = StandIn::start("standin", &args);
+    let pid = target.pid;
+    let (monitor, read) = Monitor::attach_unread(pid, &["-k", "odp"]);
+    let nice = |task: &str| {
+        let stat = fs::read_to_string(format!("{task}/stat")).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        fields.split(' ').nth(16).unwrap().to_string()
+    };
+    let is_drain = |task: &String| fs::read_to_string(format!("{task}/comm")).unwrap() == "drain\n";
+    let drain = tasks(monitor.id()).into_iter().find(is_drain);
+    assert_eq!(nice(&drain.expect("a thread")), "-20");
+    assert_eq!(target.run(), 100_003);
+    read.send(true).unwrap();
+    let output = monitor.output();
+    assert!(output.status.success(), "{}", output.stderr);
+    assert_eq!(output.figure("lost"), 0, "{}", output.stderr);
+    let marks = marks(&output);
+    let distinct: BTreeSet<_> = marks.iter().collect();
+    assert_eq!((marks.len(), distinct.len()), (100_003, 100_003));
+}
+
+/// Check that what a full queue cannot take is counted, exactly, and with what helps, that the rest is shown once the
+/// reader goes on, and that neither a full queue nor a reader who goes away then keeps it from ending.
+fn held_up_too_long() {
+    let queue = ["--queue-size", "1", "--buffer-page-count", "64"];
+    for reads in [true, false] {
+        let target = StandIn::start("standin", &["--rate", "0", "--count", "50021"]);
+        let pid = target.pid;
+        let (monitor, read) = Monitor::attach_unread(pid, &queue);
+        assert_eq!(target.run(), 50021);
+        read.send(reads).unwrap();
+        let output = monitor.output();
+        assert!(output.status.success(), "{}", output.stderr);
+        assert!(!output.stderr.contains("error"), "{}", output.stderr);
+        if !reads {
+            continue;
+        }
+        let (shown, lost) = (output.figure("shown"), output.figure("lost"));
+        // A megabyte of events waited, and what the ring and the pipe had room for.
+        assert!((2000..20_000).contains(&shown), "{}", output.stderr);
+        assert_eq!(shown + lost, 50021, "{}", output.stderr);
+        assert_eq!(output.rows().len() as u64, shown);
+        for hint in ["a larger --queue-size helps", "the queue was full"] {
+            assert!(output.stderr.contains(hint), "{}", output.stderr);
+        }
+    }
+}
+
+/// The folders of a process's threads.
+fn tasks(pid: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    tasks
+        .map(|task| task.unwrap().path().display().to_string())
+        .collect()
 }
 
 /// Check that the probe is found and read in memory operands, and in a shared library.
@@ -987,19 +1049,23 @@ fn drops_privilege() {
     ] {
         let target = StandIn::start("standin", &["--rate", "5000", "--count", "101"]);
         let monitor = Monitor::attach(target.pid, args);
-        let status = fs::read_to_string(format!("/proc/{}/status", monitor.id())).unwrap();
-        let field = |name: &str| {
-            let mut lines = status.lines();
-            let value = lines
-                .find_map(|line| line.strip_prefix(name))
-                .expect("a field");
-            u64::from_str_radix(value.trim(), 16).expect("a number")
-        };
-        assert_eq!(field("NoNewPrivs:"), 1);
-        assert_eq!(field("CapEff:"), keeps, "{args:?}");
-        assert_eq!(field("CapPrm:"), keeps, "{args:?}");
-        assert_eq!(field("CapBnd:"), keeps, "{args:?}");
-        assert_eq!((field("CapInh:"), field("CapAmb:")), (0, 0));
+        let threads = tasks(monitor.id());
+        assert_eq!(threads.len(), 2, "{threads:?}");
+        for thread in threads {
+            let status = fs::read_to_string(format!("{thread}/status")).unwrap();
+            let field = |name: &str| {
+                let mut lines = status.lines();
+                let value = lines
+                    .find_map(|line| line.strip_prefix(name))
+                    .expect("a field");
+                u64::from_str_radix(value.trim(), 16).expect("a number")
+            };
+            assert_eq!(field("NoNewPrivs:"), 1);
+            assert_eq!(field("CapEff:"), keeps, "{args:?}");
+            assert_eq!(field("CapPrm:"), keeps, "{args:?}");
+            assert_eq!(field("CapBnd:"), keeps, "{args:?}");
+            assert_eq!((field("CapInh:"), field("CapAmb:")), (0, 0));
+        }
         assert_eq!(target.run(), 101);
         let output = monitor.output();
         assert!(output.status.success(), "{}", output.stderr);

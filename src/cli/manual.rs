@@ -106,7 +106,10 @@ pub fn lost(title: &'static str, tool: &str, things: &str, more: &str) -> Sectio
         title,
         format!(
             "\
-The kernel delivers {things} through a ring buffer. {tool} loses those that do not fit because it does not keep up;
+The kernel delivers {things} through a ring buffer of a fixed size, --buffer-page-count. A thread of its own, with the
+highest priority if root starts {tool}, empties it, and what cannot be shown at once waits in memory, --queue-size. So an
+output that stalls for a moment, or a busy machine, costs no {things}, and when {tool} ends, it first shows what waits.
+{tool} loses those that do not fit, because the thread does not get the CPU or the outputs are too slow for too long;
 ovs-vswitchd loses nothing. What {tool} lost is counted, and a warning says at most once a second how much it was.{more}"
         ),
     )

@@ -19,6 +19,8 @@ pub struct Reason {
 pub const RING_FULL: &str = "ring full";
 /// The hint of [`RING_FULL`].
 pub const LARGER_RING: &str = "a larger --buffer-page-count helps";
+/// The same if the queue behind the ring was full.
+const LARGER_QUEUE: &str = "its outputs are too slow: a larger --queue-size helps for longer";
 pub const ARGUMENTS_UNREADABLE: &str = "arguments unreadable";
 /// A function of the kernel was entered, and that it returned was not seen.
 pub const END_NOT_SEEN: &str = "end not seen";
@@ -33,6 +35,8 @@ pub const SKIPPED: &str = "skipped by the kernel";
 pub struct Lost {
     reasons: &'static [Reason],
     counts: Vec<u64>,
+    /// Whether the ring was full because the queue behind it was.
+    pub queue_full: bool,
 }
 
 impl PartialEq for Reason {
@@ -48,6 +52,7 @@ impl Lost {
         Self {
             reasons,
             counts: vec![0; reasons.len()],
+            queue_full: false,
         }
     }
 
@@ -124,7 +129,10 @@ impl Lost {
             let counts = self.reasons.iter().zip(&self.counts);
             let mut hints = counts
                 .filter(|(reason, count)| reason.what == *what && **count > 0)
-                .map(|(reason, _)| reason.hint);
+                .map(|(reason, _)| match reason.why {
+                    RING_FULL if self.queue_full => LARGER_QUEUE,
+                    _ => reason.hint,
+                });
             let hint = match hints.find(|hint| !hint.is_empty()) {
                 Some(hint) => format!("; {hint}"),
                 None => String::new(),
@@ -247,6 +255,17 @@ mod tests {
         assert_eq!(
             lost(&[0, 0, 1, 0]).lines("a-tool"),
             ["1 event lost by a-tool (1 arguments unreadable)"]
+        );
+        let queue_full = Lost {
+            queue_full: true,
+            ..lost(&[3, 0, 0, 2])
+        };
+        assert_eq!(
+            queue_full.lines("a-tool"),
+            [
+                "3 events lost by a-tool (3 ring full); its outputs are too slow: a larger --queue-size helps for longer",
+                "2 probes lost by a-tool (2 too many threads)"
+            ]
         );
         assert_eq!(
             all.to_string(),

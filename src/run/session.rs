@@ -258,9 +258,10 @@ impl Session {
                 ControlFlow::Continue(())
             }
             Delivery::Record(record) => take(self, Step::Record(record)),
-            Delivery::Pause { lost } => {
+            Delivery::Pause { lost, queue_full } => {
                 self.lost.set(lost);
                 self.lost.add(&before);
+                self.lost.queue_full |= queue_full;
                 let due = |at: Instant| at.elapsed() >= LOSS_INTERVAL;
                 if self.reported_at.is_none_or(due) {
                     self.report_lost(&mut take)?;

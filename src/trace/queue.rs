@@ -66,6 +66,8 @@ pub struct Queue {
     limit: usize,
     /// Whoever empties the queue wants no more records.
     stopped: AtomicBool,
+    /// It was full once.
+    was_full: AtomicBool,
     /// Readable when there is room again, or when the queue was stopped.
     wake: OwnedFd,
 }
@@ -88,6 +90,7 @@ impl Queue {
             filled: Condvar::new(),
             limit: (size / SEGMENT).max(1),
             stopped: AtomicBool::new(false),
+            was_full: AtomicBool::new(false),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         })
     }
@@ -134,6 +137,11 @@ impl Queue {
 
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Relaxed)
+    }
+
+    /// Whether it was full until now, so that the ring could not be emptied.
+    pub fn was_full(&self) -> bool {
+        self.was_full.load(Relaxed)
     }
 
     /// What becomes readable when the queue was stopped, or when there is room after it was full.
@@ -240,6 +248,9 @@ impl<'a> Filler<'a> {
         }
         self.waits = state.segments.len() >= self.queue.limit;
         state.waits = self.waits;
+        if self.waits {
+            self.queue.was_full.store(true, Relaxed);
+        }
         self.waits
     }
 }
@@ -248,5 +259,123 @@ impl Drop for Filler<'_> {
     fn drop(&mut self) {
         self.queue.state().closed = true;
         self.queue.filled.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// All that waits: records, and counts of what was lost.
+    fn all(queue: &Queue) -> (Vec<Vec<u8>>, Vec<Vec<u64>>) {
+        let (mut records, mut pauses) = (Vec::new(), Vec::new());
+        while let Some(segment) = queue.take() {
+            for entry in segment.entries() {
+                match entry {
+                    Entry::Record(record) => records.push(record.to_vec()),
+                    Entry::Pause(lost) => pauses.push(lost),
+                }
+            }
+            queue.give_back(segment);
+        }
+        (records, pauses)
+    }
+
+    fn record(i: usize) -> Vec<u8> {
+        (0..i * 7 % 3000).map(|byte| (byte + i) as u8).collect()
+    }
+
+    /// Check that records of all lengths come out as they went in, one that is longer than a segment and an empty one
+    /// among them, while another thread fills the queue.
+    #[test]
+    fn in_order() {
+        let queue = Queue::new(64 << 20).expect("a queue");
+        let filler = Filler::new(&queue);
+        let mut expected: Vec<_> = (0..10_000).map(record).collect();
+        expected.insert(5000, vec![7; SEGMENT + 1]);
+        let (records, pauses) = thread::scope(|scope| {
+            scope.spawn(|| {
+                // It is dropped here, which is the end of the queue.
+                let mut filler = filler;
+                for (i, record) in expected.iter().enumerate() {
+                    assert!(filler.record(record).is_continue());
+                    if i % 1000 == 0 {
+                        filler.pause(&[i as u64, 1]);
+                    }
+                }
+                filler.pause(&[10_001, 1]);
+            });
+            all(&queue)
+        });
+        assert!(records == expected, "{} records", records.len());
+        assert_eq!(pauses.last(), Some(&vec![10_001, 1]));
+        assert!(pauses.contains(&vec![3000, 1]), "{pauses:?}");
+    }
+
+    /// Check that a queue says when it is full, keeps what it is given nonetheless, and wakes whoever fills it when there
+    /// is room.
+    #[test]
+    fn full() {
+        let queue = Queue::new(3 * SEGMENT).expect("a queue");
+        let mut filler = Filler::new(&queue);
+        let half = vec![1; SEGMENT / 2];
+        let put = (0..100).take_while(|_| filler.record(&half).is_continue());
+        assert_eq!(put.count(), 3);
+        assert!(filler.is_full() && queue.was_full());
+        assert!(!readable(&queue));
+        filler.pause(&[]);
+        let segment = queue.take().expect("a segment");
+        assert!(!readable(&queue) && filler.is_full());
+        queue.give_back(segment);
+        while filler.is_full() {
+            drop(queue.take());
+        }
+        assert!(!readable(&queue), "it was read");
+        drop(filler);
+        assert_eq!(all(&queue).0.len(), 2);
+    }
+
+    /// Check that few records at a time share the memory of a segment, and that pauses without anything new take none.
+    #[test]
+    fn little_by_little() {
+        let queue = Queue::new(2 * SEGMENT).expect("a queue");
+        let mut filler = Filler::new(&queue);
+        for _ in 0..1000 {
+            let _ = filler.record(&[1; 100]);
+            filler.pause(&[0]);
+            for _ in 0..100 {
+                filler.pause(&[0]);
+            }
+        }
+        assert_eq!(queue.state().segments.len(), 1);
+        filler.pause(&[1]);
+        drop(filler);
+        let (records, pauses) = all(&queue);
+        assert_eq!((records.len(), pauses.len()), (1000, 1001));
+        assert_eq!(pauses.last(), Some(&vec![1]));
+    }
+
+    /// Check that memory is used again, and that after a burst most of it is given back.
+    #[test]
+    fn memory() {
+        let queue = Queue::new(64 << 20).expect("a queue");
+        let mut filler = Filler::new(&queue);
+        for _ in 0..100 {
+            let _ = filler.record(&vec![0; SEGMENT - MARK]);
+        }
+        drop(filler);
+        all(&queue);
+        assert_eq!(queue.state().spare.len(), SPARE);
+        let mut filler = Filler::new(&queue);
+        filler.pause(&[]);
+        assert_eq!(queue.state().spare.len(), SPARE - 1);
+    }
+
+    fn readable(queue: &Queue) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut fds = [PollFd::new(&queue.wake, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).expect("a poll") == 1
     }
 }

@@ -89,9 +89,11 @@ pub enum Delivery<'a> {
     /// Records may follow. Whatever they are shown with, names for example, is to be brought up to date now.
     Wake,
     Record(&'a [u8]),
-    /// No record waits, or a batch is done. `lost` counts all that was lost so far, by reason.
+    /// No record waits, or a batch is done. `lost` counts all that was lost so far, by reason, and `queue_full` says
+    /// whether some of it may have been because the queue was full.
     Pause {
         lost: &'a [u64],
+        queue_full: bool,
     },
 }
 
@@ -137,7 +139,7 @@ impl Live<'_> {
                         }
                         Entry::Pause(now) => {
                             lost = now;
-                            enough |= deliver(Delivery::Pause { lost: &lost }).is_break();
+                            enough |= deliver(pause(&lost, &queue)).is_break();
                         }
                     }
                     if enough && !queue.is_stopped() {
@@ -149,7 +151,7 @@ impl Live<'_> {
             drop(stop);
             let drained = drainer.join().unwrap_or_else(|panic| resume_unwind(panic));
             // What the programs count by themselves has come to its end only now.
-            let _ = deliver(Delivery::Pause { lost: &lost });
+            let _ = deliver(pause(&lost, &queue));
             let (end, more) = drained?;
             Ok((end, pending + more))
         })
@@ -237,6 +239,13 @@ impl Live<'_> {
         // However full the queue is: what is left is no more than the ring.
         while consume()? > 0 {}
         Ok((end, pending.get()))
+    }
+}
+
+fn pause<'a>(lost: &'a [u64], queue: &Queue) -> Delivery<'a> {
+    Delivery::Pause {
+        lost,
+        queue_full: queue.was_full(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -196,8 +196,26 @@ impl Monitor {
         monitor
     }
 
+    /// The same, but nobody reads its standard output until the result gets a `true`; if it gets a `false` or is
+    /// dropped, nobody ever does.
     #[track_caller]
-    pub fn spawn(mut command: Command) -> Self {
+    pub fn attach_unread(pid: u32, args: &[&str]) -> (Self, Sender<bool>) {
+        let mut command = Command::new(UPCALL_MONITOR);
+        command.args(["-p", &pid.to_string()]).args(args);
+        let (read, when) = channel();
+        let mut monitor = Self::spawn_read(command, move || when.recv().unwrap_or(false));
+        monitor.process.await_line("attached");
+        (monitor, read)
+    }
+
+    #[track_caller]
+    pub fn spawn(command: Command) -> Self {
+        Self::spawn_read(command, || true)
+    }
+
+    /// Reads standard output once `read` returns, if it is to be read.
+    #[track_caller]
+    fn spawn_read(mut command: Command, read: impl FnOnce() -> bool + Send + 'static) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -208,7 +226,9 @@ impl Monitor {
         let mut out = child.stdout.take().expect("standard output is a pipe");
         let stdout = thread::spawn(move || {
             let mut bytes = Vec::new();
-            let _ = out.read_to_end(&mut bytes);
+            if read() {
+                let _ = out.read_to_end(&mut bytes);
+            }
             bytes
         });
         Self {

@@ -247,7 +247,12 @@ impl Monitor {
         let result = session.finish();
         note(&self.summary);
         if self.summary.lost.ring_full() {
-            note("the ring was full; a larger --buffer-page-count makes upcall-monitor lose less");
+            note(match self.summary.lost.queue_full {
+                false => {
+                    "the ring was full; a larger --buffer-page-count makes upcall-monitor lose less"
+                }
+                true => "the queue was full; a larger --queue-size makes upcall-monitor lose less",
+            });
         }
         let doubtful = self.doubtful + doubtful;
         if doubtful > 0 {
