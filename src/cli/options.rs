@@ -76,7 +76,7 @@ pub struct Trace {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 18))]
     pub buffer_page_count: Option<u32>,
 
-    /// Memory, in MiB, for events that wait to be shown [default: 256, or less on a small machine]
+    /// Memory, in MiB, for events that wait to be shown [default: 512, or less on a small machine]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub queue_size: Option<u32>,
 
@@ -99,7 +99,7 @@ impl Trace {
 }
 
 /// The most memory that waiting events take unless more is asked for.
-const DEFAULT_QUEUE: usize = 256 << 20;
+const DEFAULT_QUEUE: usize = 512 << 20;
 
 /// Of a small machine a part: the tool is a guest there, and must not be why memory becomes short. A container may have
 /// less than its machine (`memory.max` of Linux' `Documentation/admin-guide/cgroup-v2.rst`).
