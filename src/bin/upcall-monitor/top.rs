@@ -11,6 +11,9 @@ use ovs_tracers::upcall::flows::{Flow, Flows, Names, Report};
 
 use crate::live::MAX_FLOWS;
 
+/// How many threads have their names; the others have their numbers.
+const MAX_THREADS: usize = 1 << 16;
+
 /// Counts of upcalls by where they came from.
 pub struct TopSources {
     /// Lines of each part of a summary.
@@ -43,7 +46,8 @@ impl TopSources {
         let time = upcall.time;
         let (first, last) = self.times.unwrap_or((time, time));
         self.times = Some((first.min(time), last.max(time)));
-        if flow.tid != 0 && !self.threads.contains_key(&flow.tid) {
+        let is_new = flow.tid != 0 && !self.threads.contains_key(&flow.tid);
+        if is_new && self.threads.len() < MAX_THREADS {
             let name = String::from_utf8_lossy(upcall.comm).into_owned();
             self.threads.insert(flow.tid, name);
         }
