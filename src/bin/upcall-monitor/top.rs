@@ -146,8 +146,9 @@ impl Names for Known<'_> {
         let daemon = self.daemons.get(flow.target as usize);
         // A thread that was only seen in lost upcalls has its name from /proc.
         let comm = || {
-            let comm = fs::read_to_string(format!("/proc/{}/task/{tid}/comm", daemon?.pid)).ok()?;
-            Some(comm.trim_end().to_string())
+            let comm = fs::read(format!("/proc/{}/task/{tid}/comm", daemon?.pid)).ok()?;
+            let comm = comm.strip_suffix(b"\n").unwrap_or(&comm);
+            Some(String::from_utf8_lossy(comm).into_owned())
         };
         match self.threads.get(&tid).cloned().or_else(comm) {
             Some(name) => format!("{name} ({tid})"),
