@@ -71,8 +71,8 @@ bench: build
 	done
 	$(SUDO) env BENCH_QUICK=$(BENCH_QUICK) fixtures/bench/run $(RELEASE) $(abspath $(TARGET_DIR))/bench $(BENCH)
 
-# The tools for SOAK_SECONDS on stand-ins: their memory, their open files, and each event. In namespaces of its own, so that no
-# other daemon and no network device of this machine is concerned.
+# The tools for SOAK_SECONDS on stand-ins: their memory, their open files, and each event. It has namespaces of its own, so
+# that no other daemon and no network device of this machine is concerned.
 SOAK_SECONDS ?= 3600
 soak: build
 	$(call install-packages,$(STANDIN_PACKAGES) iproute2 python3 util-linux)

@@ -253,8 +253,8 @@ fn closed_pipe() {
     assert!(packets > 0 && marks(&replayed.stdout).len() as u64 >= packets);
 }
 
-/// Check that what a tool has written until it is killed, whenever that is, can be read: the recording and the capture have
-/// every whole event, each once and in its order.
+/// Check that what a tool has written until it is killed, whenever that is, can be read: the recording and the capture
+/// have every whole event, each once and in its order.
 fn killed() {
     let folder = tempfile::tempdir().unwrap();
     let (mut shown, mut captured) = (0, 0);
@@ -316,8 +316,8 @@ fn killed_before_an_event() {
     assert!(fs::metadata(&capture).unwrap().len() > 0);
 }
 
-/// Check that a tool which is stopped for a second while the daemon goes on counts exactly what its ring had no room for,
-/// and goes on with what comes after.
+/// Check that a tool which is stopped for a second while the daemon goes on counts exactly what its ring had no room
+/// for, and goes on with what comes after.
 fn stopped_tool() {
     const COUNT: u64 = 50_021;
     let count = COUNT.to_string();
@@ -346,8 +346,8 @@ fn stopped_tool() {
     assert_eq!(told.sum::<u64>(), lost);
 }
 
-/// Check that a traced process which is stopped for a while, also when a tool attaches to it, is traced on; that nothing is
-/// lost; and that a tool ends while it is stopped.
+/// Check that a traced process which is stopped for a while, also when a tool attaches to it, is traced on; that
+/// nothing is lost; and that a tool ends while it is stopped.
 fn stopped_process() {
     const COUNT: u64 = 10_007;
     let count = COUNT.to_string();
@@ -385,8 +385,8 @@ fn bytes(value: &Value) -> Vec<u8> {
         .expect("base64")
 }
 
-/// Check that of a key and a packet which other threads write to all the time only bytes are shown that they had, and none
-/// of the memory around them.
+/// Check that of a key and a packet which other threads write to all the time only bytes are shown that they had, and
+/// none of the memory around them.
 fn memory_rewritten() {
     let target = hostile(&["--rewrite", "--count", "2003"]);
     let monitor = Monitor::attach(target.pid, &["--format", "json", "-d", "hex"]);
@@ -414,7 +414,8 @@ fn memory_rewritten() {
     assert!(changed.count() > 2, "nothing was changed meanwhile");
 }
 
-/// Check that a packet whose memory comes and goes is shown as it was or as unreadable, and that the latter are counted.
+/// Check that a packet whose memory comes and goes is shown as it was or as unreadable, and that the latter are
+/// counted.
 fn memory_unmapped() {
     let target = hostile(&["--unmap", "--count", "3001"]);
     let monitor = Monitor::attach(target.pid, &["--format", "json", "-d", "hex"]);
@@ -457,8 +458,8 @@ fn crowds() {
     }
 }
 
-/// Check that no name that a process gives itself, its program or its arguments is a hindrance, that none reaches standard
-/// error or a listing as it is, and that JSON stays JSON.
+/// Check that no name that a process gives itself, its program or its arguments is a hindrance, that none reaches
+/// standard error or a listing as it is, and that JSON stays JSON.
 fn any_name() {
     let name = OsStr::from_bytes(b"x\x1b[31m\n\xff\x9b2J");
     let folder = tempfile::tempdir().unwrap();
@@ -532,8 +533,8 @@ fn replaced_meanwhile() {
     assert_eq!(output.figure("shown"), 211, "{}", output.stderr);
 }
 
-/// Check that a section of 64 MB of notes, all of them without use, takes no more than some memory and time, and that the
-/// warnings of them end.
+/// Check that a section of 64 MB of notes, all of them without use, takes no more than some memory and time, and that
+/// the warnings of them end.
 fn countless_notes() {
     let folder = tempfile::tempdir().unwrap();
     let (notes, binary) = (path(&folder, "notes"), path(&folder, "standin"));

@@ -61,8 +61,8 @@ pub struct Series {
     number: u32,
     /// The last file.
     last: Option<Identity>,
-    /// The files that this series keeps, the oldest first, each with what shows that it is still the same file. If all are
-    /// kept, none is here.
+    /// The files that this series keeps, the oldest first, each with what shows that it is still the same file. If all
+    /// are kept, none is here.
     made: VecDeque<(PathBuf, Option<Identity>)>,
 }
 

@@ -10,8 +10,8 @@ use crate::show::escape::Escaped;
 use crate::show::histogram::{Histogram, human};
 use crate::show::number::number;
 
-/// How many values of a property are counted separately: threads may come and go, or change their names, for as long as a
-/// trace runs.
+/// How many values of a property are counted separately: threads may come and go, or change their names, for as long as
+/// a trace runs.
 const MAX_VALUES: usize = 4096;
 /// What all others are counted as.
 const OTHERS: &str = "others";
