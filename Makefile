@@ -25,7 +25,7 @@ build demo dist-aarch64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS
 
 PREFIX ?= /usr/local
 
-.PHONY: all build demo test docs lab bench fuzz check format install dist dist-aarch64 dist-test clean
+.PHONY: all build demo test docs lab bench soak fuzz check format install dist dist-aarch64 dist-test clean
 all: build
 
 # $(call install-packages,PACKAGES): installs those that are missing.
@@ -70,6 +70,14 @@ bench: build
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$package || :; \
 	done
 	$(SUDO) env BENCH_QUICK=$(BENCH_QUICK) fixtures/bench/run $(RELEASE) $(abspath $(TARGET_DIR))/bench $(BENCH)
+
+# The tools for SOAK_SECONDS on stand-ins: their memory, their open files, and each event. It has namespaces of its own, so
+# that no other daemon and no network device of this machine is concerned.
+SOAK_SECONDS ?= 3600
+soak: build
+	$(call install-packages,$(STANDIN_PACKAGES) iproute2 python3 util-linux)
+	$(SUDO) unshare --net --pid --fork --mount-proc --kill-child \
+		fixtures/soak/run $(RELEASE) $(TARGET_DIR)/soak $(SOAK_SECONDS)
 
 # Each fuzz target runs for FUZZ_SECONDS, of 14 targets ten minutes in all; FUZZ names some of them. A nightly toolchain is
 # needed.

@@ -649,16 +649,8 @@ fn closed_pipe() {
 fn full_disk() {
     let rotate = ["--rotate", "filesize:100"];
     for (disk, args, error) in [
-        (
-            "size=256k",
-            &[][..],
-            "failed to write the capture: No space",
-        ),
-        (
-            "size=256k",
-            &rotate,
-            "failed to write the capture: No space",
-        ),
+        ("size=256k", &[][..], "out.pcapng: No space"),
+        ("size=256k", &rotate, ".pcapng: No space"),
         (
             "nr_inodes=3",
             &rotate,

@@ -19,8 +19,8 @@ use ovs_tracers::trace::object::Object;
 use ovs_tracers::trace::process::find_ovs_vswitchd;
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::usdt::{
-    Arg, Error, Form, Machine, Operand, Probe, Probes, Register, Site, parse_arg, parse_args,
-    probes, split_args,
+    Arg, Error, Form, MAX_WARNINGS, Machine, Operand, Probe, Probes, Register, Site, parse_arg,
+    parse_args, probes, split_args,
 };
 use proptest::prelude::*;
 
@@ -672,6 +672,7 @@ fn classes_and_byte_orders() {
                 },
             ],
             warnings: vec![],
+            more_warnings: 0,
         };
         assert_eq!(read(&elf), expected, "wide {wide}, big {big}");
     }
@@ -713,6 +714,7 @@ fn no_probes() {
         form: Form::Linked,
         probes: vec![],
         warnings: vec![],
+        more_warnings: 0,
     };
     assert_eq!(
         read(&Elf {
@@ -779,6 +781,23 @@ fn damaged_notes() {
     assert_eq!(found.probes[0].sites, [site(0x10204, 0x204, None, "")]);
     let reason = "it is longer than its section";
     assert_eq!(found.warnings, [Error::Note { index: 1, reason }]);
+}
+
+/// Check that of more useless notes than anyone reads the first are described and the others counted, and that they hide
+/// no probe.
+#[test]
+fn countless_notes() {
+    let mut elf = Elf::default();
+    for _ in 0..MAX_WARNINGS + 7 {
+        elf.probe([0, 0, 0], b"a\0dropped\0\0");
+    }
+    elf.probe([0x10204, 0, 0], b"a\0b\0\0");
+    let found = read(&elf);
+    assert_eq!(
+        (found.warnings.len(), found.more_warnings),
+        (MAX_WARNINGS, 7)
+    );
+    assert_eq!(found.probes[0].sites, [site(0x10204, 0x204, None, "")]);
 }
 
 /// Check that no truncation and no flipped bit of a file makes the reader panic, nor makes it
@@ -1111,6 +1130,7 @@ fn against_readelf() {
                         form: Form::Linked,
                         probes: vec![],
                         warnings: vec![],
+                        more_warnings: 0,
                     }
             });
             let runtime = ["libc.", "libm.", "libpthread.", "libstdc++.", "ld-linux"];

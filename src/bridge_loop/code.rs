@@ -81,7 +81,9 @@ impl Code {
 
     /// The vDSO, which is a file in memory only.
     fn of_kernel(pid: u32) -> Option<Self> {
-        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+        let maps = fs::read(format!("/proc/{pid}/maps")).ok()?;
+        // The names of files are of any bytes.
+        let maps = String::from_utf8_lossy(&maps);
         let line = maps.lines().find(|line| line.ends_with("[vdso]"))?;
         let (start, end) = line.split_once(' ')?.0.split_once('-')?;
         let [start, end] = [start, end].map(|digits| u64::from_str_radix(digits, 16).ok());

@@ -28,17 +28,43 @@ pub enum Error {
     Open { path: PathBuf, source: io::Error },
 }
 
+/// A file whose errors say which one it is: several outputs may be on disks of their own.
+struct Named {
+    path: PathBuf,
+    file: File,
+}
+
+impl Named {
+    fn explain(&self, error: &io::Error) -> io::Error {
+        let text = format!("{}: {}", self.path.display(), cause(error));
+        io::Error::new(error.kind(), text)
+    }
+}
+
+impl Write for Named {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes).map_err(|error| self.explain(&error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Standard output. Not `io::stdout()`, which would write a line at a time.
 pub fn stdout() -> io::Result<Output> {
     let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     Ok(BufWriter::with_capacity(BUFFER, Box::new(file)))
 }
 
+/// What shows that it is the same file: its device and its inode.
+pub type Identity = (u64, u64);
+
 /// The files that a run writes: none is opened twice, and those that it created are removed again unless it gets as far
 /// as [`Files::keep`].
 #[derive(Debug, Default)]
 pub struct Files {
-    used: Vec<(u64, u64)>,
+    used: Vec<Identity>,
     created: Vec<PathBuf>,
 }
 
@@ -102,7 +128,14 @@ impl Files {
         {
             self.used.push(identity(&metadata));
         }
+        let path = path.to_path_buf();
+        let file = Named { path, file };
         Ok(BufWriter::with_capacity(BUFFER, Box::new(file)))
+    }
+
+    /// Says that a file is complete and closed: another one may take its place, and its number.
+    pub fn release(&mut self, file: Identity) {
+        self.used.retain(|used| *used != file);
     }
 
     fn overwrite(
@@ -136,6 +169,12 @@ impl Files {
         Ok(file)
     }
 
+    /// How many files are in use.
+    #[cfg(test)]
+    pub fn in_use(&self) -> usize {
+        self.used.len()
+    }
+
     /// Keeps the files created so far.
     pub fn keep(&mut self) {
         self.created.clear();
@@ -150,6 +189,6 @@ impl Drop for Files {
     }
 }
 
-fn identity(metadata: &Metadata) -> (u64, u64) {
+fn identity(metadata: &Metadata) -> Identity {
     (metadata.dev(), metadata.ino())
 }

@@ -166,6 +166,8 @@ impl<W: Write> Writer<W> {
             .map(|(n, v)| format!("{n}={v}\n"))
             .collect();
         writer.write(START, &[lines.as_bytes()])?;
+        // So that it is a recording, with nothing in it, if this process is killed before an event comes.
+        writer.out.flush()?;
         Ok(writer)
     }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::run::output::{Error, Files, Output};
+use crate::run::output::{Error, Files, Identity, Output};
 
 /// A value of dumpcap's option `-b`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +59,12 @@ pub struct Series {
     size: Option<u64>,
     keep: Option<usize>,
     number: u32,
-    /// The files that this series has, the oldest first, each with what shows that it is still the same file.
+    /// The last file.
+    last: Option<Identity>,
+    /// The files that this series keeps, the oldest first, each with what shows that it is still the same file. If all
+    /// are kept, none is here.
     made: VecDeque<(PathBuf, Option<Identity>)>,
 }
-
-type Identity = (u64, u64);
 
 impl Series {
     pub fn new(path: &Path, force: bool, criteria: &[Criterion]) -> Self {
@@ -74,6 +75,7 @@ impl Series {
             size: None,
             keep: None,
             number: 0,
+            last: None,
             made: VecDeque::new(),
         };
         for criterion in criteria {
@@ -92,8 +94,12 @@ impl Series {
             || self.duration.is_some_and(|limit| length >= limit)
     }
 
-    /// Creates the next file. If there are as many as are to be kept, it deletes the oldest first.
+    /// Creates the next file, when the one before is complete. If there are as many as are to be kept, it deletes the
+    /// oldest first.
     pub fn next(&mut self, files: &mut Files) -> Result<Output, Error> {
+        if let Some(last) = self.last.take() {
+            files.release(last);
+        }
         if let Some(keep) = self.keep {
             while self.made.len() >= keep {
                 let Some((path, identity)) = self.made.pop_front() else {
@@ -108,7 +114,10 @@ impl Series {
         self.number = self.number % 99_999 + 1;
         let path = name(&self.path, self.number, &timestamp(SystemTime::now()));
         let file = files.create(&path, self.force)?;
-        self.made.push_back((path.clone(), identity(&path)));
+        self.last = identity(&path);
+        if self.keep.is_some() {
+            self.made.push_back((path, self.last));
+        }
         Ok(file)
     }
 }
@@ -190,6 +199,23 @@ mod tests {
             let name = name(Path::new(path), 7, "20261123105500");
             assert_eq!(name, Path::new(expected));
         }
+    }
+
+    /// Check that a series of which all files are kept takes no more memory with each of them.
+    #[test]
+    fn endless() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("series.pcapng");
+        let mut files = Files::default();
+        let size = [Criterion::Size(1000)];
+        let mut series = Series::new(&path, false, &size);
+        for _ in 0..20 {
+            series.next(&mut files).unwrap();
+            files.keep();
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 20);
+        assert!(series.made.is_empty());
+        assert_eq!(files.in_use(), 1);
     }
 
     /// Check that of the files made so many stay as were asked for, and that what has taken the place of one stays too.

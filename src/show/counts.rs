@@ -10,7 +10,13 @@ use crate::show::escape::Escaped;
 use crate::show::histogram::{Histogram, human};
 use crate::show::number::number;
 
-/// Counts by several properties, such as operation and thread.
+/// How many values of a property are counted separately: threads may come and go, or change their names, for as long as
+/// a trace runs.
+const MAX_VALUES: usize = 4096;
+/// What all others are counted as.
+const OTHERS: &str = "others";
+
+/// Counts by several properties, such as operation and thread, in memory that is bounded.
 #[derive(Clone, Debug)]
 pub struct Counts {
     what: &'static str,
@@ -43,11 +49,15 @@ impl Counts {
     /// Counts one, which has these properties and took so many nanoseconds, if that is known. Names that other processes
     /// chose are given as they are. The times are those of the first property.
     pub fn add(&mut self, values: &[&str], mut duration: Option<u64>) {
-        for (counts, value) in self.counts.iter_mut().zip(values) {
-            if !counts.contains_key(*value) {
-                counts.insert(value.to_string(), Count::default());
+        for (counts, &value) in self.counts.iter_mut().zip(values) {
+            let mut value = value;
+            if !counts.contains_key(value) {
+                if counts.len() >= MAX_VALUES {
+                    value = OTHERS;
+                }
+                counts.entry(value.to_string()).or_default();
             }
-            if let Some(count) = counts.get_mut(*value) {
+            if let Some(count) = counts.get_mut(value) {
                 count.add(duration.take());
             }
         }
@@ -227,6 +237,22 @@ mod tests {
         assert_eq!(put["max_ns"], 100_000);
         assert_eq!(json["by_operation"][1].get("max_ns"), None);
         assert_eq!(json["by_thread"][0].get("max_ns"), None);
+    }
+
+    /// Check that no number of threads takes more than so much memory, and that each operation is counted all the same.
+    #[test]
+    fn many_threads() {
+        let mut counts = Counts::new("operations", &["operation", "thread"]);
+        let threads = MAX_VALUES + 1000;
+        for tid in 0..threads {
+            counts.add(&["put", &format!("handler ({tid})")], None);
+        }
+        let json = serde_json::to_value(counts.take(Duration::from_secs(1))).unwrap();
+        assert_eq!(json["by_operation"][0]["count"], threads);
+        let by_thread = json["by_thread"].as_array().unwrap();
+        assert_eq!(by_thread.len(), MAX_VALUES + 1);
+        assert_eq!(by_thread[0]["name"], "others");
+        assert_eq!(by_thread[0]["count"], 1000);
     }
 
     /// Check that a name which another process chose is escaped for a terminal, and is in JSON as it is.

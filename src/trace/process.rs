@@ -229,11 +229,12 @@ impl Program {
 /// [`Error::Gone`], [`Error::Read`], [`Error::Permission`].
 pub(super) fn inner_id(pid: u32) -> Result<Option<u32>, Error> {
     let path = proc(pid, "status");
-    let status = fs::read_to_string(&path).map_err(|error| match is_gone(&error) {
+    let status = fs::read(&path).map_err(|error| match is_gone(&error) {
         true => Error::Gone(pid),
         false => Error::read(path, error),
     })?;
-    Ok(inner_of(&status))
+    // The name of a process is of any bytes.
+    Ok(inner_of(&String::from_utf8_lossy(&status)))
 }
 
 /// From `NSpid:` of `/proc/PID/status`, which has its id here and in each namespace down to its own.

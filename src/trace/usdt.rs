@@ -90,8 +90,11 @@ pub struct Probes {
     pub form: Form,
     /// Sorted by provider, then name.
     pub probes: Vec<Probe>,
-    /// Notes that could not be used ([`Error::Note`], [`Error::Unmapped`]), in the file's order.
+    /// Notes that could not be used ([`Error::Note`], [`Error::Unmapped`]), in the file's order: the first
+    /// [`MAX_WARNINGS`] of them.
     pub warnings: Vec<Error>,
+    /// How many more of them there are.
+    pub more_warnings: usize,
 }
 
 /// A probe: every site that fires the same `provider:name` in one file.
@@ -166,6 +169,9 @@ pub struct Register {
     pub name: &'static str,
 }
 
+/// How many notes that could not be used are described. A section may have millions.
+pub const MAX_WARNINGS: usize = 1000;
+
 /// Reads the probes of an ELF file: 32 or 64 bits, either byte order, any machine.
 ///
 /// A file without probes has an empty list. Notes of other owners are passed over; a damaged note
@@ -204,6 +210,7 @@ where
 
     let mut sites: BTreeMap<(String, String), Vec<Site>> = BTreeMap::new();
     let mut warnings = Vec::new();
+    let mut more_warnings = 0;
     let mut index = 0;
     let of_notes = |section: &Elf::SectionHeader| {
         section.sh_type(endian) == SHT_NOTE
@@ -237,7 +244,8 @@ where
                         Ok((name, site)) => {
                             sites.entry(name).or_default().push(site);
                         }
-                        Err(err) => warnings.push(err),
+                        Err(err) if warnings.len() < MAX_WARNINGS => warnings.push(err),
+                        Err(_) => more_warnings += 1,
                     }
                 }
             }
@@ -258,6 +266,7 @@ where
         form,
         probes,
         warnings,
+        more_warnings,
     })
 }
 

@@ -193,7 +193,7 @@ pub struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    /// Writes the section header.
+    /// Writes the section header, and flushes it.
     ///
     /// `snaplen` is the most bytes of a packet to keep, 0 for all.
     pub fn new(out: W, snaplen: u32, section: &Section<'_>) -> io::Result<Self> {
@@ -229,6 +229,8 @@ impl<W: Write> Writer<W> {
             failed: false,
         };
         writer.emit()?;
+        // So that it is a capture, with nothing in it, if this process is killed before a packet comes.
+        writer.flush()?;
         Ok(writer)
     }
 

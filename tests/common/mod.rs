@@ -254,6 +254,14 @@ impl Monitor {
         assert!(status.is_ok_and(|status| status.success()));
     }
 
+    /// Waits for the end of a tool that was killed.
+    pub fn await_end(&mut self) {
+        self.process
+            .child
+            .wait()
+            .expect("a child can be waited for");
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub fn output(mut self) -> Output {

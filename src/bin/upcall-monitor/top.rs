@@ -11,6 +11,9 @@ use ovs_tracers::upcall::flows::{Flow, Flows, Names, Report};
 
 use crate::live::MAX_FLOWS;
 
+/// How many threads have their names; the others have their numbers.
+const MAX_THREADS: usize = 1 << 16;
+
 /// Counts of upcalls by where they came from.
 pub struct TopSources {
     /// Lines of each part of a summary.
@@ -43,7 +46,8 @@ impl TopSources {
         let time = upcall.time;
         let (first, last) = self.times.unwrap_or((time, time));
         self.times = Some((first.min(time), last.max(time)));
-        if flow.tid != 0 && !self.threads.contains_key(&flow.tid) {
+        let is_new = flow.tid != 0 && !self.threads.contains_key(&flow.tid);
+        if is_new && self.threads.len() < MAX_THREADS {
             let name = String::from_utf8_lossy(upcall.comm).into_owned();
             self.threads.insert(flow.tid, name);
         }
@@ -142,8 +146,9 @@ impl Names for Known<'_> {
         let daemon = self.daemons.get(flow.target as usize);
         // A thread that was only seen in lost upcalls has its name from /proc.
         let comm = || {
-            let comm = fs::read_to_string(format!("/proc/{}/task/{tid}/comm", daemon?.pid)).ok()?;
-            Some(comm.trim_end().to_string())
+            let comm = fs::read(format!("/proc/{}/task/{tid}/comm", daemon?.pid)).ok()?;
+            let comm = comm.strip_suffix(b"\n").unwrap_or(&comm);
+            Some(String::from_utf8_lossy(comm).into_owned())
         };
         match self.threads.get(&tid).cloned().or_else(comm) {
             Some(name) => format!("{name} ({tid})"),

@@ -186,13 +186,13 @@ impl Attachments {
     }
 
     fn tracefs(&mut self) {
-        let events = fs::read_to_string("/sys/kernel/tracing/uprobe_events");
+        let events = fs::read("/sys/kernel/tracing/uprobe_events");
         let events = events.or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => {
-                fs::read_to_string("/sys/kernel/debug/tracing/uprobe_events")
-            }
+            io::ErrorKind::NotFound => fs::read("/sys/kernel/debug/tracing/uprobe_events"),
             _ => Err(error),
         });
+        // The names of files are of any bytes.
+        let events = events.map(|events| String::from_utf8_lossy(&events).into_owned());
         match events {
             Ok(events) => self.all.extend(events.lines().filter_map(tracefs_event)),
             Err(error) => self.unknown.push(match error.kind() {
@@ -289,7 +289,8 @@ impl Descriptor {
                     Some("anon_inode:[perf_event]") => None,
                     _ => continue,
                 };
-                let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+                let comm = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+                let comm = String::from_utf8_lossy(&comm);
                 found.push(Self {
                     holder: Holder {
                         pid,

@@ -11,6 +11,7 @@ use anyhow::{anyhow, bail, ensure};
 use object::read::archive::{ArchiveFile, ArchiveMember};
 use object::{FileKind, ReadCache};
 use ovs_tracers::show::message::cause;
+use ovs_tracers::show::number::number;
 use ovs_tracers::trace::object::Object;
 use ovs_tracers::trace::target::Target;
 use ovs_tracers::trace::usdt::{self, Form, Machine, Probes};
@@ -191,6 +192,10 @@ impl Listing {
         let warnings = found.warnings.iter();
         self.warnings
             .extend(warnings.map(|warning| format!("{path}: {warning}")));
+        if found.more_warnings > 0 {
+            let more = number(found.more_warnings as u64, "more notes");
+            self.warnings.push(format!("{path}: {more} cannot be used"));
+        }
         self.files.push(Source {
             path,
             file,
