@@ -336,9 +336,9 @@ fn burst_into_smallest_ring() {
     assert!(about.contains(&format!("{lost} upcalls lost")), "{about}");
 }
 
-/// Check that the probe is found and read in memory operands, and in a shared library.
+/// Check that the probe is found and read in memory operands, in forms with an index, and in a shared library.
 fn every_build() {
-    for name in ["standin", "standin-O0", "standin-shared"] {
+    for name in ["standin", "standin-O0", "standin-forms", "standin-shared"] {
         let target = StandIn::start(name, &["--rate", "5000", "--count", "503"]);
         let monitor = Monitor::attach(target.pid, &["-k", "odp"]);
         assert_eq!(target.run(), 503, "{name}");
