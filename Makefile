@@ -20,12 +20,12 @@ RELEASE := $(TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/release
 
 # No path of this machine is in a release: the same commit gives the same bytes in every folder.
 REMAP := --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
-build demo dist-aarch64: export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS := $(REMAP)
-build demo dist-aarch64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS := $(REMAP)
+build demo dist-aarch64 lab-aarch64: export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS := $(REMAP)
+build demo dist-aarch64 lab-aarch64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS := $(REMAP)
 
 PREFIX ?= /usr/local
 
-.PHONY: all build demo test docs lab bench soak fuzz check format install dist dist-aarch64 dist-test clean
+.PHONY: all build demo test docs lab lab-aarch64 bench soak fuzz check format install dist dist-aarch64 dist-test clean
 all: build
 
 # $(call install-packages,PACKAGES): installs those that are missing.
@@ -61,6 +61,11 @@ docs:
 
 lab: build
 	fixtures/lab/run $(RELEASE)
+
+# The live tests and stock Open vSwitch on arm64 kernels. LAB_TESTS names files of tests/, or stock.
+lab-aarch64: build
+	$(call install-packages,$(BUILD_PACKAGES) $(CROSS_PACKAGES))
+	fixtures/lab/aarch64 $(RELEASE) $(LAB_TESTS)
 
 # BENCH_QUICK=1 does it all once. A peer that cannot be installed or run is skipped, and named.
 bench: build

@@ -43,6 +43,7 @@ fn main() {
     println!("cargo::rerun-if-changed=bpf");
     // See src/trace/kernel.rs.
     println!("cargo::rustc-link-arg=-Wl,--wrap=btf__load_vmlinux_btf");
+    println!("cargo::rustc-link-arg=-Wl,--wrap=bpf_btf_get_next_id");
     if env::var_os("CARGO_FEATURE_PACKET_FILTERS").is_some()
         && let Err(error) = link_libpcap(&out)
     {

@@ -398,9 +398,9 @@ fn tasks(pid: u32) -> Vec<String> {
         .collect()
 }
 
-/// Check that the probe is found and read in memory operands, and in a shared library.
+/// Check that the probe is found and read in memory operands, in forms with an index, and in a shared library.
 fn every_build() {
-    for name in ["standin", "standin-O0", "standin-shared"] {
+    for name in ["standin", "standin-O0", "standin-forms", "standin-shared"] {
         let target = StandIn::start(name, &["--rate", "5000", "--count", "503"]);
         let monitor = Monitor::attach(target.pid, &["-k", "odp"]);
         assert_eq!(target.run(), 503, "{name}");

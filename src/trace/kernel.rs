@@ -129,6 +129,43 @@ extern "C" fn __wrap_btf__load_vmlinux_btf() -> *mut libbpf_sys::btf {
     }
 }
 
+/// What libbpf calls instead of its `bpf_btf_get_next_id()`, by an option of the same kind.
+///
+/// The types of modules build upon those of the kernel. Where these cannot be seen, as in a container that hides
+/// /sys/kernel/btf, libbpf would still read the modules', and fail.
+///
+/// # Safety
+///
+/// `next` points to a number.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __wrap_bpf_btf_get_next_id(start: u32, next: *mut u32) -> libc::c_int {
+    // `start_id` and `next_id` of `union bpf_attr` (linux/bpf.h).
+    let mut ids = [start, 0];
+    let found = has_kernel_btf() && {
+        // SAFETY: the kernel reads and writes no more of it than its size.
+        let status = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                libbpf_sys::BPF_BTF_GET_NEXT_ID,
+                &raw mut ids,
+                size_of_val(&ids),
+            )
+        };
+        status == 0
+    };
+    if found {
+        // SAFETY: the caller says so.
+        unsafe { *next = ids[1] };
+        return 0;
+    }
+    if !has_kernel_btf() {
+        // SAFETY: it is this thread's own.
+        unsafe { *libc::__errno_location() = libc::ENOENT };
+    }
+    // SAFETY: as before.
+    -unsafe { *libc::__errno_location() }
+}
+
 /// What a way to see events needs of the kernel, besides uprobes and ring buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
