@@ -7,7 +7,7 @@ use std::time::Duration;
 use libbpf_rs::libbpf_sys::{
     PERF_COUNT_SW_TASK_CLOCK, PERF_FLAG_FD_CLOEXEC, PERF_TYPE_SOFTWARE, perf_event_attr,
 };
-use libbpf_rs::{Link, MapType, ProgramMut, UprobeMultiOpts, UprobeOpts};
+use libbpf_rs::{ErrorKind, Link, MapType, ProgramMut, UprobeMultiOpts, UprobeOpts};
 
 use super::Error;
 use super::kernel::{kernel_release, kernel_version};
@@ -74,11 +74,26 @@ pub fn attach(
             })
             .collect()
     };
-    links.map_err(|error| Error::Attach {
-        path: object.path.display().to_string(),
-        program: program.name().to_string_lossy().into_owned(),
-        error,
+    links.map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied if !multi && perf_events_forbidden() => {
+            Error::Forbidden(PERF_EVENT_OPEN)
+        }
+        _ => Error::Attach {
+            path: object.path.display().to_string(),
+            program: program.name().to_string_lossy().into_owned(),
+            error,
+        },
     })
+}
+
+/// The system call that makes perf events: uprobes where there is no uprobe-multi, kprobes, and tracepoints of tracefs.
+pub const PERF_EVENT_OPEN: &str = "perf_event_open(2)";
+
+/// Whether this process may make no perf event at all, not even of its own thread.
+pub fn perf_events_forbidden() -> bool {
+    let own_thread = 0;
+    let clock = thread_clock(own_thread, Duration::from_secs(1));
+    clock.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// A clock that samples thread `tid` every `period` of the time that it is on a CPU, for a program of type perf_event.

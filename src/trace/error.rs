@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{process, usdt};
 use crate::ovs::release::{Release, since};
 use crate::show::escape::Escaped;
-use crate::show::message::cause;
+use crate::show::message::{cause, without_number};
 
 /// Why a process cannot be traced. Each is the fact and the way out, on at most two lines.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +145,12 @@ pub enum Error {
          run it outside of it, with -p and the id that the process has there"
     )]
     UserNamespace,
+    /// A system call is refused to a process that has the capabilities for it.
+    #[error(
+        "{0} is not permitted here, although no capability is missing\n\
+         a seccomp filter or a security module forbids it, a container's for example; allow it there, or run on the host"
+    )]
+    Forbidden(&'static str),
     #[error(
         "this kernel ({0}) has no BPF ring buffers\n\
          Linux 5.8 or later is needed; usdt-probes --check says more"
@@ -171,8 +177,9 @@ pub enum Error {
     },
     /// The BPF object cannot be opened or loaded.
     #[error(
-        "the kernel refused to load the BPF program: {error}\n\
-         --verbose shows libbpf's messages"
+        "the kernel refused to load the BPF program: {}\n\
+         --verbose shows libbpf's messages",
+        innermost(error)
     )]
     Load {
         /// The program that was refused, as far as libbpf says.
@@ -227,8 +234,9 @@ pub enum Error {
         most: usize,
     },
     #[error(
-        "failed to attach to {path}: {error}\n\
-         --verbose shows libbpf's messages"
+        "failed to attach to {path}: {}\n\
+         --verbose shows libbpf's messages",
+        innermost(error)
     )]
     Attach {
         /// The file, or the function of the kernel.
@@ -285,6 +293,15 @@ impl Error {
             },
         }
     }
+}
+
+/// What the system says, without the steps that libbpf-rs adds.
+fn innermost(error: &libbpf_rs::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    without_number(innermost.to_string())
 }
 
 fn moved_fact(pid: u32, path: &Path, probe: &str, moved: usize, of: usize) -> String {

@@ -10,7 +10,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use rustix::thread::CapabilitySet;
 
-use super::Error;
+use super::{Error, attach};
 use crate::ovs::ports;
 
 /// Whether to attach by one uprobe-multi link rather than by one perf event a site.
@@ -140,6 +140,9 @@ pub enum Need {
     SkbDynptr,
     /// Type information of the module openvswitch, and the privilege to read it.
     DatapathBtf,
+    /// The tracepoint `openvswitch:ovs_dp_upcall`, which came with Linux 5.14 (c4ab7b56be0f, "openvswitch: add trace
+    /// points").
+    DatapathTracepoint,
     /// Programs may read the kernel's memory: `bpf_probe_read_kernel()`.
     KernelMemory,
     /// Probes at functions of the kernel.
@@ -151,11 +154,12 @@ pub enum Need {
 }
 
 impl Need {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Datapath,
         Self::KernelBtf,
         Self::SkbDynptr,
         Self::DatapathBtf,
+        Self::DatapathTracepoint,
         Self::KernelMemory,
         Self::Kprobes,
         Self::Tracefs,
@@ -177,11 +181,17 @@ impl Need {
             Self::SkbDynptr if kernel_version() < (6, 12) => {
                 "tracepoints cannot read the pages of a packet (Linux 6.12)"
             }
+            Self::DatapathTracepoint if kernel_version() < (5, 14) => {
+                "the module openvswitch has no tracepoint of upcalls (Linux 5.14)"
+            }
             Self::KernelMemory if is_confidential() => {
                 "this kernel is locked down for confidentiality, so no program may read its memory"
             }
             Self::Kprobes if !Path::new("/sys/bus/event_source/devices/kprobe").exists() => {
                 "this kernel has no kprobes (CONFIG_KPROBES)"
+            }
+            Self::Kprobes | Self::Tracefs if attach::perf_events_forbidden() => {
+                return Some(Error::Forbidden(attach::PERF_EVENT_OPEN).fact());
             }
             // libbpf looks in these two folders.
             Self::Tracefs

@@ -7,6 +7,7 @@ use libbpf_rs::MapType;
 use ovs_tracers::ovs::{ports, release};
 use ovs_tracers::show::escape::Escaped;
 use ovs_tracers::show::json::Line;
+use ovs_tracers::trace::attach::{PERF_EVENT_OPEN, perf_events_forbidden};
 use ovs_tracers::trace::kernel::Need;
 use ovs_tracers::trace::probes::{Source, Tool, Usdt, Without};
 use ovs_tracers::trace::target::Target;
@@ -122,6 +123,8 @@ struct Kernel {
     missing: Vec<(Need, String)>,
     /// The privilege that is missing.
     privilege: Option<String>,
+    /// Why uprobes cannot be made, where each is a perf event.
+    perf_events: Option<String>,
 }
 
 impl Kernel {
@@ -146,6 +149,10 @@ impl Kernel {
             missing: missing
                 .filter_map(|need| Some((need, need.missing()?)))
                 .collect(),
+            perf_events: (privilege.is_ok()
+                && !kernel::has_uprobe_multi()
+                && perf_events_forbidden())
+            .then(|| trace::Error::Forbidden(PERF_EVENT_OPEN).fact()),
             privilege: privilege.err().map(|error| error.fact()),
         }
     }
@@ -299,6 +306,9 @@ fn answer_for(
         kernel.uprobes || source == Source::Kernel,
         "kernel built without uprobes (CONFIG_UPROBE_EVENTS)",
     );
+    if let (Source::Usdt, Some(forbidden)) = (source, &kernel.perf_events) {
+        need(false, forbidden);
+    }
     need(
         kernel.ring_buffer != Some(false),
         "kernel without BPF ring buffers (Linux 5.8)",
@@ -443,6 +453,7 @@ mod tests {
             datapath: Some(true),
             missing: Vec::new(),
             privilege: None,
+            perf_events: None,
         }
     }
 
