@@ -1,5 +1,6 @@
 //! Attaching BPF programs.
 
+use std::fs;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
@@ -7,12 +8,13 @@ use std::time::Duration;
 use libbpf_rs::libbpf_sys::{
     PERF_COUNT_SW_TASK_CLOCK, PERF_FLAG_FD_CLOEXEC, PERF_TYPE_SOFTWARE, perf_event_attr,
 };
-use libbpf_rs::{ErrorKind, Link, MapType, ProgramMut, UprobeMultiOpts, UprobeOpts};
+use libbpf_rs::{Link, MapType, ProgramMut, UprobeMultiOpts, UprobeOpts};
 
 use super::Error;
 use super::kernel::{kernel_release, kernel_version};
 use super::libbpf_log;
 use super::object::Object;
+use super::privilege::{has_sys_admin, locked_memory};
 use super::usdt::Site;
 
 /// What a failed load means.
@@ -24,6 +26,12 @@ pub fn explain_load(error: libbpf_rs::Error, ring_bytes: usize) -> Error {
         Error::NoRingBuffer(kernel_release())
     } else if log.contains("BEGIN PROG LOAD LOG") {
         Error::Rejected { program: failed() }
+    } else if let (true, Some(error)) = (
+        error.kind() == libbpf_rs::ErrorKind::PermissionDenied,
+        locked_memory(),
+    ) {
+        // libbpf has raised the limit if it may.
+        error
     } else if log.contains("map 'ring': failed to create")
         && ["-ENOMEM", "-EINVAL", "-E2BIG"]
             .iter()
@@ -74,26 +82,34 @@ pub fn attach(
             })
             .collect()
     };
-    links.map_err(|error| match error.kind() {
-        ErrorKind::PermissionDenied if !multi && perf_events_forbidden() => {
-            Error::Forbidden(PERF_EVENT_OPEN)
-        }
-        _ => Error::Attach {
+    links.map_err(|error| {
+        let no_events = (!multi).then(check_perf_events);
+        no_events.and_then(Result::err).unwrap_or(Error::Attach {
             path: object.path.display().to_string(),
             program: program.name().to_string_lossy().into_owned(),
             error,
-        },
+        })
     })
 }
 
-/// The system call that makes perf events: uprobes where there is no uprobe-multi, kprobes, and tracepoints of tracefs.
-pub const PERF_EVENT_OPEN: &str = "perf_event_open(2)";
-
-/// Whether this process may make no perf event at all, not even of its own thread.
-pub fn perf_events_forbidden() -> bool {
+/// Fails if this process may make no perf event at all, not even of its own thread. Uprobes where there is no
+/// uprobe-multi, kprobes, and tracepoints of tracefs are perf events.
+///
+/// # Errors
+/// [`Error::Paranoid`], [`Error::Forbidden`].
+pub fn check_perf_events() -> Result<(), Error> {
     let own_thread = 0;
-    let clock = thread_clock(own_thread, Duration::from_secs(1));
-    clock.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    match thread_clock(own_thread, Duration::from_secs(1)) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let level = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid");
+            let level = level.ok().and_then(|level| level.trim().parse().ok());
+            Err(match level {
+                Some(level @ 3..) if !has_sys_admin() => Error::Paranoid(level),
+                _ => Error::Forbidden("perf_event_open(2)"),
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A clock that samples thread `tid` every `period` of the time that it is on a CPU, for a program of type perf_event.

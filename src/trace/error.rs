@@ -151,6 +151,12 @@ pub enum Error {
          a seccomp filter or a security module forbids it, a container's for example; allow it there, or run on the host"
     )]
     Forbidden(&'static str),
+    /// Kernels of Debian and Ubuntu have levels of `kernel.perf_event_paranoid` at which CAP_PERFMON is not enough.
+    #[error(
+        "perf_event_open(2) takes CAP_SYS_ADMIN where kernel.perf_event_paranoid is {0}\n\
+         run it as root, or give it that, too; with sysctl kernel.perf_event_paranoid=2 CAP_PERFMON is enough"
+    )]
+    Paranoid(i32),
     #[error(
         "this kernel ({0}) has no BPF ring buffers\n\
          Linux 5.8 or later is needed; usdt-probes --check says more"
@@ -161,6 +167,12 @@ pub enum Error {
          Linux 5.15 or later is needed"
     )]
     NoCookie(String),
+    /// Before Linux 5.11 the memory of maps and programs counts as locked.
+    #[error(
+        "this process may lock {0} bytes of memory only, which is too little for BPF on this kernel ({1})\n\
+         run it as root, or with CAP_SYS_RESOURCE, or raise the limit (ulimit -l unlimited)"
+    )]
+    LockedMemory(u64, String),
     #[error(
         "the kernel refused a ring buffer of {0} bytes\n\
          try a smaller --buffer-page-count"

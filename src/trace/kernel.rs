@@ -8,9 +8,9 @@ use std::path::Path;
 use libbpf_rs::{ObjectBuilder, ProgramType};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use rustix::thread::CapabilitySet;
-
-use super::{Error, attach};
+use super::Error;
+use super::attach::check_perf_events;
+use super::privilege::has_sys_admin;
 use crate::ovs::ports;
 
 /// Whether to attach by one uprobe-multi link rather than by one perf event a site.
@@ -190,16 +190,10 @@ impl Need {
             Self::Kprobes if !Path::new("/sys/bus/event_source/devices/kprobe").exists() => {
                 "this kernel has no kprobes (CONFIG_KPROBES)"
             }
-            Self::Kprobes | Self::Tracefs if attach::perf_events_forbidden() => {
-                return Some(Error::Forbidden(attach::PERF_EVENT_OPEN).fact());
+            Self::Kprobes | Self::Tracefs if let Err(error) = check_perf_events() => {
+                return Some(error.fact());
             }
-            // libbpf looks in these two folders.
-            Self::Tracefs
-                if !Path::new("/sys/kernel/tracing/events").exists()
-                    && !Path::new("/sys/kernel/debug/tracing/events").exists() =>
-            {
-                "tracefs is not mounted (mount -t tracefs tracefs /sys/kernel/tracing)"
-            }
+            Self::Tracefs => return lacks_tracefs().map(str::to_string),
             Self::UserRegisters if kernel_version() < (5, 15) => {
                 "programs cannot read the registers of user space (Linux 5.15)"
             }
@@ -207,7 +201,8 @@ impl Need {
             Self::DatapathBtf if Path::new("/sys/module/openvswitch").exists() => {
                 if !Path::new("/sys/kernel/btf/openvswitch").exists() {
                     "the module openvswitch has no type information"
-                } else if !may_read_module_types() {
+                // To look for them by their ids takes it: `bpf_obj_get_next_id()` of kernel/bpf/syscall.c.
+                } else if !has_sys_admin() {
                     "CAP_SYS_ADMIN is missing, without which a module's types cannot be read"
                 } else {
                     return None;
@@ -219,15 +214,30 @@ impl Need {
     }
 }
 
+/// Why the numbers of tracepoints cannot be read, if they cannot. libbpf looks in these two folders.
+fn lacks_tracefs() -> Option<&'static str> {
+    let folders = [
+        "/sys/kernel/tracing/events",
+        "/sys/kernel/debug/tracing/events",
+    ];
+    let found = folders.map(std::fs::metadata);
+    if found.iter().any(Result::is_ok) {
+        return None;
+    }
+    let denied = |found: &io::Result<_>| {
+        found
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    };
+    Some(match found.iter().any(denied) {
+        true => "only root may read /sys/kernel/tracing",
+        false => "tracefs is not mounted (mount -t tracefs tracefs /sys/kernel/tracing)",
+    })
+}
+
 /// Whether the kernel is locked down for confidentiality (kernel_lockdown(7)). Where securityfs is not mounted, the
 /// kernel does not say.
 fn is_confidential() -> bool {
     std::fs::read_to_string("/sys/kernel/security/lockdown")
         .is_ok_and(|state| state.contains("[confidentiality]"))
-}
-
-/// To look for the types of a module by their ids takes CAP_SYS_ADMIN: `bpf_obj_get_next_id()` of kernel/bpf/syscall.c.
-fn may_read_module_types() -> bool {
-    rustix::thread::capabilities(None)
-        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
 }

@@ -10,6 +10,7 @@ use libbpf_sys::{BPF_MAP_TYPE_ARRAY, bpf_map_create};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::Error;
+use super::kernel::{kernel_release, kernel_version};
 use crate::show::message::{cause, note};
 
 /// `PROC_USER_INIT_INO` of `include/linux/proc_ns.h`: the inode number of the user namespace in which privileges count.
@@ -21,11 +22,27 @@ pub fn check_privilege() -> Result<(), Error> {
     check_capabilities()?;
     match make_map() {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err(Error::Forbidden("bpf(2)"))
+            Err(locked_memory().unwrap_or(Error::Forbidden("bpf(2)")))
         }
         // Whatever else is the matter is said when the programs are loaded.
         _ => Ok(()),
     }
+}
+
+/// Whether the process has CAP_SYS_ADMIN.
+pub fn has_sys_admin() -> bool {
+    rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
+}
+
+/// What a refusal means to which memory may lead: on kernels before 5.11, which count it as locked
+/// (3ac1f01b43b6, "bpf: Eliminate rlimit-based memory accounting for bpf progs"), the limit, if there is one.
+pub(super) fn locked_memory() -> Option<Error> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+    let counts = kernel_version() < (5, 11);
+    limit
+        .filter(|_| counts)
+        .map(|limit| Error::LockedMemory(limit, kernel_release()))
 }
 
 /// Makes the smallest BPF map there is, and drops it.

@@ -76,7 +76,12 @@ pub static $received: Group = usdt_group!("received upcalls": RECV_UPCALL => $at
                 // Where there is no fexit: on aarch64 before Linux 6.4, or without type information of the module.
                 Way {
                     name: "tracepoint",
-                    needs: &[Need::Datapath, Need::KernelBtf, Need::DatapathTracepoint],
+                    needs: &[
+                        Need::Datapath,
+                        Need::KernelBtf,
+                        Need::DatapathTracepoint,
+                        Need::Tracefs,
+                    ],
                     points: &[
                         Point::Kernel {
                             function: "ovs_dp_upcall",
