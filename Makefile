@@ -25,7 +25,7 @@ build demo dist-aarch64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS
 
 PREFIX ?= /usr/local
 
-.PHONY: all build demo test docs lab bench fuzz check format install dist dist-aarch64 dist-test clean
+.PHONY: all build demo test docs lab lab-kernels bench fuzz check format install dist dist-aarch64 dist-test clean
 all: build
 
 # $(call install-packages,PACKAGES): installs those that are missing.
@@ -61,6 +61,11 @@ docs:
 
 lab: build
 	fixtures/lab/run $(RELEASE)
+
+# Kernels that are not in the lab's own list, and what the tools say of what a kernel or a user's privileges do not let them do.
+lab-kernels: build
+	LAB_KERNELS="bullseye forky" LAB_PHASES="sources stock" fixtures/lab/run $(RELEASE)
+	LAB_KERNELS="6.1 bullseye forky" LAB_PHASES=refusals fixtures/lab/run $(RELEASE)
 
 # BENCH_QUICK=1 does it all once. A peer that cannot be installed or run is skipped, and named.
 bench: build
