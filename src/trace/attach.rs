@@ -24,6 +24,8 @@ pub fn explain_load(error: libbpf_rs::Error, ring_bytes: usize) -> Error {
     // In a sandbox that forbids the question the answer is no, so a newer kernel is not asked.
     if kernel_version() < (5, 8) && !MapType::RingBuf.is_supported().unwrap_or(true) {
         Error::NoRingBuffer(kernel_release())
+    } else if libbpf_log::may_not_read(&log) {
+        Error::Confidential { program: failed() }
     } else if log.contains("BEGIN PROG LOAD LOG") {
         Error::Rejected { program: failed() }
     } else if let (true, Some(error)) = (

@@ -187,6 +187,15 @@ pub enum Error {
         /// Which one, as far as libbpf says.
         program: Option<String>,
     },
+    /// The kernel is locked down, but where securityfs is not mounted it does not say so.
+    #[error(
+        "this kernel does not let programs read memory, as when it is locked down for confidentiality\n\
+         boot it with lockdown=integrity, or without"
+    )]
+    Confidential {
+        /// The program that reads memory, as far as libbpf says.
+        program: Option<String>,
+    },
     /// The BPF object cannot be opened or loaded.
     #[error(
         "the kernel refused to load the BPF program: {}\n\

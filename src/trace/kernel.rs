@@ -143,8 +143,9 @@ pub enum Need {
     /// The tracepoint `openvswitch:ovs_dp_upcall`, which came with Linux 5.14 (c4ab7b56be0f, "openvswitch: add trace
     /// points").
     DatapathTracepoint,
-    /// Programs may read the kernel's memory: `bpf_probe_read_kernel()`.
-    KernelMemory,
+    /// Programs may read memory: `bpf_probe_read_kernel()`. Where that is not allowed, libbpf takes the kernel for one
+    /// before 5.5 and puts `bpf_probe_read()` in the place of `bpf_probe_read_user()`, too, which is not allowed either.
+    Memory,
     /// Probes at functions of the kernel.
     Kprobes,
     /// The numbers of the kernel's tracepoints.
@@ -160,7 +161,7 @@ impl Need {
         Self::SkbDynptr,
         Self::DatapathBtf,
         Self::DatapathTracepoint,
-        Self::KernelMemory,
+        Self::Memory,
         Self::Kprobes,
         Self::Tracefs,
         Self::UserRegisters,
@@ -184,8 +185,8 @@ impl Need {
             Self::DatapathTracepoint if kernel_version() < (5, 14) => {
                 "the module openvswitch has no tracepoint of upcalls (Linux 5.14)"
             }
-            Self::KernelMemory if is_confidential() => {
-                "this kernel is locked down for confidentiality, so no program may read its memory"
+            Self::Memory if is_confidential() => {
+                "this kernel is locked down for confidentiality, so programs may not read memory"
             }
             Self::Kprobes if !Path::new("/sys/bus/event_source/devices/kprobe").exists() => {
                 "this kernel has no kprobes (CONFIG_KPROBES)"

@@ -270,7 +270,8 @@ fn answer_for(
         if !possible {
             let why = why.join("; ");
             match group.without {
-                Without::Error => lacks.push(why),
+                Without::Error if !lacks.contains(&why) => lacks.push(why),
+                Without::Error => {}
                 Without::Warning(_) => without.push(format!("{}: {why}", group.what)),
                 Without::Nothing => {}
             }
@@ -558,6 +559,14 @@ mod tests {
             ..kernel()
         };
         assert!(lacks(&no_module, usable).contains("modprobe openvswitch"));
+        let no_events = Kernel {
+            perf_events: Some("perf_event_open(2) is not permitted".into()),
+            ..kernel()
+        };
+        assert_eq!(
+            lacks(&no_events, usable),
+            "perf_event_open(2) is not permitted"
+        );
         let user = Kernel {
             privilege: Some("no privilege to trace: CAP_BPF is missing".into()),
             ..kernel()
