@@ -162,11 +162,23 @@ pub enum Error {
          Linux 5.8 or later is needed; usdt-probes --check says more"
     )]
     NoRingBuffer(String),
+    /// Which site fired, or of which process it is, would have to be told by a cookie.
     #[error(
-        "the probe's sites differ in their arguments, and this kernel ({0}) has no BPF cookies to distinguish them\n\
-         Linux 5.15 or later is needed"
+        "this kernel ({release}) has no BPF cookies, and nothing else tells {} apart\n\
+         --source kernel needs none; for the probes Linux 5.15 or later is needed",
+        match several {
+            true => "the sites of several processes".to_string(),
+            false => format!("the sites of {probe}, whose arguments differ,"),
+        }
     )]
-    NoCookie(String),
+    NoCookie {
+        /// Of the running kernel.
+        release: String,
+        /// `provider:name`.
+        probe: String,
+        /// Whether several processes are to be traced.
+        several: bool,
+    },
     /// Before Linux 5.11 the memory of maps and programs counts as locked.
     #[error(
         "this process may lock {0} bytes of memory only, which is too little for BPF on this kernel ({1})\n\
