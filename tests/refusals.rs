@@ -10,9 +10,11 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use common::{BRIDGE_LOOP, DPIF_OPS, StandIn, UPCALL_COST, UPCALL_MONITOR, is_root, trial};
+use common::{
+    BRIDGE_LOOP, DPIF_OPS, StandIn, UPCALL_COST, UPCALL_MONITOR, is_installed, is_root, trial,
+};
 use libtest_mimic::Arguments;
-use ovs_tracers::trace::kernel::has_kernel_btf;
+use ovs_tracers::trace::kernel::{has_kernel_btf, kernel_version};
 
 const USDT_PROBES: &str = env!("CARGO_BIN_EXE_usdt-probes");
 const TOOLS: [&str; 4] = [UPCALL_MONITOR, UPCALL_COST, BRIDGE_LOOP, DPIF_OPS];
@@ -27,6 +29,15 @@ fn main() -> ExitCode {
             "tracepoints_forbidden",
             tracepoints_forbidden,
             &[root, ("BTF", has_kernel_btf())],
+        ),
+        trial(
+            "uprobes_without_sys_admin",
+            uprobes_without_sys_admin,
+            &[
+                root,
+                ("setpriv", is_installed("setpriv")),
+                ("Linux 6.16", uprobes_take_sys_admin()),
+            ],
         ),
         trial("no_ring_buffers", no_ring_buffers, &[root]),
     ];
@@ -189,6 +200,43 @@ fn tracepoints_forbidden() {
     );
     assert!(said.contains(&forbidden), "{said}");
     assert_eq!(said.lines().count(), 2, "{said}");
+}
+
+/// Check that where uprobes are perf events, which take CAP_SYS_ADMIN, this is said to who lacks that alone.
+fn uprobes_without_sys_admin() {
+    let target = StandIn::start("standin", &[]);
+    let without = |program: &str, args: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set=-sys_admin", "--inh-caps=-all", program]);
+        command.args(["-p", &target.pid.to_string()]).args(args);
+        seem_old(&mut command);
+        command
+    };
+    let said = refused(without(UPCALL_MONITOR, &["--source", "usdt"]));
+    let error = said.lines().rev().take(2).collect::<Vec<_>>();
+    assert!(
+        error[1].starts_with("error: on this kernel (2.6."),
+        "{said}"
+    );
+    assert!(error[1].ends_with(") uprobes take CAP_SYS_ADMIN"), "{said}");
+    assert_eq!(
+        error[0],
+        "  run it as root, or give it that, too; from Linux 6.10 on CAP_BPF and CAP_PERFMON are enough"
+    );
+    let output = without(USDT_PROBES, &["--check"])
+        .output()
+        .expect("it starts");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert_eq!(
+        text.matches(") uprobes take CAP_SYS_ADMIN").count(),
+        TOOLS.len(),
+        "{text}"
+    );
+}
+
+/// Whether this kernel lets nobody without CAP_SYS_ADMIN make such uprobes: since Linux 6.16.
+fn uprobes_take_sys_admin() -> bool {
+    kernel_version() >= (6, 16)
 }
 
 /// Check that a kernel without ring buffers is named, with the version that has them, by each tool and of each.

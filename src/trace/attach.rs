@@ -85,7 +85,7 @@ pub fn attach(
             .collect()
     };
     links.map_err(|error| {
-        let no_events = (!multi).then(check_perf_events);
+        let no_events = (!multi).then(check_uprobe_events);
         no_events.and_then(Result::err).unwrap_or(Error::Attach {
             path: object.path.display().to_string(),
             program: program.name().to_string_lossy().into_owned(),
@@ -114,6 +114,30 @@ pub fn check_perf_events() -> Result<(), Error> {
     }
 }
 
+/// The same, and fails if this process may make no uprobe that is a perf event.
+///
+/// # Errors
+/// [`Error::UprobePrivilege`], and those of [`check_perf_events`].
+pub fn check_uprobe_events() -> Result<(), Error> {
+    check_perf_events()?;
+    let kind = fs::read_to_string("/sys/bus/event_source/devices/uprobe/type");
+    let Some(kind) = kind.ok().and_then(|kind| kind.trim().parse().ok()) else {
+        return Ok(());
+    };
+    // Of no file: who may make one is told that it has none.
+    let attr = perf_event_attr {
+        type_: kind,
+        size: size_of::<perf_event_attr>() as u32,
+        ..Default::default()
+    };
+    match perf_event_open(&attr, 0) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(Error::UprobePrivilege(kernel_release()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A clock that samples thread `tid` every `period` of the time that it is on a CPU, for a program of type perf_event.
 pub fn thread_clock(tid: u32, period: Duration) -> io::Result<OwnedFd> {
     let mut attr = perf_event_attr {
@@ -123,12 +147,17 @@ pub fn thread_clock(tid: u32, period: Duration) -> io::Result<OwnedFd> {
         ..Default::default()
     };
     attr.__bindgen_anon_1.sample_period = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
+    perf_event_open(&attr, tid)
+}
+
+/// A perf event of a thread, on any CPU; of this one if `tid` is 0.
+fn perf_event_open(attr: &perf_event_attr, tid: u32) -> io::Result<OwnedFd> {
     let (any_cpu, no_group) = (-1, -1);
     // SAFETY: the kernel reads as many bytes of `attr` as its field `size` says, and returns a new descriptor or -1.
     unsafe {
         let fd = libc::syscall(
             libc::SYS_perf_event_open,
-            &raw const attr,
+            &raw const *attr,
             tid.cast_signed(),
             any_cpu,
             no_group,

@@ -154,9 +154,16 @@ pub enum Error {
     /// Kernels of Debian and Ubuntu have levels of `kernel.perf_event_paranoid` at which CAP_PERFMON is not enough.
     #[error(
         "perf_event_open(2) takes CAP_SYS_ADMIN where kernel.perf_event_paranoid is {0}\n\
-         run it as root, or give it that, too; with sysctl kernel.perf_event_paranoid=2 CAP_PERFMON is enough"
+         run it as root, or give it that, too"
     )]
     Paranoid(i32),
+    /// Since ba677dbe77af ("perf: Revert to requiring CAP_SYS_ADMIN for uprobes", Linux 6.16), which older ones have from
+    /// their stable releases.
+    #[error(
+        "on this kernel ({0}) uprobes take CAP_SYS_ADMIN\n\
+         run it as root, or give it that, too; from Linux 6.10 on CAP_BPF and CAP_PERFMON are enough"
+    )]
+    UprobePrivilege(String),
     #[error(
         "this kernel ({0}) has no BPF ring buffers\n\
          Linux 5.8 or later is needed; usdt-probes --check says more"

@@ -7,7 +7,7 @@ use libbpf_rs::MapType;
 use ovs_tracers::ovs::{ports, release};
 use ovs_tracers::show::escape::Escaped;
 use ovs_tracers::show::json::Line;
-use ovs_tracers::trace::attach::check_perf_events;
+use ovs_tracers::trace::attach::check_uprobe_events;
 use ovs_tracers::trace::kernel::Need;
 use ovs_tracers::trace::probes::{Source, Tool, Usdt, Without};
 use ovs_tracers::trace::target::Target;
@@ -150,7 +150,7 @@ impl Kernel {
                 .filter_map(|need| Some((need, need.missing()?)))
                 .collect(),
             perf_events: (privilege.is_ok() && !kernel::has_uprobe_multi())
-                .then(check_perf_events)
+                .then(check_uprobe_events)
                 .and_then(Result::err)
                 .map(|error| error.fact()),
             privilege: privilege.err().map(|error| error.fact()),
