@@ -25,7 +25,7 @@ build demo dist-aarch64 lab-aarch64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_G
 
 PREFIX ?= /usr/local
 
-.PHONY: all build demo test docs lab lab-aarch64 bench soak fuzz check format install dist dist-aarch64 dist-test clean
+.PHONY: all build demo test docs lab lab-aarch64 lab-kernels bench soak fuzz check format install dist dist-aarch64 dist-test clean
 all: build
 
 # $(call install-packages,PACKAGES): installs those that are missing.
@@ -66,6 +66,11 @@ lab: build
 lab-aarch64: build
 	$(call install-packages,$(BUILD_PACKAGES) $(CROSS_PACKAGES))
 	fixtures/lab/aarch64 $(RELEASE) $(LAB_TESTS)
+
+# Kernels that are not in the lab's own list, and what the tools say of what a kernel or a user's privileges do not let them do.
+lab-kernels: build
+	LAB_KERNELS="bullseye forky" LAB_PHASES="sources stock" fixtures/lab/run $(RELEASE)
+	LAB_KERNELS="6.1 bullseye forky" LAB_PHASES=refusals fixtures/lab/run $(RELEASE)
 
 # BENCH_QUICK=1 does it all once. A peer that cannot be installed or run is skipped, and named.
 bench: build

@@ -23,7 +23,7 @@ pub static POLL_BLOCK: Usdt = Usdt {
 // In this order the beginnings of runs are attached first and detached last: the program would take a poll_block whose
 // run_start it missed for the end of a run that had begun before.
 pub static LOOP: Group = usdt_group!(
-    "the main loop": POLL_BLOCK => "poll_block", RUN_START => "run_start"
+    "the main loop" bare: POLL_BLOCK => "poll_block", RUN_START => "run_start"
 );
 
 /// The system call that `poll()` of the C library makes: its function, and its tracepoints.

@@ -124,7 +124,11 @@ pub fn privilege(more: &str, after: &str) -> Section {
             "\
 Tracing takes root, or CAP_BPF and CAP_PERFMON to load and attach, CAP_SYS_PTRACE to look for probes in the daemon's
 memory map, and CAP_CHECKPOINT_RESTORE for a daemon whose binary was replaced since it started{more}. A container's root
-has them only if the container is privileged.
+has them only if the container is privileged; its seccomp filter must allow bpf(2) and perf_event_open(2), too.
+
+Before Linux 6.10 probes take CAP_SYS_ADMIN, too, unless the kernel is older than that rule of mid-2025, and before 5.11
+who may lock only little memory (ulimit -l) needs CAP_SYS_RESOURCE. Where the kernel is locked down for
+confidentiality, only bridge-loop runs.
 
 {after}"
         ),

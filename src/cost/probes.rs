@@ -26,7 +26,12 @@ pub static OP_FLOW_EXECUTE: Usdt = Usdt {
 };
 
 /// What functions of the module openvswitch need.
-const MODULE: &[Need] = &[Need::Datapath, Need::KernelBtf, Need::DatapathBtf];
+const MODULE: &[Need] = &[
+    Need::Datapath,
+    Need::KernelBtf,
+    Need::Memory,
+    Need::DatapathBtf,
+];
 
 /// Functions of the kernel with their programs: `points!("function" => "program")`.
 macro_rules! points {
@@ -111,7 +116,7 @@ pub static RECEIVED: Group = Group {
     what: "received upcalls",
     ways: &[Way {
         name: "tracepoint",
-        needs: &[Need::KernelBtf],
+        needs: &[Need::KernelBtf, Need::Memory],
         points: points!("skb_copy_datagram_iovec" => "recv_message"),
     }],
     without: Without::Error,
@@ -121,7 +126,7 @@ pub static RECEIVED: Group = Group {
 pub static REQUESTS: Group = Group {
     what: "requests to the datapath",
     ways: ways!(
-        &[Need::KernelBtf],
+        &[Need::KernelBtf, Need::Memory],
         points!(
             "netlink_sendmsg" => "send_begins",
             "genl_rcv_msg" => "request_begins",

@@ -57,13 +57,13 @@ pub static REQUESTS: Group = Group {
     ways: &[
         Way {
             name: "fentry",
-            needs: &[Need::Datapath, Need::KernelMemory, Need::KernelBtf],
+            needs: &[Need::Datapath, Need::Memory, Need::KernelBtf],
             points: between!("genl_rcv_msg" => "request_begins", "request_ends"),
         },
         // Kprobes cost more. They are for kernels without fentry: aarch64 before Linux 6.4, or no type information.
         Way {
             name: "kprobe",
-            needs: &[Need::Datapath, Need::KernelMemory, Need::Kprobes],
+            needs: &[Need::Datapath, Need::Memory, Need::Kprobes],
             points: between!("genl_rcv_msg" => "request_begins_kprobe", "request_ends_kprobe"),
         },
     ],
@@ -78,7 +78,7 @@ pub static CHUNKS: Group = Group {
             name: "fentry",
             needs: &[
                 Need::Datapath,
-                Need::KernelMemory,
+                Need::Memory,
                 Need::KernelBtf,
                 Need::DatapathBtf,
             ],
@@ -91,12 +91,7 @@ pub static CHUNKS: Group = Group {
         // The module's functions without its types.
         Way {
             name: "kprobe",
-            needs: &[
-                Need::Datapath,
-                Need::KernelMemory,
-                Need::Kprobes,
-                Need::KernelBtf,
-            ],
+            needs: &[Need::Datapath, Need::Memory, Need::Kprobes, Need::KernelBtf],
             points: between!(
                 "ovs_flow_cmd_dump" => "flow_chunk_begins_kprobe", "flow_chunk_ends_kprobe";
                 "ovs_dp_cmd_dump" => "datapath_chunk_begins_kprobe", "datapath_chunk_ends_kprobe";

@@ -75,9 +75,13 @@ impl StatusLine {
 
 /// What an error of the system says, without the number that Rust adds.
 pub fn cause(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" (os error ") {
-        Some(end) => text[..end].to_string(),
-        None => text,
+    without_number(error.to_string())
+}
+
+/// The text of an error of the system, without the number that Rust adds.
+pub fn without_number(mut text: String) -> String {
+    if let Some(end) = text.rfind(" (os error ") {
+        text.truncate(end);
     }
+    text
 }

@@ -1,5 +1,6 @@
 //! Attaching BPF programs.
 
+use std::fs;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::Error;
 use super::kernel::{kernel_release, kernel_version};
 use super::libbpf_log;
 use super::object::Object;
+use super::privilege::{has_sys_admin, locked_memory};
 use super::usdt::Site;
 
 /// What a failed load means.
@@ -22,8 +24,16 @@ pub fn explain_load(error: libbpf_rs::Error, ring_bytes: usize) -> Error {
     // In a sandbox that forbids the question the answer is no, so a newer kernel is not asked.
     if kernel_version() < (5, 8) && !MapType::RingBuf.is_supported().unwrap_or(true) {
         Error::NoRingBuffer(kernel_release())
+    } else if libbpf_log::may_not_read(&log) {
+        Error::Confidential { program: failed() }
     } else if log.contains("BEGIN PROG LOAD LOG") {
         Error::Rejected { program: failed() }
+    } else if let (true, Some(error)) = (
+        error.kind() == libbpf_rs::ErrorKind::PermissionDenied,
+        locked_memory(),
+    ) {
+        // libbpf has raised the limit if it may.
+        error
     } else if log.contains("map 'ring': failed to create")
         && ["-ENOMEM", "-EINVAL", "-E2BIG"]
             .iter()
@@ -74,11 +84,58 @@ pub fn attach(
             })
             .collect()
     };
-    links.map_err(|error| Error::Attach {
-        path: object.path.display().to_string(),
-        program: program.name().to_string_lossy().into_owned(),
-        error,
+    links.map_err(|error| {
+        let no_events = (!multi).then(check_uprobe_events);
+        no_events.and_then(Result::err).unwrap_or(Error::Attach {
+            path: object.path.display().to_string(),
+            program: program.name().to_string_lossy().into_owned(),
+            error,
+        })
     })
+}
+
+/// Fails if this process may make no perf event at all, not even of its own thread. Uprobes where there is no
+/// uprobe-multi, kprobes, and tracepoints of tracefs are perf events.
+///
+/// # Errors
+/// [`Error::Paranoid`], [`Error::Forbidden`].
+pub fn check_perf_events() -> Result<(), Error> {
+    let own_thread = 0;
+    match thread_clock(own_thread, Duration::from_secs(1)) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let level = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid");
+            let level = level.ok().and_then(|level| level.trim().parse().ok());
+            Err(match level {
+                Some(level @ 3..) if !has_sys_admin() => Error::Paranoid(level),
+                _ => Error::Forbidden("perf_event_open(2)"),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same, and fails if this process may make no uprobe that is a perf event.
+///
+/// # Errors
+/// [`Error::UprobePrivilege`], and those of [`check_perf_events`].
+pub fn check_uprobe_events() -> Result<(), Error> {
+    check_perf_events()?;
+    let kind = fs::read_to_string("/sys/bus/event_source/devices/uprobe/type");
+    let Some(kind) = kind.ok().and_then(|kind| kind.trim().parse().ok()) else {
+        return Ok(());
+    };
+    // Of no file: who may make one is told that it has none.
+    let attr = perf_event_attr {
+        type_: kind,
+        size: size_of::<perf_event_attr>() as u32,
+        ..Default::default()
+    };
+    match perf_event_open(&attr, 0) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(Error::UprobePrivilege(kernel_release()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A clock that samples thread `tid` every `period` of the time that it is on a CPU, for a program of type perf_event.
@@ -90,12 +147,17 @@ pub fn thread_clock(tid: u32, period: Duration) -> io::Result<OwnedFd> {
         ..Default::default()
     };
     attr.__bindgen_anon_1.sample_period = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
+    perf_event_open(&attr, tid)
+}
+
+/// A perf event of a thread, on any CPU; of this one if `tid` is 0.
+fn perf_event_open(attr: &perf_event_attr, tid: u32) -> io::Result<OwnedFd> {
     let (any_cpu, no_group) = (-1, -1);
     // SAFETY: the kernel reads as many bytes of `attr` as its field `size` says, and returns a new descriptor or -1.
     unsafe {
         let fd = libc::syscall(
             libc::SYS_perf_event_open,
-            &raw const attr,
+            &raw const *attr,
             tid.cast_signed(),
             any_cpu,
             no_group,

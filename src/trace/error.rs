@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{process, usdt};
 use crate::ovs::release::{Release, since};
 use crate::show::escape::Escaped;
-use crate::show::message::cause;
+use crate::show::message::{cause, without_number};
 
 /// Why a process cannot be traced. Each is the fact and the way out, on at most two lines.
 #[derive(Debug, thiserror::Error)]
@@ -145,16 +145,53 @@ pub enum Error {
          run it outside of it, with -p and the id that the process has there"
     )]
     UserNamespace,
+    /// A system call is refused to a process that has the capabilities for it.
+    #[error(
+        "{0} is not permitted here, although no capability is missing\n\
+         a seccomp filter or a security module forbids it, a container's for example; allow it there, or run on the host"
+    )]
+    Forbidden(&'static str),
+    /// Kernels of Debian and Ubuntu have levels of `kernel.perf_event_paranoid` at which CAP_PERFMON is not enough.
+    #[error(
+        "perf_event_open(2) takes CAP_SYS_ADMIN where kernel.perf_event_paranoid is {0}\n\
+         run it as root, or give it that, too"
+    )]
+    Paranoid(i32),
+    /// Since ba677dbe77af ("perf: Revert to requiring CAP_SYS_ADMIN for uprobes", Linux 6.16), which older ones have from
+    /// their stable releases.
+    #[error(
+        "on this kernel ({0}) uprobes take CAP_SYS_ADMIN\n\
+         run it as root, or give it that, too; from Linux 6.10 on CAP_BPF and CAP_PERFMON are enough"
+    )]
+    UprobePrivilege(String),
     #[error(
         "this kernel ({0}) has no BPF ring buffers\n\
          Linux 5.8 or later is needed; usdt-probes --check says more"
     )]
     NoRingBuffer(String),
+    /// Which site fired, or of which process it is, would have to be told by a cookie.
     #[error(
-        "the probe's sites differ in their arguments, and this kernel ({0}) has no BPF cookies to distinguish them\n\
-         Linux 5.15 or later is needed"
+        "this kernel ({release}) has no BPF cookies, and nothing else tells {} apart\n\
+         --source kernel needs none; for the probes Linux 5.15 or later is needed",
+        match several {
+            true => "the sites of several processes".to_string(),
+            false => format!("the sites of {probe}, whose arguments differ,"),
+        }
     )]
-    NoCookie(String),
+    NoCookie {
+        /// Of the running kernel.
+        release: String,
+        /// `provider:name`.
+        probe: String,
+        /// Whether several processes are to be traced.
+        several: bool,
+    },
+    /// Before Linux 5.11 the memory of maps and programs counts as locked.
+    #[error(
+        "this process may lock {0} bytes of memory only, which is too little for BPF on this kernel ({1})\n\
+         run it as root, or with CAP_SYS_RESOURCE, or raise the limit (ulimit -l unlimited)"
+    )]
+    LockedMemory(u64, String),
     #[error(
         "the kernel refused a ring buffer of {0} bytes\n\
          try a smaller --buffer-page-count"
@@ -169,10 +206,20 @@ pub enum Error {
         /// Which one, as far as libbpf says.
         program: Option<String>,
     },
+    /// The kernel is locked down, but where securityfs is not mounted it does not say so.
+    #[error(
+        "this kernel does not let programs read memory, as when it is locked down for confidentiality\n\
+         boot it with lockdown=integrity, or without"
+    )]
+    Confidential {
+        /// The program that reads memory, as far as libbpf says.
+        program: Option<String>,
+    },
     /// The BPF object cannot be opened or loaded.
     #[error(
-        "the kernel refused to load the BPF program: {error}\n\
-         --verbose shows libbpf's messages"
+        "the kernel refused to load the BPF program: {}\n\
+         --verbose shows libbpf's messages",
+        innermost(error)
     )]
     Load {
         /// The program that was refused, as far as libbpf says.
@@ -227,8 +274,9 @@ pub enum Error {
         most: usize,
     },
     #[error(
-        "failed to attach to {path}: {error}\n\
-         --verbose shows libbpf's messages"
+        "failed to attach to {path}: {}\n\
+         --verbose shows libbpf's messages",
+        innermost(error)
     )]
     Attach {
         /// The file, or the function of the kernel.
@@ -285,6 +333,15 @@ impl Error {
             },
         }
     }
+}
+
+/// What the system says, without the steps that libbpf-rs adds.
+fn innermost(error: &libbpf_rs::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    without_number(innermost.to_string())
 }
 
 fn moved_fact(pid: u32, path: &Path, probe: &str, moved: usize, of: usize) -> String {

@@ -8,9 +8,9 @@ use std::path::Path;
 use libbpf_rs::{ObjectBuilder, ProgramType};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use rustix::thread::CapabilitySet;
-
 use super::Error;
+use super::attach::check_perf_events;
+use super::privilege::has_sys_admin;
 use crate::ovs::ports;
 
 /// Whether to attach by one uprobe-multi link rather than by one perf event a site.
@@ -177,8 +177,12 @@ pub enum Need {
     SkbDynptr,
     /// Type information of the module openvswitch, and the privilege to read it.
     DatapathBtf,
-    /// Programs may read the kernel's memory: `bpf_probe_read_kernel()`.
-    KernelMemory,
+    /// The tracepoint `openvswitch:ovs_dp_upcall`, which came with Linux 5.14 (c4ab7b56be0f, "openvswitch: add trace
+    /// points").
+    DatapathTracepoint,
+    /// Programs may read memory: `bpf_probe_read_kernel()`. Where that is not allowed, libbpf takes the kernel for one
+    /// before 5.5 and puts `bpf_probe_read()` in the place of `bpf_probe_read_user()`, too, which is not allowed either.
+    Memory,
     /// Probes at functions of the kernel.
     Kprobes,
     /// The numbers of the kernel's tracepoints.
@@ -188,12 +192,13 @@ pub enum Need {
 }
 
 impl Need {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Datapath,
         Self::KernelBtf,
         Self::SkbDynptr,
         Self::DatapathBtf,
-        Self::KernelMemory,
+        Self::DatapathTracepoint,
+        Self::Memory,
         Self::Kprobes,
         Self::Tracefs,
         Self::UserRegisters,
@@ -214,19 +219,19 @@ impl Need {
             Self::SkbDynptr if kernel_version() < (6, 12) => {
                 "tracepoints cannot read the pages of a packet (Linux 6.12)"
             }
-            Self::KernelMemory if is_confidential() => {
-                "this kernel is locked down for confidentiality, so no program may read its memory"
+            Self::DatapathTracepoint if kernel_version() < (5, 14) => {
+                "the module openvswitch has no tracepoint of upcalls (Linux 5.14)"
+            }
+            Self::Memory if is_confidential() => {
+                "this kernel is locked down for confidentiality, so programs may not read memory"
             }
             Self::Kprobes if !Path::new("/sys/bus/event_source/devices/kprobe").exists() => {
                 "this kernel has no kprobes (CONFIG_KPROBES)"
             }
-            // libbpf looks in these two folders.
-            Self::Tracefs
-                if !Path::new("/sys/kernel/tracing/events").exists()
-                    && !Path::new("/sys/kernel/debug/tracing/events").exists() =>
-            {
-                "tracefs is not mounted (mount -t tracefs tracefs /sys/kernel/tracing)"
+            Self::Kprobes | Self::Tracefs if let Err(error) = check_perf_events() => {
+                return Some(error.fact());
             }
+            Self::Tracefs => return lacks_tracefs().map(str::to_string),
             Self::UserRegisters if kernel_version() < (5, 15) => {
                 "programs cannot read the registers of user space (Linux 5.15)"
             }
@@ -234,7 +239,8 @@ impl Need {
             Self::DatapathBtf if Path::new("/sys/module/openvswitch").exists() => {
                 if !Path::new("/sys/kernel/btf/openvswitch").exists() {
                     "the module openvswitch has no type information"
-                } else if !may_read_module_types() {
+                // To look for them by their ids takes it: `bpf_obj_get_next_id()` of kernel/bpf/syscall.c.
+                } else if !has_sys_admin() {
                     "CAP_SYS_ADMIN is missing, without which a module's types cannot be read"
                 } else {
                     return None;
@@ -246,15 +252,30 @@ impl Need {
     }
 }
 
+/// Why the numbers of tracepoints cannot be read, if they cannot. libbpf looks in these two folders.
+fn lacks_tracefs() -> Option<&'static str> {
+    let folders = [
+        "/sys/kernel/tracing/events",
+        "/sys/kernel/debug/tracing/events",
+    ];
+    let found = folders.map(std::fs::metadata);
+    if found.iter().any(Result::is_ok) {
+        return None;
+    }
+    let denied = |found: &io::Result<_>| {
+        found
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    };
+    Some(match found.iter().any(denied) {
+        true => "only root may read /sys/kernel/tracing",
+        false => "tracefs is not mounted (mount -t tracefs tracefs /sys/kernel/tracing)",
+    })
+}
+
 /// Whether the kernel is locked down for confidentiality (kernel_lockdown(7)). Where securityfs is not mounted, the
 /// kernel does not say.
 fn is_confidential() -> bool {
     std::fs::read_to_string("/sys/kernel/security/lockdown")
         .is_ok_and(|state| state.contains("[confidentiality]"))
-}
-
-/// To look for the types of a module by their ids takes CAP_SYS_ADMIN: `bpf_obj_get_next_id()` of kernel/bpf/syscall.c.
-fn may_read_module_types() -> bool {
-    rustix::thread::capabilities(None)
-        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
 }

@@ -64,9 +64,30 @@ pub(super) fn failed_program(log: &str) -> Option<String> {
     log.lines().rev().find_map(name)
 }
 
+/// Whether the verifier does not know the helpers that read memory: a kernel has them, but not if it is locked down for
+/// confidentiality. The second form is that of Linux 6.10 and later.
+pub(super) fn may_not_read(log: &str) -> bool {
+    log.contains("unknown func bpf_probe_read")
+        || log.contains("program of this type cannot use helper bpf_probe_read")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Check that a helper which is not there is told from one that is called in a wrong way.
+    ///
+    /// Messages of Linux 6.1, locked down, and of 6.12.
+    #[test]
+    fn helpers_that_read() {
+        assert!(may_not_read(
+            "228: (85) call bpf_probe_read#4\nunknown func bpf_probe_read#4\nprocessed 46 insns\n"
+        ));
+        assert!(!may_not_read(
+            "228: (85) call bpf_probe_read#4\nR2 unbounded memory access, use 'var &= const'\n"
+        ));
+        assert!(!may_not_read("unknown func bpf_get_attach_cookie#174\n"));
+    }
 
     /// Check that the program which failed is found, and not one that is only spoken of.
     ///

@@ -189,7 +189,9 @@ impl Plan {
         // It is taken even if nobody reads it, so that it does not explain a later failure.
         let log = libbpf_log::take();
         let failed = match &error {
-            Error::Load { program, .. } | Error::Rejected { program } => program.as_deref(),
+            Error::Load { program, .. }
+            | Error::Rejected { program }
+            | Error::Confidential { program } => program.as_deref(),
             Error::Attach { program, .. } => Some(&**program),
             _ => {
                 libbpf_log::put_back(log);

@@ -66,15 +66,22 @@ pub struct Group {
 }
 
 /// The group of events that only USDT probes show: `usdt_group!("puts": OP_FLOW_PUT => "op_flow_put")`, with the probes
-/// in the order of [`Way::points`] and the programs for them. Without these probes the tool ends with an error.
+/// in the order of [`Way::points`] and the programs for them. Without these probes the tool ends with an error. With
+/// `bare` before the colon the programs read no arguments.
 #[macro_export]
 macro_rules! usdt_group {
-    ($what:literal: $($probe:ident => $program:literal),+ $(,)?) => {
+    ($what:literal: $($points:tt)+) => {
+        $crate::usdt_group!(@ $what, &[$crate::trace::kernel::Need::Memory], $($points)+)
+    };
+    ($what:literal bare: $($points:tt)+) => {
+        $crate::usdt_group!(@ $what, &[], $($points)+)
+    };
+    (@ $what:literal, $needs:expr, $($probe:ident => $program:literal),+ $(,)?) => {
         $crate::trace::probes::Group {
             what: $what,
             ways: &[$crate::trace::probes::Way {
                 name: "usdt",
-                needs: &[],
+                needs: $needs,
                 points: &[$($crate::trace::probes::Point::Usdt {
                     probe: &$probe,
                     program: $program,

@@ -71,7 +71,11 @@ impl Sites {
             });
         }
         if (found.strings.len() > 1 || targets.len() > 1) && !kernel::has_cookie() {
-            return Err(Error::NoCookie(kernel::kernel_release()));
+            return Err(Error::NoCookie {
+                release: kernel::kernel_release(),
+                probe: probe.to_string(),
+                several: targets.len() > 1,
+            });
         }
         self.probes.push(found);
         Ok(())

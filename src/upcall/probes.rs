@@ -25,7 +25,7 @@ pub static $received: Group = usdt_group!("received upcalls": RECV_UPCALL => $at
             ways: &[
                 Way {
                     name: "pages",
-                    needs: &[Need::KernelBtf, Need::SkbDynptr, Need::KernelMemory],
+                    needs: &[Need::KernelBtf, Need::SkbDynptr, Need::Memory],
                     points: &[Point::Kernel {
                         function: "skb_copy_datagram_iovec",
                         program: $pages,
@@ -34,7 +34,7 @@ pub static $received: Group = usdt_group!("received upcalls": RECV_UPCALL => $at
                 // Where a tracepoint cannot read pages, they are read when the daemon has the message.
                 Way {
                     name: "buffer",
-                    needs: &[Need::KernelBtf, Need::KernelMemory],
+                    needs: &[Need::KernelBtf, Need::Memory],
                     points: &[
                         Point::Kernel {
                             function: "skb_copy_datagram_iovec",
@@ -48,7 +48,7 @@ pub static $received: Group = usdt_group!("received upcalls": RECV_UPCALL => $at
                 },
                 Way {
                     name: "linear",
-                    needs: &[Need::KernelBtf, Need::KernelMemory],
+                    needs: &[Need::KernelBtf, Need::Memory],
                     points: &[Point::Kernel {
                         function: "skb_copy_datagram_iovec",
                         program: $linear,
@@ -67,7 +67,12 @@ pub static $received: Group = usdt_group!("received upcalls": RECV_UPCALL => $at
             ways: &[
                 Way {
                     name: "fexit",
-                    needs: &[Need::Datapath, Need::KernelBtf, Need::DatapathBtf],
+                    needs: &[
+                        Need::Datapath,
+                        Need::KernelBtf,
+                        Need::Memory,
+                        Need::DatapathBtf,
+                    ],
                     points: &[Point::Kernel {
                         function: "ovs_dp_upcall",
                         program: $at_end,
@@ -76,7 +81,13 @@ pub static $received: Group = usdt_group!("received upcalls": RECV_UPCALL => $at
                 // Where there is no fexit: on aarch64 before Linux 6.4, or without type information of the module.
                 Way {
                     name: "tracepoint",
-                    needs: &[Need::Datapath, Need::KernelBtf],
+                    needs: &[
+                        Need::Datapath,
+                        Need::KernelBtf,
+                        Need::Memory,
+                        Need::DatapathTracepoint,
+                        Need::Tracefs,
+                    ],
                     points: &[
                         Point::Kernel {
                             function: "ovs_dp_upcall",

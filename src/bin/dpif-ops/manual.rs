@@ -17,8 +17,8 @@ pub fn sections() -> Vec<Section> {
         manual::times(),
         manual::limits(
             "Operations of the userspace datapath are not shown, because they are not requests to the kernel.",
-            ", 5.15 if the sites of a probe differ in their arguments, 5.11 to enter functions of the kernel by fentry on\n\
-             x86-64, 6.4 on aarch64",
+            ", 5.15 if the sites of a probe differ in their arguments, 5.11 to enter functions of the module openvswitch\n\
+             by fentry on x86-64, 6.4 for any on aarch64",
         ),
         manual::privilege(
             ", and\nCAP_SYS_ADMIN for the chunks of dumps in the kernel, and for the names of ports in another network\nnamespace",
@@ -53,8 +53,7 @@ operation that only the kernel shows. The line \"attached to\" says which it is.
 
 Requests need no type information of the kernel (CONFIG_DEBUG_INFO_BTF) where there are kprobes. Chunks of dumps are
 made by functions of the module openvswitch: they need the kernel's types, and the module's types and CAP_SYS_ADMIN or
-else kprobes. Without, of a dump only the request is shown, and a warning says so. A kernel that is locked down for
-confidentiality lets no program read its memory, so that there is no kernel source.";
+else kprobes. Without, of a dump only the request is shown, and a warning says so.";
 
 const RESULTS: &str = "\
 With the kernel as the source, the rows have two more columns. RESULT is ok, or the errno that the kernel sends back:

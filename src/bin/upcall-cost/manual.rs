@@ -15,8 +15,8 @@ pub fn sections() -> Vec<Section> {
         manual::times(),
         manual::limits(
             LIMITS,
-            ", 5.15 if the sites of a probe differ in their arguments; 5.11 and type information (BTF) for the kernel as \
-             the source",
+            ", 5.15 if the sites of a probe differ in their arguments; type information (BTF) for the kernel as the\n\
+             source, and 5.11 for the times before an upcall is received",
         ),
         manual::privilege(
             ", and CAP_SYS_ADMIN for the kernel's side and for the names of ports in another network namespace",

@@ -29,7 +29,8 @@ pub fn sections() -> Vec<Section> {
         manual::times(),
         manual::limits(
             LIMITS,
-            ", 5.10 for --dp and for summaries by flow when upcalls are lost, 5.15 if the\nsites of the probe differ in their \
+            ", 5.10 for --dp and for summaries by flow when upcalls are lost, 5.11 for\nupcalls that fail in the kernel \
+             (5.14 if its module openvswitch has no type information), 5.15 if the\nsites of the probe differ in their \
              arguments",
         ),
         manual::privilege(

@@ -7,6 +7,7 @@ use libbpf_rs::MapType;
 use ovs_tracers::ovs::{ports, release};
 use ovs_tracers::show::escape::Escaped;
 use ovs_tracers::show::json::Line;
+use ovs_tracers::trace::attach::check_uprobe_events;
 use ovs_tracers::trace::kernel::Need;
 use ovs_tracers::trace::probes::{Source, Tool, Usdt, Without};
 use ovs_tracers::trace::target::Target;
@@ -122,6 +123,8 @@ struct Kernel {
     missing: Vec<(Need, String)>,
     /// The privilege that is missing.
     privilege: Option<String>,
+    /// Why uprobes cannot be made, where each is a perf event.
+    perf_events: Option<String>,
 }
 
 impl Kernel {
@@ -146,6 +149,10 @@ impl Kernel {
             missing: missing
                 .filter_map(|need| Some((need, need.missing()?)))
                 .collect(),
+            perf_events: (privilege.is_ok() && !kernel::has_uprobe_multi())
+                .then(check_uprobe_events)
+                .and_then(Result::err)
+                .map(|error| error.fact()),
             privilege: privilege.err().map(|error| error.fact()),
         }
     }
@@ -263,7 +270,8 @@ fn answer_for(
         if !possible {
             let why = why.join("; ");
             match group.without {
-                Without::Error => lacks.push(why),
+                Without::Error if !lacks.contains(&why) => lacks.push(why),
+                Without::Error => {}
                 Without::Warning(_) => without.push(format!("{}: {why}", group.what)),
                 Without::Nothing => {}
             }
@@ -299,6 +307,9 @@ fn answer_for(
         kernel.uprobes || source == Source::Kernel,
         "kernel built without uprobes (CONFIG_UPROBE_EVENTS)",
     );
+    if let (Source::Usdt, Some(forbidden)) = (source, &kernel.perf_events) {
+        need(false, forbidden);
+    }
     need(
         kernel.ring_buffer != Some(false),
         "kernel without BPF ring buffers (Linux 5.8)",
@@ -443,6 +454,7 @@ mod tests {
             datapath: Some(true),
             missing: Vec::new(),
             privilege: None,
+            perf_events: None,
         }
     }
 
@@ -547,6 +559,14 @@ mod tests {
             ..kernel()
         };
         assert!(lacks(&no_module, usable).contains("modprobe openvswitch"));
+        let no_events = Kernel {
+            perf_events: Some("perf_event_open(2) is not permitted".into()),
+            ..kernel()
+        };
+        assert_eq!(
+            lacks(&no_events, usable),
+            "perf_event_open(2) is not permitted"
+        );
         let user = Kernel {
             privilege: Some("no privilege to trace: CAP_BPF is missing".into()),
             ..kernel()

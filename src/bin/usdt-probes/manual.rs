@@ -89,6 +89,8 @@ one of the two; the answer says from which it can, and what the other lacks.
     no openvswitch module   the tracer would run, but there is nothing
                             that it could show
     no privilege            the capabilities that are missing are named
+    bpf(2) is not permitted a sandbox forbids the system call, or
+                            perf_event_open(2)
     kernel without ...      and the release that brought it";
 
 const JSON: &str = "\
