@@ -126,8 +126,8 @@ Tracing takes root, or CAP_BPF and CAP_PERFMON to load and attach, CAP_SYS_PTRAC
 memory map, and CAP_CHECKPOINT_RESTORE for a daemon whose binary was replaced since it started{more}. A container's root
 has them only if the container is privileged; its seccomp filter must allow bpf(2) and perf_event_open(2), too.
 
-Before Linux 6.10 probes take CAP_SYS_ADMIN, too, unless the kernel is older than that rule of mid-2025, and before 5.11
-who may lock only little memory (ulimit -l) needs CAP_SYS_RESOURCE. Where the kernel is locked down for
+Before Linux 6.10 probes take CAP_SYS_ADMIN, too: all such kernels that were updated since mid-2025 ask for it. Before
+5.11 who may lock only little memory (ulimit -l) needs CAP_SYS_RESOURCE. Where the kernel is locked down for
 confidentiality, only bridge-loop runs.
 
 {after}"

@@ -1,6 +1,5 @@
 //! What a run of a tool is.
 
-pub mod clock;
 pub mod events;
 pub mod lines;
 pub mod loss;

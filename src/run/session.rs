@@ -7,13 +7,13 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crate::ovs::ports::{self, PortNames};
-use crate::run::clock::{self, WallClock};
 use crate::run::loss::{Lost, Reason};
 use crate::run::output::Output;
 use crate::run::recording::{self, Block, Records, Start};
 use crate::run::sink::{Failure, Sink};
 use crate::show::message::{StatusLine, note};
 use crate::show::number::number;
+use crate::trace::clock::{self, WallClock};
 use crate::trace::kernel::kernel_release;
 use crate::trace::ring::{Delivery, Live};
 use crate::trace::target::Target;
@@ -232,13 +232,13 @@ impl Session {
     ) -> End {
         self.is_live = true;
         let what = live.attached.what.clone();
-        let mut clock = WallClock::now();
+        let clock = WallClock::now();
         let _ = self.set_clock(clock.offset());
         let mut named = Instant::now();
         // What was lost while a daemon before this one was traced.
         let before = self.lost.counts().to_vec();
         let targets = live.targets;
-        let drained = live.drain(|delivery| match delivery {
+        let drained = live.drain(clock, |delivery| match delivery {
             Delivery::Ready => {
                 note(format_args!("attached to {what}; Ctrl-C ends it"));
                 ControlFlow::Continue(())
@@ -258,7 +258,11 @@ impl Session {
                 ControlFlow::Continue(())
             }
             Delivery::Record(record) => take(self, Step::Record(record)),
-            Delivery::Pause { lost, queue_full } => {
+            Delivery::Pause {
+                lost,
+                queue_full,
+                clock,
+            } => {
                 self.lost.set(lost);
                 self.lost.add(&before);
                 self.lost.queue_full |= queue_full;
@@ -266,8 +270,8 @@ impl Session {
                 if self.reported_at.is_none_or(due) {
                     self.report_lost(&mut take)?;
                 }
-                if clock.follow() {
-                    self.set_clock(clock.offset())?;
+                if clock != self.clock {
+                    self.set_clock(clock)?;
                 }
                 if let Some(elapsed) = self.interval.as_mut().and_then(Interval::over) {
                     let time = clock::monotonic();

@@ -8,6 +8,7 @@
 
 pub mod attach;
 pub mod captured;
+pub mod clock;
 mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]

@@ -27,8 +27,17 @@ const MARK: usize = size_of::<u32>();
 #[derive(Debug, PartialEq, Eq)]
 pub enum Entry<'a> {
     Record(&'a [u8]),
-    /// The ring was emptied as far as at once; so much had been lost by then, by reason.
-    Pause(Vec<u64>),
+    /// The ring was emptied as far as at once.
+    Pause(Pause),
+}
+
+/// What was so when the ring had been emptied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pause {
+    /// So much had been lost, by reason.
+    pub lost: Vec<u64>,
+    /// The wall clock less the clock of the events, in nanoseconds.
+    pub clock: i64,
 }
 
 /// Entries that are taken out of the queue at once.
@@ -41,12 +50,17 @@ impl Segment {
             let (mark, after) = rest.split_first_chunk()?;
             let mark = u32::from_ne_bytes(*mark);
             let (entry, after) = if mark == PAUSE {
+                let (clock, after) = after.split_first_chunk()?;
                 let (count, after) = after.split_first()?;
                 let (counts, after) =
                     after.split_at_checked(usize::from(*count) * size_of::<u64>())?;
                 let (counts, _) = counts.as_chunks();
                 let counts = counts.iter().map(|count| u64::from_ne_bytes(*count));
-                (Entry::Pause(counts.collect()), after)
+                let pause = Pause {
+                    lost: counts.collect(),
+                    clock: i64::from_ne_bytes(*clock),
+                };
+                (Entry::Pause(pause), after)
             } else {
                 let (record, after) = after.split_at_checked(mark as usize)?;
                 (Entry::Record(record), after)
@@ -159,8 +173,7 @@ impl Queue {
 pub struct Filler<'a> {
     queue: &'a Queue,
     segment: Vec<u8>,
-    /// What had been lost at the last pause.
-    lost: Vec<u64>,
+    pause: Pause,
     /// Whether the queue was full when that was last asked.
     waits: bool,
 }
@@ -170,7 +183,7 @@ impl<'a> Filler<'a> {
         Self {
             queue,
             segment: Vec::with_capacity(SEGMENT),
-            lost: Vec::new(),
+            pause: Pause::default(),
             waits: false,
         }
     }
@@ -192,17 +205,20 @@ impl<'a> Filler<'a> {
         room
     }
 
-    /// The ring was emptied as far as at once, and so much has been lost by now. What was put in comes out from now on.
-    pub fn pause(&mut self, lost: &[u64]) {
+    /// The ring was emptied as far as at once. What was put in comes out from now on.
+    pub fn pause(&mut self, pause: &Pause) {
         // Whoever is held up need not be told that nothing happened.
-        if self.segment.is_empty() && self.lost == lost && !self.queue.state().segments.is_empty() {
+        if self.segment.is_empty()
+            && self.pause == *pause
+            && !self.queue.state().segments.is_empty()
+        {
             return;
         }
-        self.lost.clear();
-        self.lost.extend(lost);
+        self.pause.clone_from(pause);
         self.segment.extend(PAUSE.to_ne_bytes());
-        self.segment.push(lost.len() as u8);
-        for count in lost {
+        self.segment.extend(pause.clock.to_ne_bytes());
+        self.segment.push(pause.lost.len() as u8);
+        for count in &pause.lost {
             self.segment.extend(count.to_ne_bytes());
         }
         self.publish();
@@ -268,19 +284,26 @@ mod tests {
 
     use super::*;
 
-    /// All that waits: records, and counts of what was lost.
-    fn all(queue: &Queue) -> (Vec<Vec<u8>>, Vec<Vec<u64>>) {
+    /// All that waits.
+    fn all(queue: &Queue) -> (Vec<Vec<u8>>, Vec<Pause>) {
         let (mut records, mut pauses) = (Vec::new(), Vec::new());
         while let Some(segment) = queue.take() {
             for entry in segment.entries() {
                 match entry {
                     Entry::Record(record) => records.push(record.to_vec()),
-                    Entry::Pause(lost) => pauses.push(lost),
+                    Entry::Pause(pause) => pauses.push(pause),
                 }
             }
             queue.give_back(segment);
         }
         (records, pauses)
+    }
+
+    fn pause(lost: &[u64]) -> Pause {
+        Pause {
+            lost: lost.to_vec(),
+            clock: -5 * lost.len() as i64,
+        }
     }
 
     fn record(i: usize) -> Vec<u8> {
@@ -302,16 +325,16 @@ mod tests {
                 for (i, record) in expected.iter().enumerate() {
                     assert!(filler.record(record).is_continue());
                     if i % 1000 == 0 {
-                        filler.pause(&[i as u64, 1]);
+                        filler.pause(&pause(&[i as u64, 1]));
                     }
                 }
-                filler.pause(&[10_001, 1]);
+                filler.pause(&pause(&[10_001, 1]));
             });
             all(&queue)
         });
         assert!(records == expected, "{} records", records.len());
-        assert_eq!(pauses.last(), Some(&vec![10_001, 1]));
-        assert!(pauses.contains(&vec![3000, 1]), "{pauses:?}");
+        assert_eq!(pauses.last(), Some(&pause(&[10_001, 1])));
+        assert!(pauses.contains(&pause(&[3000, 1])), "{pauses:?}");
     }
 
     /// Check that a queue says when it is full, keeps what it is given nonetheless, and wakes whoever fills it when there
@@ -325,7 +348,7 @@ mod tests {
         assert_eq!(put.count(), 3);
         assert!(filler.is_full() && queue.was_full());
         assert!(!readable(&queue));
-        filler.pause(&[]);
+        filler.pause(&pause(&[]));
         let segment = queue.take().expect("a segment");
         assert!(!readable(&queue) && filler.is_full());
         queue.give_back(segment);
@@ -344,17 +367,17 @@ mod tests {
         let mut filler = Filler::new(&queue);
         for _ in 0..1000 {
             let _ = filler.record(&[1; 100]);
-            filler.pause(&[0]);
+            filler.pause(&pause(&[0]));
             for _ in 0..100 {
-                filler.pause(&[0]);
+                filler.pause(&pause(&[0]));
             }
         }
         assert_eq!(queue.state().segments.len(), 1);
-        filler.pause(&[1]);
+        filler.pause(&pause(&[1]));
         drop(filler);
         let (records, pauses) = all(&queue);
         assert_eq!((records.len(), pauses.len()), (1000, 1001));
-        assert_eq!(pauses.last(), Some(&vec![1]));
+        assert_eq!(pauses.last(), Some(&pause(&[1])));
     }
 
     /// Check that memory is used again, and that after a burst most of it is given back.
@@ -369,7 +392,7 @@ mod tests {
         all(&queue);
         assert_eq!(queue.state().spare.len(), SPARE);
         let mut filler = Filler::new(&queue);
-        filler.pause(&[]);
+        filler.pause(&pause(&[]));
         assert_eq!(queue.state().spare.len(), SPARE - 1);
     }
 

@@ -14,10 +14,11 @@ use libbpf_rs::{ErrorKind, MapCore, MapHandle, OpenMapMut, RingBufferBuilder};
 use rustix::thread::CapabilitySet;
 
 use super::Error;
+use super::clock::WallClock;
 use super::kernel::kernel_version;
 use super::plan::Attached;
 use super::privilege::drop_privilege;
-use super::queue::{Entry, Filler, Queue};
+use super::queue::{Entry, Filler, Pause, Queue};
 use super::target::Target;
 use super::until::{End, Until};
 
@@ -90,10 +91,12 @@ pub enum Delivery<'a> {
     Wake,
     Record(&'a [u8]),
     /// No record waits, or a batch is done. `lost` counts all that was lost so far, by reason, and `queue_full` says
-    /// whether some of it may have been because the queue was full.
+    /// whether some of it may have been because the queue was full. Of what comes from now on, `clock` is the wall clock
+    /// less the clock of the events, in nanoseconds.
     Pause {
         lost: &'a [u64],
         queue_full: bool,
+        clock: i64,
     },
 }
 
@@ -109,6 +112,7 @@ impl Live<'_> {
     /// [`Error::RingSize`] if there is no memory to map the ring; [`Error::Ring`].
     pub fn drain(
         self,
+        clock: WallClock,
         mut deliver: impl FnMut(Delivery<'_>) -> ControlFlow<()>,
     ) -> Result<(End, u64), Error> {
         let queue = Queue::new(self.queue_size).map_err(Error::Ring)?;
@@ -118,13 +122,16 @@ impl Live<'_> {
         thread::scope(|scope| {
             let drainer = thread::Builder::new()
                 .name("drain".to_string())
-                .spawn_scoped(scope, || self.fill(filler, mapped))
+                .spawn_scoped(scope, move || self.fill(filler, clock, mapped))
                 .map_err(Error::Ring)?;
             // Also if `deliver` panics: the scope waits for the thread.
             let stop = Stop(&queue);
             let mut enough = false;
             let mut pending = 0;
-            let mut lost = Vec::new();
+            let mut last = Pause {
+                lost: Vec::new(),
+                clock: clock.offset(),
+            };
             if is_mapped.recv().is_ok() {
                 give_up(keep);
                 enough = deliver(Delivery::Ready).is_break();
@@ -137,9 +144,9 @@ impl Live<'_> {
                         Entry::Record(record) => {
                             enough = deliver(Delivery::Record(record)).is_break();
                         }
-                        Entry::Pause(now) => {
-                            lost = now;
-                            enough |= deliver(pause(&lost, &queue)).is_break();
+                        Entry::Pause(pause) => {
+                            last = pause;
+                            enough |= deliver(delivery(&last, &queue)).is_break();
                         }
                     }
                     if enough && !queue.is_stopped() {
@@ -151,7 +158,7 @@ impl Live<'_> {
             drop(stop);
             let drained = drainer.join().unwrap_or_else(|panic| resume_unwind(panic));
             // What the programs count by themselves has come to its end only now.
-            let _ = deliver(pause(&lost, &queue));
+            let _ = deliver(delivery(&last, &queue));
             let (end, more) = drained?;
             Ok((end, pending + more))
         })
@@ -159,7 +166,12 @@ impl Live<'_> {
 
     /// Empties the ring into the queue until something ends the trace. Returns what did, and how many records came
     /// after the queue was stopped.
-    fn fill(self, filler: Filler<'_>, mapped: mpsc::SyncSender<()>) -> Result<(End, u64), Error> {
+    fn fill(
+        self,
+        filler: Filler<'_>,
+        mut clock: WallClock,
+        mapped: mpsc::SyncSender<()>,
+    ) -> Result<(End, u64), Error> {
         // What stops the emptying: the queue is full.
         const FULL: i32 = -1;
         let queue = filler.queue();
@@ -189,7 +201,10 @@ impl Live<'_> {
         let Attached {
             links, programs, ..
         } = self.attached;
-        let mut lost = vec![0; self.state.lost.len()];
+        let mut pause = Pause {
+            lost: vec![0; self.state.lost.len()],
+            clock: clock.offset(),
+        };
         // Returns how many records there were.
         let mut consume = || -> Result<usize, Error> {
             let consumed = buffer.consume_raw_n(BATCH);
@@ -199,10 +214,13 @@ impl Live<'_> {
             if let Some(skipped) = self.state.lost.last() {
                 skipped.store(programs.skipped(), Relaxed);
             }
-            for (count, shared) in lost.iter_mut().zip(self.state.lost) {
+            for (count, shared) in pause.lost.iter_mut().zip(self.state.lost) {
                 *count = shared.load(Relaxed);
             }
-            filler.borrow_mut().pause(&lost);
+            if clock.follow() {
+                pause.clock = clock.offset();
+            }
+            filler.borrow_mut().pause(&pause);
             Ok(usize::try_from(consumed).unwrap_or(BATCH))
         };
 
@@ -242,10 +260,11 @@ impl Live<'_> {
     }
 }
 
-fn pause<'a>(lost: &'a [u64], queue: &Queue) -> Delivery<'a> {
+fn delivery<'a>(pause: &'a Pause, queue: &Queue) -> Delivery<'a> {
     Delivery::Pause {
-        lost,
+        lost: &pause.lost,
         queue_full: queue.was_full(),
+        clock: pause.clock,
     }
 }
 
