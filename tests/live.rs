@@ -60,7 +60,9 @@ fn main() -> ExitCode {
     trial!(deleted_binary);
     trial!(other_mount_namespace);
     trial!(container, "user namespaces" if succeeds("unshare", &["--user", "true"]));
-    trial!(capabilities, "setpriv" if is_installed("setpriv"));
+    // Before, uprobes take CAP_SYS_ADMIN.
+    let multi = ovs_tracers::trace::kernel::kernel_version() >= (6, 10);
+    trial!(capabilities, "setpriv" if is_installed("setpriv"), "Linux 6.10" if multi);
     trial!(finds_the_daemon);
     trial!(no_privilege);
     trial!(hidden_processes, "setpriv" if is_installed("setpriv"));
