@@ -197,7 +197,9 @@ impl Monitor {
             };
         }
 
-        if let Some(number) = upcall.dp_ifindex.filter(|_| unnamed) {
+        // Actions and userdata name other ports than that from which the packet came.
+        let names_others = upcall.other_attributes().is_some();
+        if let Some(number) = upcall.dp_ifindex.filter(|_| unnamed || names_others) {
             session.record_datapath(upcall.target as usize, number)?;
         }
         let named = number.zip(name);
@@ -241,7 +243,7 @@ impl Monitor {
         self.summary.shown += self.counted_in_kernel;
         self.summary.lost.clone_from(session.lost());
         let top = self.top.as_ref();
-        let report = top.map(|top| top.whole(self.replay, session.daemons()));
+        let report = top.map(|top| top.whole(self.replay, session.elapsed(), session.daemons()));
         self.outputs
             .finish(&mut session.failure, &self.summary, report.as_ref());
         let result = session.finish();
