@@ -39,6 +39,7 @@ fn main() -> ExitCode {
     trial!(burst_into_smallest_ring, "tshark" if tshark);
     trial!(held_up);
     trial!(held_up_too_long);
+    trial!(count_after_exit);
     trial!(every_build);
     trial!(semaphore);
     trial!(snap_lengths);
@@ -390,6 +391,19 @@ fn held_up_too_long() {
             assert!(output.stderr.contains(hint), "{}", output.stderr);
         }
     }
+}
+
+/// Check that --count ends a trace that follows its daemon, although the daemon has exited before so many are shown.
+fn count_after_exit() {
+    let target = StandIn::start("standin", &["--rate", "20000", "--count", "5003"]);
+    let pid = target.pid;
+    let (monitor, read) = Monitor::attach_unread(pid, &["--follow", "-c", "4001"]);
+    assert_eq!(target.run(), 5003);
+    read.send(true).unwrap();
+    let output = monitor.output();
+    assert!(output.status.success(), "{}", output.stderr);
+    assert_eq!(output.rows().len(), 4001, "{}", output.stderr);
+    assert_eq!(output.figure("after the last one shown"), 1002);
 }
 
 /// The folders of a process's threads.

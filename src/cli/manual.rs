@@ -108,7 +108,9 @@ pub fn lost(title: &'static str, tool: &str, things: &str, more: &str) -> Sectio
             "\
 The kernel delivers {things} through a ring buffer of a fixed size, --buffer-page-count. A thread of its own, with the
 highest priority if root starts {tool}, empties it, and what cannot be shown at once waits in memory, --queue-size. So an
-output that stalls for a moment, or a busy machine, costs no {things}, and when {tool} ends, it first shows what waits.
+output that stalls for a moment, or a busy machine, costs no {things}. When the trace ends, by Ctrl-C for example, {tool}
+first shows what waits; a second Ctrl-C ends it at once.
+
 {tool} loses those that do not fit, because the thread does not get the CPU or the outputs are too slow for too long;
 ovs-vswitchd loses nothing. What {tool} lost is counted, and a warning says at most once a second how much it was.{more}"
         ),

@@ -101,15 +101,24 @@ impl Trace {
 /// The most memory that waiting events take unless more is asked for.
 const DEFAULT_QUEUE: usize = 512 << 20;
 
-/// Of a small machine a part: the tool is a guest there, and must not be why memory becomes short. A container may have
-/// less than its machine (`memory.max` of Linux' `Documentation/admin-guide/cgroup-v2.rst`).
+/// Of a small machine a part: the tool is a guest there, and must not be why memory becomes short.
 fn default_queue() -> usize {
     let system = rustix::system::sysinfo();
     let machine = (system.totalram as usize).saturating_mul(system.mem_unit as usize);
-    let of_container = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-    let of_container = of_container.and_then(|limit| limit.trim().parse().ok());
-    let container = of_container.unwrap_or(usize::MAX);
-    DEFAULT_QUEUE.min(machine / 16).min(container / 4)
+    DEFAULT_QUEUE.min(machine / 16).min(cgroup_memory() / 4)
+}
+
+/// The memory that this process may have by its cgroup and those above it, a container's for example: `memory.max` of
+/// Linux' `Documentation/admin-guide/cgroup-v2.rst`.
+fn cgroup_memory() -> usize {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
+    let limits = Path::new(own.unwrap_or_default()).ancestors().map(|group| {
+        let file = Path::new("/sys/fs/cgroup").join(group).join("memory.max");
+        // Without a limit it says "max".
+        fs::read_to_string(file).ok()?.trim().parse().ok()
+    });
+    limits.flatten().min().unwrap_or(usize::MAX)
 }
 
 /// The thread whose events are shown.

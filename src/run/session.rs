@@ -120,7 +120,9 @@ pub struct Session {
     pub pending: u64,
     /// Whether the events come from the kernel, and not from a recording.
     is_live: bool,
-    started: Instant,
+    /// When the run began, and the last live trace of it ended: nanoseconds of `CLOCK_MONOTONIC`.
+    started: u64,
+    ended: Option<u64>,
     /// Times of the first and the last event that was shown, in nanoseconds.
     times: Option<(u64, u64)>,
 }
@@ -136,32 +138,31 @@ struct Recording {
 /// The interval that is not over yet.
 struct Interval {
     length: Duration,
-    since: Instant,
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    since: u64,
     /// None if it is later than the clock can represent.
-    due: Option<Instant>,
+    due: Option<u64>,
 }
 
 impl Interval {
-    fn new(length: Duration) -> Self {
-        let since = Instant::now();
+    fn new(length: Duration, since: u64) -> Self {
+        let due = u64::try_from(length.as_nanos()).ok();
         Self {
             length,
             since,
-            due: since.checked_add(length),
+            due: due.and_then(|length| since.checked_add(length)),
         }
     }
 
     /// How long it was, if it is over; then the next one begins.
-    fn over(&mut self) -> Option<Duration> {
-        let now = Instant::now();
-        let late = now.checked_duration_since(self.due?)?;
-        let elapsed = now.duration_since(self.since);
+    fn over(&mut self, now: u64) -> Option<Duration> {
+        let late = now.checked_sub(self.due?)?;
+        let elapsed = Duration::from_nanos(now - self.since);
         self.since = now;
         // If this process was stopped for long, the intervals that passed are reported as one.
         let length = self.length.as_nanos().max(1);
-        let next = length - late.as_nanos() % length;
-        let next = u64::try_from(next).map_or(self.length, Duration::from_nanos);
-        self.due = now.checked_add(next);
+        let next = u64::try_from(length - u128::from(late) % length).ok();
+        self.due = next.and_then(|next| now.checked_add(next));
         Some(elapsed)
     }
 }
@@ -210,7 +211,9 @@ impl Session {
             daemons: pids.split(' ').flat_map(str::parse).map(daemon).collect(),
             clock: 0,
             remaining: settings.count,
-            interval: settings.interval.map(Interval::new),
+            interval: settings
+                .interval
+                .map(|length| Interval::new(length, clock::monotonic())),
             lost: Lost::new(settings.reasons),
             reported: Lost::new(settings.reasons),
             reported_at: None,
@@ -218,7 +221,8 @@ impl Session {
             status_events: 0,
             pending: 0,
             is_live: false,
-            started: Instant::now(),
+            started: clock::monotonic(),
+            ended: None,
             times: None,
         })
     }
@@ -231,6 +235,7 @@ impl Session {
         mut take: impl FnMut(&mut Self, Step<'_>) -> ControlFlow<()>,
     ) -> End {
         self.is_live = true;
+        self.ended = None;
         let what = live.attached.what.clone();
         let clock = WallClock::now();
         let _ = self.set_clock(clock.offset());
@@ -258,27 +263,23 @@ impl Session {
                 ControlFlow::Continue(())
             }
             Delivery::Record(record) => take(self, Step::Record(record)),
-            Delivery::Pause {
-                lost,
-                queue_full,
-                clock,
-            } => {
-                self.lost.set(lost);
+            Delivery::Pause(pause) => {
+                self.lost.set(&pause.lost);
                 self.lost.add(&before);
-                self.lost.queue_full |= queue_full;
+                self.lost.queue_full |= pause.queue_full;
                 let due = |at: Instant| at.elapsed() >= LOSS_INTERVAL;
                 if self.reported_at.is_none_or(due) {
                     self.report_lost(&mut take)?;
                 }
-                if clock != self.clock {
-                    self.set_clock(clock)?;
+                if pause.clock != self.clock {
+                    self.set_clock(pause.clock)?;
                 }
-                if let Some(elapsed) = self.interval.as_mut().and_then(Interval::over) {
-                    let time = clock::monotonic();
+                let interval = self.interval.as_mut();
+                if let Some(elapsed) = interval.and_then(|interval| interval.over(pause.time)) {
                     let past = Past {
                         elapsed,
-                        time,
-                        wall_time: time.saturating_add_signed(self.clock),
+                        time: pause.time,
+                        wall_time: pause.time.saturating_add_signed(self.clock),
                     };
                     take(self, Step::Interval(past))?;
                 }
@@ -287,10 +288,15 @@ impl Session {
                 self.recording.write(&mut self.failure, recording)
             }
         });
-        let _ = self.report_lost(&mut take);
+        let reported = self.report_lost(&mut take);
         match drained {
-            Ok((end, pending)) => {
-                self.pending += pending;
+            Ok(drained) => {
+                self.pending += drained.pending;
+                self.ended = Some(drained.time);
+                let end = match reported {
+                    ControlFlow::Continue(()) => drained.end,
+                    ControlFlow::Break(()) => End::Enough,
+                };
                 if end == End::TargetExited {
                     let pids: Vec<String> = targets.iter().map(|t| t.pid().to_string()).collect();
                     note(format_args!("process {} has exited", pids.join(" and ")));
@@ -466,12 +472,18 @@ impl Session {
     /// How long the run was until now: that of a recording is from its first event to its last.
     pub fn elapsed(&self) -> Duration {
         match (self.is_live, self.times) {
-            (true, _) => self.started.elapsed(),
+            (true, _) => Duration::from_nanos(self.ended().saturating_sub(self.started)),
             (false, times) => {
                 let (first, last) = times.unwrap_or_default();
                 Duration::from_nanos(last.saturating_sub(first))
             }
         }
+    }
+
+    /// When the last live trace ended, or now if it has not: nanoseconds of `CLOCK_MONOTONIC`. To show what waits then may
+    /// take longer.
+    pub fn ended(&self) -> u64 {
+        self.ended.unwrap_or_else(clock::monotonic)
     }
 
     /// Notes the time of an event.
@@ -566,16 +578,12 @@ impl Session {
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
+    const SECOND: u64 = 1_000_000_000;
+    const NOW: u64 = 1000 * SECOND;
 
     /// An interval of a second that began so long ago.
-    fn begun(ago: Duration) -> Interval {
-        let since = Instant::now().checked_sub(ago).expect("a clock");
-        Interval {
-            length: SECOND,
-            since,
-            due: since.checked_add(SECOND),
-        }
+    fn begun(ago: u64) -> Interval {
+        Interval::new(Duration::from_secs(1), NOW - ago)
     }
 
     /// Check that an interval which is not over stays as it is, and that one which has just ended is followed by one
@@ -583,63 +591,59 @@ mod tests {
     #[test]
     fn in_time() {
         let mut interval = begun(SECOND / 2);
-        let (since, due) = (interval.since, interval.due);
-        assert_eq!(interval.over(), None);
-        assert_eq!((interval.since, interval.due), (since, due));
+        assert_eq!(interval.over(NOW), None);
+        assert_eq!(
+            (interval.since, interval.due),
+            (NOW - SECOND / 2, Some(NOW + SECOND / 2))
+        );
 
-        let mut interval = begun(SECOND);
-        let due = interval.due.expect("a time");
-        let elapsed = interval.over().expect("it is over");
-        assert!(elapsed >= SECOND, "{elapsed:?}");
-        // In the rhythm of the first one, however late this test was.
-        let next = interval.due.expect("a time").duration_since(due);
-        assert_eq!(next.as_nanos() % SECOND.as_nanos(), 0, "{next:?}");
-        assert_eq!(interval.over(), None);
+        let mut interval = begun(SECOND + 7);
+        assert_eq!(interval.over(NOW), Some(Duration::from_nanos(SECOND + 7)));
+        // In the rhythm of the first one, however late this was.
+        assert_eq!(
+            (interval.since, interval.due),
+            (NOW, Some(NOW + SECOND - 7))
+        );
+        assert_eq!(interval.over(NOW), None);
     }
 
-    /// Check that the time of a write that blocked belongs to the interval in which it did, that this gives one interval
-    /// and not several, and that the next one begins where it ended.
+    /// Check that a time in which nothing was looked at belongs to the interval in which it began, that this gives one
+    /// interval and not several, and that the next one begins where it ended.
     #[test]
-    fn a_blocked_write() {
-        let ago = Duration::from_millis(5300);
-        let mut interval = begun(ago);
-        let (before, due) = (Instant::now(), interval.due.expect("a time"));
-        let elapsed = interval.over().expect("it is over");
-        assert!(elapsed >= ago, "{elapsed:?}");
-        assert!(interval.since >= before);
-        assert_eq!(interval.over(), None);
-        let next = interval.due.expect("a time");
-        assert!(next > interval.since && next <= interval.since + SECOND);
-        let rhythm = next.duration_since(due).as_nanos();
-        assert_eq!(rhythm % SECOND.as_nanos(), 0, "{rhythm}");
+    fn held_up() {
+        let mut interval = begun(SECOND * 53 / 10);
+        assert_eq!(interval.over(NOW), Some(Duration::from_millis(5300)));
+        assert_eq!(
+            (interval.since, interval.due),
+            (NOW, Some(NOW + SECOND * 7 / 10))
+        );
+        assert_eq!(interval.over(NOW), None);
     }
 
     /// Check that no length overflows the clock: the shortest one is over at once, and one beyond the end of the clock
     /// never is.
     #[test]
     fn extreme_lengths() {
-        for length in [Duration::from_nanos(1), Duration::ZERO] {
-            let mut interval = Interval::new(length);
-            for _ in 0..1000 {
-                let Some(elapsed) = interval.over() else {
-                    continue;
-                };
-                assert!(elapsed < Duration::from_secs(60), "{elapsed:?}");
-            }
-        }
-        let day = Duration::from_secs(24 * 60 * 60);
+        let mut interval = Interval::new(Duration::from_nanos(1), NOW);
+        assert_eq!(interval.over(NOW), None);
+        assert_eq!(interval.over(NOW + 1), Some(Duration::from_nanos(1)));
+        let mut interval = Interval::new(Duration::ZERO, NOW);
+        assert_eq!(interval.over(NOW), Some(Duration::ZERO));
         for length in [
-            day * 3653,
             Duration::from_secs(1 << 62),
             Duration::from_secs_f64(1e19),
             Duration::MAX,
         ] {
-            assert_eq!(Interval::new(length).over(), None, "{length:?}");
+            assert_eq!(
+                Interval::new(length, NOW).over(u64::MAX),
+                None,
+                "{length:?}"
+            );
             // Over, although the next one is beyond the end of the clock.
             let mut interval = begun(SECOND);
             interval.length = length;
-            assert!(interval.over().is_some(), "{length:?}");
-            assert_eq!(interval.over(), None, "{length:?}");
+            assert!(interval.over(NOW).is_some(), "{length:?}");
+            assert_eq!(interval.over(NOW), None, "{length:?}");
         }
     }
 }

@@ -139,30 +139,28 @@ extern "C" fn __wrap_btf__load_vmlinux_btf() -> *mut libbpf_sys::btf {
 /// `next` points to a number.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn __wrap_bpf_btf_get_next_id(start: u32, next: *mut u32) -> libc::c_int {
+    if !has_kernel_btf() {
+        // SAFETY: it is this thread's own.
+        unsafe { *libc::__errno_location() = libc::ENOENT };
+        return -libc::ENOENT;
+    }
     // `start_id` and `next_id` of `union bpf_attr` (linux/bpf.h).
     let mut ids = [start, 0];
-    let found = has_kernel_btf() && {
-        // SAFETY: the kernel reads and writes no more of it than its size.
-        let status = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                libbpf_sys::BPF_BTF_GET_NEXT_ID,
-                &raw mut ids,
-                size_of_val(&ids),
-            )
-        };
-        status == 0
+    // SAFETY: the kernel reads and writes no more of it than its size.
+    let status = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            libbpf_sys::BPF_BTF_GET_NEXT_ID,
+            &raw mut ids,
+            size_of_val(&ids),
+        )
     };
-    if found {
+    if status == 0 {
         // SAFETY: the caller says so.
         unsafe { *next = ids[1] };
         return 0;
     }
-    if !has_kernel_btf() {
-        // SAFETY: it is this thread's own.
-        unsafe { *libc::__errno_location() = libc::ENOENT };
-    }
-    // SAFETY: as before.
+    // SAFETY: it is this thread's own.
     -unsafe { *libc::__errno_location() }
 }
 

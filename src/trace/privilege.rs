@@ -11,7 +11,6 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::Error;
 use super::kernel::{kernel_release, kernel_version};
-use crate::show::message::{cause, note};
 
 /// `PROC_USER_INIT_INO` of `include/linux/proc_ns.h`: the inode number of the user namespace in which privileges count.
 const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
@@ -96,36 +95,30 @@ fn check_capabilities() -> Result<(), Error> {
 }
 
 /// Gives up, for good, all privileges of this thread but `keep`: what is attached stays attached. It is called when the
-/// ring is mapped, which took CAP_BPF before Linux 5.19. If the system refuses, in a sandbox for example, a warning says
-/// so and the trace goes on.
-pub fn drop_privilege(keep: CapabilitySet) {
-    let dropped = || -> rustix::io::Result<()> {
-        rustix::thread::set_no_new_privs(true)?;
-        let permitted = rustix::thread::capabilities(None)?.permitted;
-        let mut keep = keep;
-        // CAP_SYS_ADMIN stood for these before they existed, and still does.
-        let parts = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::CHECKPOINT_RESTORE;
-        if !permitted.contains(keep & parts) {
-            keep |= CapabilitySet::SYS_ADMIN;
-        }
-        for capability in CapabilitySet::all().difference(keep).iter() {
-            // This takes CAP_SETPCAP. Without it they remain in the bounding set, where only a program that this
-            // process would start could take them.
-            let _ = rustix::thread::remove_capability_from_bounding_set(capability);
-        }
-        rustix::thread::clear_ambient_capability_set()?;
-        let keep = keep.intersection(permitted);
-        let sets = CapabilitySets {
-            effective: keep,
-            permitted: keep,
-            inheritable: CapabilitySet::empty(),
-        };
-        rustix::thread::set_capabilities(None, sets)
-    };
-    if let Err(error) = dropped() {
-        note(format_args!(
-            "warning: failed to give up privileges: {}",
-            cause(&error.into())
-        ));
+/// ring is mapped, which took CAP_BPF before Linux 5.19.
+///
+/// # Errors
+/// The system may refuse, in a sandbox for example.
+pub fn drop_privilege(keep: CapabilitySet) -> rustix::io::Result<()> {
+    rustix::thread::set_no_new_privs(true)?;
+    let permitted = rustix::thread::capabilities(None)?.permitted;
+    let mut keep = keep;
+    // CAP_SYS_ADMIN stood for these before they existed, and still does.
+    let parts = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::CHECKPOINT_RESTORE;
+    if !permitted.contains(keep & parts) {
+        keep |= CapabilitySet::SYS_ADMIN;
     }
+    for capability in CapabilitySet::all().difference(keep).iter() {
+        // This takes CAP_SETPCAP. Without it they remain in the bounding set, where only a program that this
+        // process would start could take them.
+        let _ = rustix::thread::remove_capability_from_bounding_set(capability);
+    }
+    rustix::thread::clear_ambient_capability_set()?;
+    let keep = keep.intersection(permitted);
+    let sets = CapabilitySets {
+        effective: keep,
+        permitted: keep,
+        inheritable: CapabilitySet::empty(),
+    };
+    rustix::thread::set_capabilities(None, sets)
 }

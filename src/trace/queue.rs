@@ -34,10 +34,21 @@ pub enum Entry<'a> {
 /// What was so when the ring had been emptied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pause {
+    /// When that was: nanoseconds of `CLOCK_MONOTONIC`, as events have them.
+    pub time: u64,
     /// So much had been lost, by reason.
     pub lost: Vec<u64>,
     /// The wall clock less the clock of the events, in nanoseconds.
     pub clock: i64,
+    /// Whether the queue was full since the pause before, so that the ring could not be emptied.
+    pub queue_full: bool,
+}
+
+impl Pause {
+    /// Whether nothing else is new than the time.
+    pub fn is_like(&self, before: &Self) -> bool {
+        self.lost == before.lost && self.clock == before.clock && !self.queue_full
+    }
 }
 
 /// Entries that are taken out of the queue at once.
@@ -50,15 +61,19 @@ impl Segment {
             let (mark, after) = rest.split_first_chunk()?;
             let mark = u32::from_ne_bytes(*mark);
             let (entry, after) = if mark == PAUSE {
+                let (time, after) = after.split_first_chunk()?;
                 let (clock, after) = after.split_first_chunk()?;
+                let (queue_full, after) = after.split_first()?;
                 let (count, after) = after.split_first()?;
                 let (counts, after) =
                     after.split_at_checked(usize::from(*count) * size_of::<u64>())?;
                 let (counts, _) = counts.as_chunks();
                 let counts = counts.iter().map(|count| u64::from_ne_bytes(*count));
                 let pause = Pause {
+                    time: u64::from_ne_bytes(*time),
                     lost: counts.collect(),
                     clock: i64::from_ne_bytes(*clock),
+                    queue_full: *queue_full != 0,
                 };
                 (Entry::Pause(pause), after)
             } else {
@@ -80,8 +95,6 @@ pub struct Queue {
     limit: usize,
     /// Whoever empties the queue wants no more records.
     stopped: AtomicBool,
-    /// It was full once.
-    was_full: AtomicBool,
     /// Readable when there is room again, or when the queue was stopped.
     wake: OwnedFd,
 }
@@ -104,7 +117,6 @@ impl Queue {
             filled: Condvar::new(),
             limit: (size / SEGMENT).max(1),
             stopped: AtomicBool::new(false),
-            was_full: AtomicBool::new(false),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         })
     }
@@ -153,11 +165,6 @@ impl Queue {
         self.stopped.load(Relaxed)
     }
 
-    /// Whether it was full until now, so that the ring could not be emptied.
-    pub fn was_full(&self) -> bool {
-        self.was_full.load(Relaxed)
-    }
-
     /// What becomes readable when the queue was stopped, or when there is room after it was full.
     pub fn wake_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
@@ -176,6 +183,8 @@ pub struct Filler<'a> {
     pause: Pause,
     /// Whether the queue was full when that was last asked.
     waits: bool,
+    /// Whether it was full since the last pause.
+    was_full: bool,
 }
 
 impl<'a> Filler<'a> {
@@ -185,6 +194,7 @@ impl<'a> Filler<'a> {
             segment: Vec::with_capacity(SEGMENT),
             pause: Pause::default(),
             waits: false,
+            was_full: false,
         }
     }
 
@@ -195,7 +205,7 @@ impl<'a> Filler<'a> {
     /// Puts a record in, whether or not there is room. It breaks when there is no more.
     pub fn record(&mut self, record: &[u8]) -> ControlFlow<()> {
         let mut room = ControlFlow::Continue(());
-        if self.segment.len() + MARK + record.len() > SEGMENT {
+        if !self.segment.is_empty() && self.segment.len() + MARK + record.len() > SEGMENT {
             room = self.push();
         }
         // The records of a ring are far shorter.
@@ -209,18 +219,26 @@ impl<'a> Filler<'a> {
     pub fn pause(&mut self, pause: &Pause) {
         // Whoever is held up need not be told that nothing happened.
         if self.segment.is_empty()
-            && self.pause == *pause
+            && !self.was_full
+            && pause.is_like(&self.pause)
             && !self.queue.state().segments.is_empty()
         {
             return;
         }
         self.pause.clone_from(pause);
+        let size = MARK + 2 * size_of::<u64>() + 2 + size_of_val(&pause.lost[..]);
+        if self.segment.len() + size > SEGMENT {
+            let _ = self.push();
+        }
         self.segment.extend(PAUSE.to_ne_bytes());
+        self.segment.extend(pause.time.to_ne_bytes());
         self.segment.extend(pause.clock.to_ne_bytes());
+        self.segment.push(self.was_full.into());
         self.segment.push(pause.lost.len() as u8);
         for count in &pause.lost {
             self.segment.extend(count.to_ne_bytes());
         }
+        self.was_full = false;
         self.publish();
     }
 
@@ -264,9 +282,7 @@ impl<'a> Filler<'a> {
         }
         self.waits = state.segments.len() >= self.queue.limit;
         state.waits = self.waits;
-        if self.waits {
-            self.queue.was_full.store(true, Relaxed);
-        }
+        self.was_full |= self.waits;
         self.waits
     }
 }
@@ -301,8 +317,10 @@ mod tests {
 
     fn pause(lost: &[u64]) -> Pause {
         Pause {
+            time: lost.iter().sum(),
             lost: lost.to_vec(),
             clock: -5 * lost.len() as i64,
+            queue_full: false,
         }
     }
 
@@ -346,7 +364,7 @@ mod tests {
         let half = vec![1; SEGMENT / 2];
         let put = (0..100).take_while(|_| filler.record(&half).is_continue());
         assert_eq!(put.count(), 3);
-        assert!(filler.is_full() && queue.was_full());
+        assert!(filler.is_full());
         assert!(!readable(&queue));
         filler.pause(&pause(&[]));
         let segment = queue.take().expect("a segment");
@@ -356,8 +374,12 @@ mod tests {
             drop(queue.take());
         }
         assert!(!readable(&queue), "it was read");
+        filler.pause(&pause(&[]));
         drop(filler);
-        assert_eq!(all(&queue).0.len(), 2);
+        let (records, pauses) = all(&queue);
+        assert_eq!(records.len(), 2);
+        let full: Vec<bool> = pauses.iter().map(|pause| pause.queue_full).collect();
+        assert_eq!(full, [true, true]);
     }
 
     /// Check that few records at a time share the memory of a segment, and that pauses without anything new take none.

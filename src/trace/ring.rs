@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc;
@@ -11,22 +11,29 @@ use std::thread;
 use std::time::Duration;
 
 use libbpf_rs::{ErrorKind, MapCore, MapHandle, OpenMapMut, RingBufferBuilder};
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::CapabilitySet;
 
 use super::Error;
-use super::clock::WallClock;
+use super::clock::{WallClock, monotonic};
 use super::kernel::kernel_version;
 use super::plan::Attached;
 use super::privilege::drop_privilege;
 use super::queue::{Entry, Filler, Pause, Queue};
 use super::target::Target;
 use super::until::{End, Until};
+use crate::show::message::{cause, note};
 
 /// How often the ring is drained. The traced thread wakes nobody: see `bpf/ring.bpf.h`.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Records between two looks at the signals, the clock and the target.
 const BATCH: usize = 4096;
+
+/// How often, and how long after one another, the last records are waited for.
+const LAST_TRIES: usize = 100;
+const LAST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The nice value of the thread that empties the ring. It needs little time, but soon.
 const HIGHEST_PRIORITY: i32 = -20;
@@ -90,21 +97,24 @@ pub enum Delivery<'a> {
     /// Records may follow. Whatever they are shown with, names for example, is to be brought up to date now.
     Wake,
     Record(&'a [u8]),
-    /// No record waits, or a batch is done. `lost` counts all that was lost so far, by reason, and `queue_full` says
-    /// whether some of it may have been because the queue was full. Of what comes from now on, `clock` is the wall clock
-    /// less the clock of the events, in nanoseconds.
-    Pause {
-        lost: &'a [u64],
-        queue_full: bool,
-        clock: i64,
-    },
+    /// No record waits, or a batch is done.
+    Pause(&'a Pause),
+}
+
+/// How draining ended.
+pub struct Drained {
+    pub end: End,
+    /// When the programs were detached: nanoseconds of `CLOCK_MONOTONIC`.
+    pub time: u64,
+    /// Records that came after the end that `deliver` made.
+    pub pending: u64,
 }
 
 impl Live<'_> {
     /// Hands the records of the ring to `deliver` until something ends it; then detaches the programs and hands out the
     /// records that are still in the ring.
     ///
-    /// If `deliver` ended it, these pending records are only counted: the second result is how many they were.
+    /// If `deliver` ended it, these pending records are only counted.
     ///
     /// The ring is emptied by a thread of its own, so that it has room however long `deliver` takes.
     ///
@@ -114,7 +124,7 @@ impl Live<'_> {
         self,
         clock: WallClock,
         mut deliver: impl FnMut(Delivery<'_>) -> ControlFlow<()>,
-    ) -> Result<(End, u64), Error> {
+    ) -> Result<Drained, Error> {
         let queue = Queue::new(self.queue_size).map_err(Error::Ring)?;
         let filler = Filler::new(&queue);
         let (mapped, is_mapped) = mpsc::sync_channel(1);
@@ -129,49 +139,63 @@ impl Live<'_> {
             let mut enough = false;
             let mut pending = 0;
             let mut last = Pause {
-                lost: Vec::new(),
                 clock: clock.offset(),
+                ..Pause::default()
             };
             if is_mapped.recv().is_ok() {
-                give_up(keep);
+                if let Err(error) = give_up(keep) {
+                    note(format_args!(
+                        "warning: failed to give up privileges: {}",
+                        cause(&error.into())
+                    ));
+                }
                 enough = deliver(Delivery::Ready).is_break();
             }
             while let Some(segment) = queue.take() {
                 enough |= deliver(Delivery::Wake).is_break();
-                for entry in segment.entries() {
+                let mut entries = segment.entries().peekable();
+                while let Some(entry) = entries.next() {
                     match entry {
                         Entry::Record(_) if enough => pending += 1,
                         Entry::Record(record) => {
                             enough = deliver(Delivery::Record(record)).is_break();
                         }
+                        // Who is held up has no time for pauses that say nothing.
+                        Entry::Pause(pause) if entries.peek().is_some() && pause.is_like(&last) => {
+                        }
                         Entry::Pause(pause) => {
                             last = pause;
-                            enough |= deliver(delivery(&last, &queue)).is_break();
+                            enough |= deliver(Delivery::Pause(&last)).is_break();
                         }
                     }
                     if enough && !queue.is_stopped() {
                         queue.stop();
                     }
                 }
+                drop(entries);
                 queue.give_back(segment);
             }
             drop(stop);
             let drained = drainer.join().unwrap_or_else(|panic| resume_unwind(panic));
             // What the programs count by themselves has come to its end only now.
-            let _ = deliver(delivery(&last, &queue));
-            let (end, more) = drained?;
-            Ok((end, pending + more))
+            enough |= deliver(Delivery::Pause(&last)).is_break();
+            let mut drained = drained?;
+            drained.pending += pending;
+            if enough {
+                drained.end = End::Enough;
+            }
+            Ok(drained)
         })
     }
 
-    /// Empties the ring into the queue until something ends the trace. Returns what did, and how many records came
-    /// after the queue was stopped.
+    /// Empties the ring into the queue until something ends the trace. The pending records are those that came after the
+    /// queue was stopped.
     fn fill(
         self,
         filler: Filler<'_>,
         mut clock: WallClock,
         mapped: mpsc::SyncSender<()>,
-    ) -> Result<(End, u64), Error> {
+    ) -> Result<Drained, Error> {
         // What stops the emptying: the queue is full.
         const FULL: i32 = -1;
         let queue = filler.queue();
@@ -195,8 +219,14 @@ impl Live<'_> {
                 ErrorKind::OutOfMemory => Error::RingSize(self.ring.max_entries() as usize),
                 _ => Error::Ring(io::Error::other(error)),
             })?;
-        // SAFETY: the descriptor belongs to `buffer`, which outlives this borrow of it.
-        let ring_fd = unsafe { BorrowedFd::borrow_raw(buffer.epoll_fd()) };
+        // Not the one of `buffer`, which stays readable as long as the ring is never found empty.
+        let filled = epoll::create(CreateFlags::CLOEXEC)
+            .and_then(|filled| {
+                let events = EventFlags::IN | EventFlags::ET;
+                epoll::add(&filled, self.ring.as_fd(), EventData::new_u64(0), events)?;
+                Ok(filled)
+            })
+            .map_err(|error| Error::Ring(error.into()))?;
 
         let Attached {
             links, programs, ..
@@ -204,6 +234,7 @@ impl Live<'_> {
         let mut pause = Pause {
             lost: vec![0; self.state.lost.len()],
             clock: clock.offset(),
+            ..Pause::default()
         };
         // Returns how many records there were.
         let mut consume = || -> Result<usize, Error> {
@@ -220,13 +251,15 @@ impl Live<'_> {
             if clock.follow() {
                 pause.clock = clock.offset();
             }
+            pause.time = monotonic();
             filler.borrow_mut().pause(&pause);
             Ok(usize::try_from(consumed).unwrap_or(BATCH))
         };
 
         // Before the privilege for it is given up. Without it, the thread waits for its turn as others do.
         let _ = rustix::process::setpriority_process(None, HIGHEST_PRIORITY);
-        give_up(self.keep);
+        // If that fails, it does in the other thread as well, which says so.
+        let _ = give_up(self.keep);
         let _ = mapped.send(());
         let mut targets: Vec<&Target> = self.targets.iter().collect();
         let end = loop {
@@ -243,41 +276,52 @@ impl Live<'_> {
                 self.state.sleeping.store((!full).into(), Relaxed);
                 interval = DRAIN_INTERVAL;
             }
-            let fds = [queue.wake_fd(), ring_fd];
+            let fds = [queue.wake_fd(), filled.as_fd()];
             let end = self
                 .until
                 .wait(&fds[..if full { 1 } else { 2 }], &mut targets, interval)
                 .map_err(Error::Ring)?;
             self.state.sleeping.store(0, Relaxed);
+            // The wake-up was heard.
+            let mut event = [Event {
+                flags: EventFlags::empty(),
+                data: EventData::new_u64(0),
+            }];
+            let _ = epoll::wait(&filled, &mut event[..], Some(&Timespec::default()));
             if let Some(end) = end {
                 break end;
             }
         };
         drop(links);
-        // However full the queue is: what is left is no more than the ring.
-        while consume()? > 0 {}
-        Ok((end, pending.get()))
-    }
-}
-
-fn delivery<'a>(pause: &'a Pause, queue: &Queue) -> Delivery<'a> {
-    Delivery::Pause {
-        lost: &pause.lost,
-        queue_full: queue.was_full(),
-        clock: pause.clock,
+        let time = monotonic();
+        // However full the queue is: what is left is no more than the ring. A record that a program has not finished yet,
+        // because its thread was preempted, hides those behind it.
+        for _ in 0..LAST_TRIES {
+            while consume()? > 0 {}
+            let mut left = [PollFd::from_borrowed_fd(self.ring.as_fd(), PollFlags::IN)];
+            match poll(&mut left, Some(&Timespec::default())) {
+                Ok(1..) => thread::sleep(LAST_INTERVAL),
+                _ => break,
+            }
+        }
+        Ok(Drained {
+            end,
+            time,
+            pending: pending.get(),
+        })
     }
 }
 
 /// Gives up all privileges of this thread but `keep`.
-fn give_up(keep: Option<CapabilitySet>) {
+fn give_up(keep: Option<CapabilitySet>) -> rustix::io::Result<()> {
     let Some(mut keep) = keep else {
-        return;
+        return Ok(());
     };
     if kernel_version() < (5, 19) {
         // Until then, asking how often a program was skipped took it.
         keep |= CapabilitySet::BPF;
     }
-    drop_privilege(keep);
+    drop_privilege(keep)
 }
 
 /// Stops a queue when it is dropped.

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::os::fd::IntoRawFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
@@ -138,8 +138,8 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         // The names of a stack's frames are looked up in the daemon's mappings when the stack arrives.
         keep |= CapabilitySet::SYS_PTRACE | CapabilitySet::CHECKPOINT_RESTORE;
     }
-    let begun = Instant::now();
-    shared(std::slice::from_mut(&mut bss.attached))[0].store(monotonic(), Relaxed);
+    let begun = monotonic();
+    shared(std::slice::from_mut(&mut bss.attached))[0].store(begun, Relaxed);
 
     let settings = Settings {
         count: None,
@@ -160,7 +160,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         linear: shared(bss.linear.as_flattened_mut().as_flattened_mut()),
     };
     // What had been counted when the interval began.
-    let mut before = counts.figures()?;
+    let mut before = counts.figures(begun)?;
     let mut shown = 0u64;
     let live = Live {
         ring: MapHandle::try_from(&skel.maps.ring)?,
@@ -177,7 +177,7 @@ fn trace(args: &Args) -> anyhow::Result<()> {
             shown += u64::from(report.line(record)?);
             Ok(())
         }),
-        Step::Interval(past) => match counts.figures() {
+        Step::Interval(past) => match counts.figures(past.time) {
             Ok(now) => {
                 let since = now.iter().zip(&before);
                 let figures: Vec<_> = since
@@ -196,8 +196,8 @@ fn trace(args: &Args) -> anyhow::Result<()> {
         Step::Pause => report.write(&mut session.failure, Report::flush),
         Step::Lost(_) | Step::Ports => ControlFlow::Continue(()),
     });
-    let figures = counts.figures()?;
-    let whole = begun.elapsed();
+    let figures = counts.figures(session.ended())?;
+    let whole = Duration::from_nanos(session.ended().saturating_sub(begun));
     let elapsed = |figures: &Figures| {
         if done.load(Relaxed) != 0 {
             // What came after the last run that counts is not part of it.
@@ -328,7 +328,7 @@ impl<M: MapCore> Counts<'_, M> {
     }
 
     /// Of each group that is timed.
-    fn figures(&self) -> anyhow::Result<Vec<(Group, Figures)>> {
+    fn figures(&self, now: u64) -> anyhow::Result<Vec<(Group, Figures)>> {
         let load = |counts: &[AtomicU64]| -> Vec<u64> {
             counts.iter().map(|count| count.load(Relaxed)).collect()
         };
@@ -350,7 +350,6 @@ impl<M: MapCore> Counts<'_, M> {
             (*group, figures)
         };
         let mut all: Vec<_> = self.wanted.iter().map(figures).collect();
-        let now = monotonic();
         for tid in self.threads.keys() {
             let Some(value) = self.threads.lookup(&tid, MapFlags::ANY)? else {
                 continue;

@@ -161,8 +161,12 @@ pub fn end(groups: &[(Group, Figures)], shown: u64, lost: &Lost, grouped: bool) 
     let lines = sum(&|figures| figures.kinds.iter().map(|totals| totals.lines).sum());
     if lines > 0 {
         let lost = lost.total_of("lines");
+        let after = match lines.saturating_sub(shown + lost) {
+            0 => String::new(),
+            after => format!(", {after} after the last one shown"),
+        };
         note(format_args!(
-            "{} in all: {shown} shown, {lost} lost by bridge-loop",
+            "{} in all: {shown} shown{after}, {lost} lost by bridge-loop",
             number(lines, "lines")
         ));
     }

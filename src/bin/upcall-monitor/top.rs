@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libbpf_rs::{MapCore, MapFlags};
 use ovs_tracers::run::session::Daemon;
@@ -21,7 +21,6 @@ pub struct TopSources {
     total: Flows,
     /// Counts of the interval that is not over yet; `None` if there are no intervals.
     recent: Option<Flows>,
-    started: Instant,
     /// Times of the first and the last event.
     times: Option<(u64, u64)>,
     /// The names of threads.
@@ -34,7 +33,6 @@ impl TopSources {
             lines,
             total: Flows::default(),
             recent: intervals.then(Flows::default),
-            started: Instant::now(),
             times: None,
             threads: HashMap::new(),
         }
@@ -75,11 +73,11 @@ impl TopSources {
         Some(self.report(&recent, elapsed.as_secs_f64(), daemons))
     }
 
-    /// The sources of the whole run. A recording is as long as its events are apart.
-    pub fn whole(&self, replay: bool, daemons: &[Daemon]) -> Report {
+    /// The sources of the whole run, which took `elapsed`. A recording is as long as its events are apart.
+    pub fn whole(&self, replay: bool, elapsed: Duration, daemons: &[Daemon]) -> Report {
         let seconds = match self.times {
             Some((first, last)) if replay => (last - first) as f64 / 1e9,
-            _ => self.started.elapsed().as_secs_f64(),
+            _ => elapsed.as_secs_f64(),
         };
         self.report(&self.total, seconds, daemons)
     }
