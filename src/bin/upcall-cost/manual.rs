@@ -246,7 +246,9 @@ are put together nonetheless. -q, a larger --buffer-page-count and a smaller --p
 
 With the kernel as the source, events may also be lost because the kernel skipped a program, which it does where it is
 preemptible and another thread is in the same program on the same CPU; because more than 4096 threads send at once; or
-because a return probe had no room. The report counts these as events that the kernel did not show.";
+because a return probe had no room. The report counts these as events that the kernel did not show. Kprobes, which are
+for kernels without fentry, are also skipped while another kprobe's program runs on the CPU. Before Linux 6.7 the kernel
+does not count that; the event is missing, and what it belongs to is among the unmatched.";
 
 const LIMITS: &str = "\
 --count and --stop end the trace in the middle of a batch: what follows its last upcall is not seen.
